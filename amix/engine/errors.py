@@ -1,0 +1,53 @@
+"""The one family of errors that users see: what was wrong, where, and what to do."""
+
+
+class AmixError(Exception):
+    """Anything that amix reports to its user. The message is a sentence; the CLI prints it without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(AmixError):
+    """An option or argument that cannot be right, whatever the data."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file that cannot be read, or holds an unknown or impossible value."""
+
+
+class HeadError(UsageError):
+    """A head spec that cannot be parsed, or names a head that is not there."""
+
+
+class MixingError(AmixError):
+    """Ratios, relevance, labels or masks that cannot be mixed."""
+
+
+class ArtifactError(AmixError):
+    """An extractor folder that is damaged, incomplete or does not fit."""
+
+
+class ExportError(AmixError):
+    """An encoder that cannot be exported, or whose graph does not agree with it."""
+
+
+class CorpusError(AmixError):
+    """A corpus that cannot be read as asked."""
+
+
+class ShardError(AmixError):
+    """A shard folder that is damaged, incomplete or does not fit."""
+
+
+class TrainError(AmixError):
+    """A training run that cannot start or go on."""
+
+
+class DependencyError(AmixError):
+    """An optional package that is needed and missing, with the extra that brings it."""
+
+
+class DeviceError(AmixError):
+    """A device that was asked for and cannot be had."""

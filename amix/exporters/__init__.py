@@ -1,0 +1,1 @@
+"""Frozen encoder in, extractor folder out."""

@@ -1,0 +1,1 @@
+"""Text in, shards out; shards in, batches out."""
