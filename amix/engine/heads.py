@@ -1,0 +1,106 @@
+"""Head specs: which heads of an extractor or a cache are meant, parsed and printed in one place."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from amix.engine.errors import HeadError
+
+Head = tuple[int, int]  # (layer, head), both zero-based
+
+_ITEM = re.compile(r"(?P<layer>\d{1,4})\.(?P<head>\d{1,4}|mean)|(?P<all>mean)", re.ASCII)
+_SET_ITEM = re.compile(r"(?P<layer>\d{1,4})(?:\.(?P<head>\d{1,4}))?", re.ASCII)
+_GRAMMAR = "Write LAYER.HEAD (0.8), LAYER.mean, mean, or several with commas (0.8,1.3); layers and heads count from 0."
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One relevance vector per text: the mean over one or more heads.
+
+    `0.8` is layer 0, head 8; `0.mean` the mean over the heads of layer 0; `mean` the mean over all heads;
+    `0.8,1.3` the mean of these heads. Layers and heads count from 0.
+    items: (layer, head) pairs where None stands for every one; no item twice.
+    """
+
+    items: tuple[tuple[int | None, int | None], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the spec written in `text`. Raises HeadError with the grammar when it is none."""
+        items: list[tuple[int | None, int | None]] = []
+        for part in text.split(","):
+            match = _ITEM.fullmatch(part.strip())
+            if match is None:
+                raise HeadError(f"head spec '{text}': '{part.strip()}' is not understood. {_GRAMMAR}")
+            layer, head = match["layer"], match["head"]
+            item = (None if layer is None else int(layer), None if head in (None, "mean") else int(head))
+            if item in items:
+                raise HeadError(
+                    f"head spec '{text}': '{part.strip()}' stands there twice. Name each head once."
+                )
+            items.append(item)
+        return cls(tuple(items))
+
+    def __str__(self) -> str:
+        return ",".join(
+            "mean" if layer is None else f"{layer}.{'mean' if head is None else head}"
+            for layer, head in self.items
+        )
+
+    def indices(self, available: Sequence[Head], where: str = "the cache") -> list[int]:
+        """Return the positions in `available` of the heads meant, ascending; their mean is the relevance.
+
+        Raises HeadError that lists what there is when a named head is not among `available`.
+        """
+        wanted: set[int] = set()
+        for layer, head in self.items:
+            found = [
+                position
+                for position, (has_layer, has_head) in enumerate(available)
+                if layer in (None, has_layer) and head in (None, has_head)
+            ]
+            if not found:
+                name = str(HeadSpec(((layer, head),)))
+                raise HeadError(f"head '{name}': {where} does not hold it. It holds {describe(available)}.")
+            wanted.update(found)
+        return sorted(wanted)
+
+
+def select_heads(text: str, available: Sequence[Head], where: str = "the extractor") -> list[int]:
+    """Return the positions in `available` of a set of heads: `all`, layers (`0`), heads (`0.8`), with commas.
+
+    Raises HeadError when the text is no set, or names a head that is not among `available`.
+    """
+    if text.strip() == "all":
+        return list(range(len(available)))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        match = _SET_ITEM.fullmatch(part.strip())
+        if match is None:
+            raise HeadError(
+                f"--heads '{text}': '{part.strip()}' is not understood. Write all, a layer (0), or heads (0.8,1.3)."
+            )
+        layer, head = int(match["layer"]), match["head"]
+        found = [i for i, (ll, hh) in enumerate(available) if ll == layer and head in (None, str(hh))]
+        if not found:
+            raise HeadError(
+                f"--heads '{part.strip()}': {where} does not hold it. It holds {describe(available)}."
+            )
+        wanted.update(found)
+    return sorted(wanted)
+
+
+def describe(available: Sequence[Head]) -> str:
+    """Return the heads as a short text: `layer 0: heads 0-11; layer 1: heads 3, 7`."""
+    layers: dict[int, list[int]] = {}
+    for layer, head in available:
+        layers.setdefault(layer, []).append(head)
+    parts = []
+    for layer, heads in sorted(layers.items()):
+        heads = sorted(heads)
+        whole = len(heads) > 2 and heads == list(range(heads[0], heads[-1] + 1))
+        parts.append(
+            f"layer {layer}: heads {f'{heads[0]}-{heads[-1]}' if whole else ', '.join(map(str, heads))}"
+        )
+    return "; ".join(parts)

@@ -1,0 +1,26 @@
+"""The definitions of relevance once more, in NumPy, for checking graphs where no torch is installed.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def received(attention_BHTT: NDArray[np.floating], mask_BT: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Attention that each token receives, summed over real queries; see `amix.engine.relevance.received`.
+
+    Returns (B, H, T), float64.
+    """
+    mask_BT = mask_BT.astype(np.float64)
+    return np.einsum("bi,bhij,bj->bhj", mask_BT, attention_BHTT.astype(np.float64), mask_BT)
+
+
+def cls_received(attention_BHTT: NDArray[np.floating], mask_BT: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Attention from the first token times the number of real tokens; see `amix.engine.relevance.cls_received`.
+
+    Returns (B, H, T), float64.
+    """
+    mask_BT = mask_BT.astype(np.float64)
+    count_B = mask_BT.sum(axis=1)
+    return np.einsum("bhj,bj,b->bhj", attention_BHTT[:, :, 0].astype(np.float64), mask_BT, count_B)
