@@ -1,0 +1,133 @@
+"""AttentionMix: per-token mixing ratios from the attention that each token receives.
+
+Axes: B batch, T tokens.
+The rules are numbered in docs/architecture.md, section 2.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from amix.engine.errors import MixingError
+from amix.engine.mixing import Mixer, require_between, require_one_of, same_shape, whole_where_alone
+
+LabelWeight = Literal["ratio", "mass"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMix(Mixer):
+    """Per-token ratios from the attention that each token receives (AttentionMix, arXiv 2309.11104).
+
+    The source's summary prints no equations; the reading followed here is rules 3 to 8 of docs/architecture.md.
+
+    level: where to mix; `embedding` = the word embeddings.
+    label_weight: `ratio` = mean ratio over the content of both texts; `mass` = share of the relevance mixed in.
+    special: `drop` takes relevance from special tokens; `keep` lets them count like words.
+    strength: s in [0, 1] pulls every ratio and label weight toward the row's own side, 1 - s (1 - ratio).
+    sharpness: k >= 0 in ratio = sigmoid(k (log r_a - log r_b)); 1 = r_a / (r_a + r_b), 0 = one half everywhere.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"relevance"})
+
+    level: Literal["embedding"] = "embedding"
+    label_weight: LabelWeight = "ratio"
+    special: Literal["drop", "keep"] = "drop"
+    strength: float = 1.0
+    sharpness: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("level", self.level, ("embedding",))
+        require_one_of("label_weight", self.label_weight, ("ratio", "mass"))
+        require_one_of("special", self.special, ("drop", "keep"))
+        require_between("strength", self.strength, 0.0, 1.0)
+        require_between("sharpness", self.sharpness, 0.0, 1e3)
+
+    def _ratios(
+        self,
+        mask_BT: Tensor,
+        content_BT: Tensor,
+        partner_B: Tensor,
+        relevance: Tensor | None,
+        generator: Generator | None,
+    ) -> tuple[Tensor, Tensor]:
+        del generator
+        relevance_BT = _checked_relevance(relevance, mask_BT)
+        if self.special == "keep":
+            content_BT = mask_BT
+        own_BT = content_relevance(relevance_BT, content_BT, rescale=self.special == "drop")
+        other_BT = own_BT.index_select(0, partner_B)
+        has_own_BT, has_other_BT = content_BT, content_BT.index_select(0, partner_B)
+
+        ratio_BT = pair_ratio(own_BT, other_BT, self.sharpness)
+        ratio_BT = whole_where_alone(ratio_BT, has_own_BT, has_other_BT)
+
+        union_BT = has_own_BT | has_other_BT
+        weight_B = self._label_weight(ratio_BT, own_BT, other_BT, union_BT)
+
+        # Where neither side has content, special tokens and padding face each other (rule 4).
+        token_a_BT, token_b_BT = mask_BT, mask_BT.index_select(0, partner_B)
+        rest_BT = whole_where_alone(weight_B[:, None].expand(mask_BT.shape), token_a_BT, token_b_BT)
+        rest_BT = torch.where(token_a_BT | token_b_BT, rest_BT, 1.0)
+        ratio_BT = torch.where(union_BT, ratio_BT, rest_BT)
+        if self.strength != 1.0:
+            ratio_BT = 1.0 - self.strength * (1.0 - ratio_BT)
+            weight_B = 1.0 - self.strength * (1.0 - weight_B)
+        return ratio_BT, weight_B
+
+    def _label_weight(self, ratio_BT: Tensor, own_BT: Tensor, other_BT: Tensor, union_BT: Tensor) -> Tensor:
+        match self.label_weight:
+            case "ratio":
+                own_B, whole_B = (ratio_BT * union_BT).sum(dim=1), union_BT.sum(dim=1).float()
+            case "mass":
+                own_B = (ratio_BT * own_BT).sum(dim=1)
+                whole_B = own_B + ((1.0 - ratio_BT) * other_BT).sum(dim=1)
+        # The clamps only touch pairs without content, and rounding in the last place.
+        return torch.where(whole_B > 0, own_B / whole_B.clamp_min(1e-30), 0.5).clamp(0.0, 1.0)
+
+
+def content_relevance(relevance_BT: Tensor, content_BT: Tensor, *, rescale: bool = True) -> Tensor:
+    """Return relevance that is 0 outside content and has mean 1 over each row's content (rule 3).
+
+    relevance_BT: floats >= 0.  content_BT: bool.  rescale=False keeps the values of content as they are.
+    A row whose content has no relevance at all counts as uniform: 1 everywhere. Returns float32.
+    """
+    kept_BT = torch.where(content_BT, relevance_BT.float(), 0.0)
+    count_B1 = content_BT.sum(dim=1, keepdim=True).float()
+    total_B1 = kept_BT.sum(dim=1, keepdim=True)
+    if rescale:
+        # Division first by the row's largest value, so that sums of huge or tiny values neither overflow nor vanish.
+        peak_B1 = kept_BT.amax(dim=1, keepdim=True) if kept_BT.shape[1] else total_B1
+        kept_BT = kept_BT / torch.where(peak_B1 > 0, peak_B1, 1.0)
+        total_B1 = kept_BT.sum(dim=1, keepdim=True)
+        kept_BT = kept_BT * (count_B1 / torch.where(total_B1 > 0, total_B1, 1.0))
+    return torch.where(total_B1 > 0, kept_BT, content_BT.float())
+
+
+def pair_ratio(own_BT: Tensor, other_BT: Tensor, sharpness: float = 1.0) -> Tensor:
+    """Return own^k / (own^k + other^k), 0.5 where both are 0 (rule 4; k is the sharpness of rule 8).
+
+    Both arguments: (B, T) float32 >= 0. Scaling by the larger one first keeps powers from overflowing.
+    """
+    peak_BT = torch.maximum(own_BT, other_BT)
+    scale_BT = torch.where(peak_BT > 0, peak_BT, 1.0)
+    own_BT, other_BT = own_BT / scale_BT, other_BT / scale_BT
+    if sharpness != 1.0:
+        own_BT, other_BT = own_BT.pow(sharpness), other_BT.pow(sharpness)
+    return torch.where(peak_BT > 0, own_BT / torch.where(peak_BT > 0, own_BT + other_BT, 1.0), 0.5)
+
+
+def _checked_relevance(relevance: Tensor | None, mask_BT: Tensor) -> Tensor:
+    if relevance is None:
+        raise MixingError(
+            "attentionmix needs relevance: pass batch['relevance'], read with a head spec (head='0.8')."
+        )
+    relevance_BT = same_shape("relevance", relevance, mask_BT)
+    # On a GPU the check would make the host wait; there the loader's own check has to do.
+    if relevance_BT.device.type == "cpu" and not bool((relevance_BT.isfinite() & (relevance_BT >= 0)).all()):
+        raise MixingError(
+            "relevance holds NaN, infinite or negative values; check the cache with 'amix verify --deep'."
+        )
+    return relevance_BT
