@@ -1,0 +1,55 @@
+"""amix: attention-guided mixup for text, with relevance computed once and cached.
+
+The public names load on first use, so that `import amix` costs nothing and needs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amix.engine.attentionmix import AttentionMix
+    from amix.engine.errors import AmixError
+    from amix.engine.losses import soft_cross_entropy
+    from amix.engine.mixing import NoMix, WordMixup
+    from amix.engine.sessions import open_session
+    from amix.loaders.dataset import RelevanceDataset
+    from amix.loaders.loader import RelevanceLoader
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AmixError",
+    "AttentionMix",
+    "NoMix",
+    "RelevanceDataset",
+    "RelevanceLoader",
+    "WordMixup",
+    "__version__",
+    "open_session",
+    "soft_cross_entropy",
+]
+
+_HOMES = {
+    "AmixError": "amix.engine.errors",
+    "AttentionMix": "amix.engine.attentionmix",
+    "NoMix": "amix.engine.mixing",
+    "RelevanceDataset": "amix.loaders.dataset",
+    "RelevanceLoader": "amix.loaders.loader",
+    "WordMixup": "amix.engine.mixing",
+    "open_session": "amix.engine.sessions",
+    "soft_cross_entropy": "amix.engine.losses",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds a public name the first time it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'amix' has no attribute '{name}'")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # later look-ups do not come here again
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names beside what is loaded already."""
+    return sorted({*globals(), *__all__})
