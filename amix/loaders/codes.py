@@ -1,0 +1,38 @@
+"""How relevance is stored: halves, floats, or bytes in a square-root code.
+
+Axes: H heads, T tokens.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amix.engine.errors import ShardError
+from amix.loaders.layout import RELEVANCE_DTYPES
+
+
+def encode(relevance_HT: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """Return relevance as stored, and the scale per head, (H,) float32, for `uint8` alone.
+
+    The square root spreads the codes: most of a text's relevance is far below its largest value, where a
+    linear code would store zeros.  Raises ShardError for values that are not finite, negative or too large.
+    """
+    if not np.isfinite(relevance_HT).all() or (relevance_HT < 0).any():
+        raise ShardError("the extractor gave relevance that is NaN, infinite or negative. Export it again and check it.")
+    if dtype == "uint8":
+        scale_H = relevance_HT.max(axis=1).astype("<f4")
+        safe_H1 = np.where(scale_H > 0, scale_H, 1)[:, None]
+        return np.rint(255 * np.sqrt(relevance_HT / safe_H1)).astype("|u1"), scale_H
+    stored_HT = relevance_HT.astype(RELEVANCE_DTYPES[dtype])
+    if not np.isfinite(stored_HT).all():
+        raise ShardError("relevance exceeds the range of float16. Store it with --dtype float32.")
+    return stored_HT, None
+
+
+def decode(stored_HT: NDArray[Any], scale_H: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return the float32 relevance that `encode` stored, (H, T)."""
+    relevance_HT = stored_HT.astype(np.float32)
+    if scale_H is None:
+        return relevance_HT
+    return np.square(relevance_HT / np.float32(255)) * scale_H[:, None]

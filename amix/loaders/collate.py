@@ -1,0 +1,39 @@
+"""Samples in, one padded batch of tensors out.
+
+Axes: B batch, T tokens of the longest sample, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Pads samples of a `RelevanceDataset` on the right.
+
+    Returns input_ids, attention_mask (B, T) int64; relevance (B, T) float32 where the samples have it;
+    content (B, T) bool; labels (B,) int64 or (B, C) float32; token_type_ids (B, T) int64 where present; keys.
+    Padding: `pad_id` in input_ids, 0 elsewhere.
+    """
+
+    pad_id: int
+
+    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor | list[str]]:
+        lengths = np.array([len(sample["input_ids"]) for sample in samples])
+        mask_BT = np.arange(lengths.max()) < lengths[:, None]
+        batch: dict[str, Tensor | list[str]] = {"attention_mask": torch.from_numpy(mask_BT.astype(np.int64))}
+        for name, fill in (("input_ids", self.pad_id), ("relevance", 0), ("content", False), ("token_type_ids", 0)):
+            if name in samples[0]:
+                flat = np.concatenate([sample[name] for sample in samples])
+                padded_BT = np.full(mask_BT.shape, fill, flat.dtype)
+                padded_BT[mask_BT] = flat
+                batch[name] = torch.from_numpy(padded_BT)
+        if "labels" in samples[0]:
+            batch["labels"] = torch.from_numpy(np.stack([np.asarray(sample["labels"]) for sample in samples]))
+        batch["keys"] = [sample["key"] for sample in samples]
+        return batch

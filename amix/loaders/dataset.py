@@ -1,0 +1,91 @@
+"""The samples of a shard folder by number, each with the relevance of one head spec.
+
+Axes: T tokens.
+"""
+
+import bisect
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amix.engine.errors import ShardError
+from amix.engine.heads import HeadSpec
+from amix.loaders.manifest import MANIFEST, Manifest, check_files
+from amix.loaders.shardreader import ShardReader
+from amix.loaders.shardwriter import sample_key
+
+
+class RelevanceDataset:
+    """Map-style access to a shard folder that `amix precompute` wrote; works as a torch dataset.
+
+    folder: the shards.  head: a head spec (`0.8`, `0.mean`, `mean`, `0.8,1.3`); None reads no relevance.
+    On opening, manifest and records are checked by their hashes and files by their sizes; on reading, the
+    checksum of exactly the bytes read. Raises ShardError for damage, HeadError for a head that is not stored.
+    """
+
+    def __init__(self, folder: str | Path, head: str | None = "0.mean") -> None:
+        self.folder = Path(folder)
+        self.manifest = Manifest.read(self.folder)
+        self.head = None if head is None else str(HeadSpec.parse(head))
+        self._heads: list[int] = []
+        if head is not None:
+            self._heads = HeadSpec.parse(head).indices(self.manifest.heads, str(self.folder))
+        self._readers: list[ShardReader] = []
+        self._check_names()
+        for position in range(len(self.manifest.shards)):
+            record = self.manifest.record(position)
+            check_files(self.folder, record)
+            self._readers.append(ShardReader(self.folder, record, self.manifest.layout))
+        self._ends = list(itertools.accumulate(len(reader) for reader in self._readers))
+        self._special = np.array(self.manifest.special_ids, np.int64)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """Return sample `number` (corpus order) as a dict of unpadded arrays.
+
+        input_ids: (T,) int64.  relevance: (T,) float32, raw, special tokens kept; only with a head.
+        content: (T,) bool, tokens that are not special.  labels: int, or (C,) float32; absent in a cache without.
+        token_type_ids: (T,) int64 where the corpus held pairs.  key: str, the corpus row's number.
+        """
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"sample {number} of {len(self)}")
+        number %= len(self)
+        shard = bisect.bisect_right(self._ends, number)
+        reader = self._readers[shard]
+        stored = reader.read(number - (self._ends[shard] - len(reader)), self._heads)
+        ids_T = stored.ids.astype(np.int64)
+        sample: dict[str, Any] = {
+            "key": sample_key(stored.row),
+            "input_ids": ids_T,
+            "content": ~np.isin(ids_T, self._special),
+        }
+        if stored.relevance is not None:
+            sample["relevance"] = stored.relevance.mean(axis=0)
+        if stored.labels is not None:
+            sample["labels"] = stored.labels
+        elif self.manifest.label_names is not None:
+            sample["labels"] = stored.label
+        if stored.token_type_ids is not None:
+            sample["token_type_ids"] = stored.token_type_ids.astype(np.int64)
+        return sample
+
+    def lengths(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Return the number of tokens of every sample, (samples,) int32, from the indexes alone."""
+        parts = [reader.index["tokens"] for reader in self._readers]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def class_ids(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Return the class id of every sample, (samples,) int32, -1 where there is none, from the indexes alone."""
+        parts = [reader.index["label"] for reader in self._readers]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def _check_names(self) -> None:
+        """Refuse shards that the manifest does not list: they come from another run."""
+        listed = {entry["name"] for entry in self.manifest.shards}
+        for path in sorted(self.folder.glob("shard-*.tar")):
+            if path.name.removesuffix(".tar") not in listed:
+                raise ShardError(f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it.")

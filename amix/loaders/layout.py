@@ -1,0 +1,94 @@
+"""Where the bytes of a sample stand in its tar: a function of its length and of what the cache holds.
+
+A sample is a run of members, in this order: input_ids, relevance, scale, token_type_ids, labels (arrays whose
+size follows from the number of tokens), then cls and txt. So the index needs one offset per sample.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from amix.loaders.npy import HEADER_BYTES
+
+BLOCK = 512  # of a tar
+INDEX_DTYPE = np.dtype([("row", "<i8"), ("offset", "<i8"), ("tokens", "<i4"), ("label", "<i4")])
+RELEVANCE_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "uint8": np.dtype("|u1")}
+
+
+def padded(size: int) -> int:
+    """Return the size that a member's data takes in a tar."""
+    return -size % BLOCK + size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What every sample of a cache consists of.
+
+    heads: number of relevance rows.  dtype: of relevance.  wide_ids: ids are uint32 in place of uint16.
+    classes: width of `labels.npy`, 0 where the cache holds class ids or no labels.
+    """
+
+    heads: int
+    dtype: str
+    wide_ids: bool
+    token_types: bool
+    classes: int
+    cls: bool
+    text: bool
+
+    @property
+    def ids_dtype(self) -> np.dtype[Any]:
+        """Of `input_ids.npy`."""
+        return np.dtype("<u4" if self.wide_ids else "<u2")
+
+    @property
+    def relevance_dtype(self) -> np.dtype[Any]:
+        """Of `relevance.npy`."""
+        return RELEVANCE_DTYPES[self.dtype]
+
+    @cached_property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the array members, in the order of the tar."""
+        names = ["input_ids", "relevance"]
+        names += ["scale"] * (self.dtype == "uint8")
+        names += ["token_type_ids"] * self.token_types
+        names += ["labels"] * (self.classes > 0)
+        return tuple(names)
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """Names of all members after the key and a dot, in the order of the tar."""
+        return (*(f"{name}.npy" for name in self.arrays), *(["cls"] * self.cls), *(["txt"] * self.text))
+
+    @property
+    def crc_columns(self) -> int:
+        """Width of `.crc.npy`: the ids, each head's row, then each further array."""
+        return 1 + self.heads + len(self.arrays) - 2
+
+    def array(self, name: str, tokens: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Return dtype and shape of an array member of a sample of `tokens` tokens."""
+        match name:
+            case "input_ids":
+                return self.ids_dtype, (tokens,)
+            case "relevance":
+                return self.relevance_dtype, (self.heads, tokens)
+            case "scale":
+                return np.dtype("<f4"), (self.heads,)
+            case "token_type_ids":
+                return np.dtype("|u1"), (tokens,)
+            case "labels":
+                return np.dtype("<f4"), (self.classes,)
+        raise AssertionError(name)
+
+    def payloads(self, tokens: int) -> dict[str, tuple[int, int]]:
+        """Return for every array member where its payload begins, from the sample's offset, and its size in bytes."""
+        places: dict[str, tuple[int, int]] = {}
+        position = 0
+        for name in self.arrays:
+            dtype, shape = self.array(name, tokens)
+            size = int(np.prod(shape)) * dtype.itemsize
+            places[name] = (position + BLOCK + HEADER_BYTES, size)
+            position += BLOCK + padded(HEADER_BYTES + size)
+        return places

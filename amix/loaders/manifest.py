@@ -1,0 +1,157 @@
+"""The documents of a shard folder: the record of each shard, and the manifest that lists them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from amix.engine import canonical
+from amix.engine.errors import ShardError
+from amix.engine.heads import Head
+from amix.engine.publish import sha256_bytes
+from amix.loaders.layout import Layout
+
+FORMAT = "amix-shards"
+VERSION = 1
+MANIFEST = "manifest.json"
+_FILE_KINDS = ("tar", "index", "crc")
+
+
+def read_document(path: Path) -> tuple[dict[str, Any], str]:
+    """Return a sealed JSON document and the sha256 of its file. Raises ShardError naming the file."""
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
+    return canonical.unseal(data, str(path)), sha256_bytes(data)
+
+
+def file_size(path: Path) -> int:
+    """Return the size of a regular file, or -1 where there is none (a link is none)."""
+    return path.stat().st_size if path.is_file() and not path.is_symlink() else -1
+
+
+def check_files(folder: Path, record: Mapping[str, Any]) -> None:
+    """Raise ShardError unless tar, index and checksums of a record are there with their sizes."""
+    for kind in _FILE_KINDS:
+        entry = record["files"][kind]
+        path = folder / entry["name"]
+        size = file_size(path)
+        if size < 0:
+            raise ShardError(f"{path}: is missing (or is a link). Run the same 'amix precompute' again.")
+        if size != entry["bytes"]:
+            raise ShardError(
+                f"{path}: has {size} bytes, the record says {entry['bytes']}. The file is damaged; "
+                "remove it and run the same 'amix precompute' again."
+            )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a shard folder holds, read from `manifest.json`. Every field of the file is in `fields`."""
+
+    folder: Path
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read and check the manifest of `folder`; neither records nor shards are opened.
+
+        Raises ShardError when it is missing, damaged, or of another format.
+        """
+        path = folder / MANIFEST
+        if not folder.is_dir():
+            raise ShardError(f"{folder}: there is no such folder. Name a folder that 'amix precompute' wrote.")
+        if not path.is_file():
+            unfinished = next(folder.glob("shard-*.json"), None)
+            raise ShardError(
+                f"{folder}: holds no {MANIFEST}. "
+                + (
+                    "Its precompute run was not finished; run the same command again."
+                    if unfinished
+                    else "Name a folder that 'amix precompute' wrote."
+                )
+            )
+        fields, _ = read_document(path)
+        if fields.get("format") != FORMAT or fields.get("version") != VERSION:
+            raise ShardError(
+                f"{path}: is {fields.get('format')} version {fields.get('version')}; this amix reads {FORMAT} "
+                f"version {VERSION}."
+            )
+        return cls(folder, fields)
+
+    @property
+    def sha256(self) -> str:
+        """What identifies the cache."""
+        return str(self.fields["sha256"])
+
+    @property
+    def samples(self) -> int:
+        """Number of samples in all shards."""
+        return int(self.fields["samples"])
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens in all shards, special tokens included."""
+        return int(self.fields["tokens"])
+
+    @cached_property
+    def heads(self) -> tuple[Head, ...]:
+        """(layer, head) of each stored relevance row."""
+        return tuple((layer, head) for layer, head in self.fields["heads"])
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the classes by id; None where the cache holds no labels."""
+        names = self.fields["label_names"]
+        return None if names is None else tuple(names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether labels are class weights (`labels.npy`) in place of class ids."""
+        return self.layout.classes > 0
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """What the classifier's tokenizer must agree with."""
+        return str(self.fields["tokenizer"]["fingerprint"])
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Token ids that are never content."""
+        return tuple(self.fields["tokenizer"]["special_ids"])
+
+    @property
+    def pad_id(self) -> int:
+        """Token id to pad batches with."""
+        return int(self.fields["tokenizer"]["pad_id"])
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are below this."""
+        return int(self.fields["tokenizer"]["vocab_size"])
+
+    @property
+    def max_length(self) -> int:
+        """Longest a sample can be, in tokens."""
+        return int(self.fields["max_length"])
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What every sample consists of."""
+        return Layout(**self.fields["layout"])
+
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """Per shard: name, rows [first, end), samples, tokens, bytes, sha256 of its record's file."""
+        return list(self.fields["shards"])
+
+    def record(self, position: int) -> dict[str, Any]:
+        """Return the record of a shard. Raises ShardError when it is not the one that the manifest vouches for."""
+        entry = self.fields["shards"][position]
+        path = self.folder / f"{entry['name']}.json"
+        record, sha256 = read_document(path)
+        if sha256 != entry["record_sha256"]:
+            raise ShardError(f"{path}: is the record of another run than {MANIFEST}. Build the folder again.")
+        return record

@@ -1,0 +1,131 @@
+"""One unit of work: a range of corpus rows in, one published shard out. Runs in a worker, without torch.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amix.engine import canonical
+from amix.engine.artifact import open_extractor
+from amix.engine.sessions import open_session
+from amix.loaders.batching import length_batches
+from amix.loaders.corpus import Row
+from amix.loaders.encoding import Encoded, TextEncoder
+from amix.loaders.layout import Layout
+from amix.loaders.shardwriter import Sample, ShardWriter
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSettings:
+    """What a worker needs to build shards: paths, numbers, and the plan that every record repeats."""
+
+    out: Path
+    extractor: Path
+    device: str
+    backend: str | None
+    threads: int
+    head_indices: tuple[int, ...]
+    max_length: int
+    layout: Layout
+    plan: dict[str, Any]
+
+
+class UnitBuilder:
+    """Turns units into shards with one session and one tokenizer."""
+
+    def __init__(self, settings: UnitSettings) -> None:
+        self._settings = settings
+        self._takes_types = "token_type_ids" in open_extractor(settings.extractor).inputs
+        self._session = open_session(
+            settings.extractor, device=settings.device, threads=settings.threads, backend=settings.backend
+        )
+        self._encoder = TextEncoder(settings.extractor / "tokenizer.json", settings.max_length)
+
+    def build(self, unit: int, rows: list[Row]) -> dict[str, Any]:
+        """Publish the shard of `rows`, which are consecutive, and return a summary for the parent.
+
+        The summary has samples, tokens, rejects, truncated, and seconds spent in the session and in all.
+        """
+        began = time.perf_counter()
+        usable = [row for row in rows if row.reject is None]
+        encoded = self._encoder.encode(usable)
+        rejects = [
+            [row.number, row.reject.encode("utf-8", "backslashreplace").decode()]
+            for row in rows
+            if row.reject is not None
+        ]
+        relevance, session_seconds = self._relevance(encoded)
+        samples = [
+            self._sample(row, text, relevance_HT)
+            for row, text, relevance_HT in zip(usable, encoded, relevance, strict=True)
+        ]
+        truncated = sum(text.truncated for text in encoded)
+        facts = {
+            "rows": [rows[0].number, rows[-1].number + 1],
+            "rows_sha256": canonical.digest([_printable(row) for row in rows]),
+            "rejects": rejects,
+            "truncated": truncated,
+            "plan": self._settings.plan,
+        }
+        record = ShardWriter(self._settings.out, unit, self._settings.layout).publish(samples, facts)
+        return {
+            "unit": unit,
+            "rows": len(rows),
+            "samples": record["samples"],
+            "tokens": record["tokens"],
+            "rejects": rejects,
+            "truncated": truncated,
+            "session_seconds": session_seconds,
+            "seconds": time.perf_counter() - began,
+        }
+
+    def _relevance(self, encoded: list[Encoded]) -> tuple[list[NDArray[np.float32]], float]:
+        """Return each text's relevance, (H, T) float32 of its own length, and the seconds spent in the session."""
+        results: list[NDArray[np.float32] | None] = [None] * len(encoded)
+        heads = list(self._settings.head_indices)
+        lengths = [len(text.ids) for text in encoded]
+        seconds = 0.0
+        for batch in length_batches(lengths):
+            longest = lengths[batch[-1]]
+            ids_BT = np.zeros((len(batch), longest), np.int64)
+            mask_BT = np.zeros((len(batch), longest), np.int64)
+            types_BT = np.zeros((len(batch), longest), np.int64) if self._takes_types else None
+            for place, position in enumerate(batch):
+                text = encoded[position]
+                ids_BT[place, : len(text.ids)] = text.ids
+                mask_BT[place, : len(text.ids)] = 1
+                if types_BT is not None and text.token_type_ids is not None:
+                    types_BT[place, : len(text.ids)] = text.token_type_ids
+            started = time.perf_counter()
+            relevance_BHT = self._session.run(ids_BT, mask_BT, types_BT)
+            seconds += time.perf_counter() - started
+            for place, position in enumerate(batch):
+                results[position] = relevance_BHT[place, heads, : lengths[position]]
+        return [found for found in results if found is not None], seconds
+
+    def _sample(self, row: Row, text: Encoded, relevance_HT: NDArray[np.float32]) -> Sample:
+        layout = self._settings.layout
+        return Sample(
+            row=row.number,
+            ids=text.ids,
+            relevance=relevance_HT,
+            label=-1 if row.label is None else row.label,
+            labels=row.labels,
+            token_type_ids=text.token_type_ids if layout.token_types else None,
+            text=row.text if layout.text else None,
+        )
+
+
+def _printable(row: Row) -> dict[str, Any]:
+    """A row as JSON; the text of a rejected one may hold what UTF-8 cannot."""
+    fields = asdict(row)
+    for name in ("text", "pair"):
+        if isinstance(fields[name], str):
+            fields[name] = fields[name].encode("utf-8", "backslashreplace").decode()
+    return fields

@@ -1,0 +1,112 @@
+"""Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amix.engine.errors import ShardError
+from amix.engine.publish import sha256_file
+from amix.loaders.dataset import RelevanceDataset
+from amix.loaders.layout import BLOCK, Layout, padded
+from amix.loaders.manifest import Manifest, check_files
+from amix.loaders.npy import parse_npy
+from amix.loaders.shardreader import ShardReader
+from amix.loaders.shardwriter import sample_key, tar_header
+
+
+def verify(folder: Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None) -> list[str]:
+    """Return what is wrong with a shard folder, one sentence each; nothing when it is whole.
+
+    deep: also the sha256 of every file, every tar member against index and checksums, and the values in them.
+    on_shard: called with each shard's name before it is read.
+    """
+    try:
+        manifest = Manifest.read(folder)
+        RelevanceDataset(folder, head=None)
+    except ShardError as problem:
+        return [str(problem)]
+    problems = [
+        *_checked(lambda: _check_totals(manifest)),
+        *_checked(lambda: _check_hash(folder / "tokenizer.json", manifest.fields["tokenizer"]["sha256"])),
+    ]
+    for position, entry in enumerate(manifest.shards):
+        on_shard(entry["name"])
+        record = manifest.record(position)
+        problems += _checked(lambda record=record: check_files(folder, record))  # type: ignore[misc]
+        if deep and not problems:
+            for found in record["files"].values():
+                problems += _checked(lambda found=found: _check_hash(folder / found["name"], found["sha256"]))  # type: ignore[misc]
+            problems += _checked(lambda record=record: _check_contents(manifest, record))  # type: ignore[misc]
+    return problems
+
+
+def _checked(check: Callable[[], None]) -> list[str]:
+    try:
+        check()
+    except ShardError as problem:
+        return [str(problem)]
+    except OSError as problem:
+        return [f"{problem.filename}: cannot be read ({problem.strerror})."]
+    return []
+
+
+def _check_totals(manifest: Manifest) -> None:
+    end = 0
+    totals = dict.fromkeys(("samples", "tokens", "bytes"), 0)
+    for entry in manifest.shards:
+        if entry["rows"][0] != end:
+            raise ShardError(f"{manifest.folder}: {entry['name']} begins at row {entry['rows'][0]}, expected {end}.")
+        end = entry["rows"][1]
+        for name in totals:
+            totals[name] += entry[name]
+    for name, total in totals.items():
+        if manifest.fields[name] != total:
+            raise ShardError(f"{manifest.folder}: the manifest says {manifest.fields[name]} {name}, its shards {total}.")
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    if sha256_file(path) != sha256:
+        raise ShardError(f"{path}: the bytes changed since it was written. Remove it and run 'amix precompute' again.")
+
+
+def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
+    """Walk the tar member by member; everything in it must be what index, checksums and layout say."""
+    reader = ShardReader(manifest.folder, record, manifest.layout)
+    layout, data, position = manifest.layout, reader.path.read_bytes(), 0
+    classes = len(manifest.label_names or ())
+    for number, (row, offset, tokens, label) in enumerate(reader.index.tolist()):
+        where = f"{reader.path}: sample {sample_key(row)}"
+        if offset != position or not record["rows"][0] <= row < record["rows"][1]:
+            raise ShardError(f"{where}: the index does not agree with the tar.")
+        members = dict(_members(data, position, sample_key(row), layout, where))
+        position += sum(BLOCK + padded(len(content)) for content in members.values())
+        for name in layout.arrays:
+            array = parse_npy(members[f"{name}.npy"], f"{where}: {name}.npy")
+            if (array.dtype, array.shape) != layout.array(name, tokens):
+                raise ShardError(f"{where}: {name}.npy has dtype or shape of another cache.")
+        stored = reader.read(number, range(layout.heads))
+        assert stored.relevance is not None
+        if tokens and int(stored.ids.max()) >= manifest.vocab_size:
+            raise ShardError(f"{where}: holds a token id beyond the vocabulary of {manifest.vocab_size}.")
+        if not np.isfinite(stored.relevance).all() or (stored.relevance < 0).any():
+            raise ShardError(f"{where}: holds relevance that is NaN, infinite or negative.")
+        if layout.cls and (members["cls"] != str(label).encode() or not 0 <= label < classes):
+            raise ShardError(f"{where}: its class is {members['cls']!r}, the index says {label} of {classes} classes.")
+    if data[position:] != bytes(2 * BLOCK):
+        raise ShardError(f"{reader.path}: does not end where its index says.")
+
+
+def _members(data: bytes, position: int, key: str, layout: Layout, where: str) -> Iterator[tuple[str, bytes]]:
+    for name in layout.members:
+        try:
+            size = int(data[position + 124 : position + 135], 8)
+        except ValueError:
+            raise ShardError(f"{where}: the tar header of {name} is damaged.") from None
+        # A header is a function of name and size, so links, odd names and claims beyond the file all fail here.
+        begin = position + BLOCK
+        if data[position:begin] != tar_header(f"{key}.{name}", size) or begin + padded(size) > len(data):
+            raise ShardError(f"{where}: the tar header of {name} is damaged.")
+        yield name, data[begin : begin + size]
+        position = begin + padded(size)

@@ -1,0 +1,127 @@
+"""A shard folder while it is written: locked, cleared of leftovers, and compared with what is asked for."""
+
+import fcntl
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from amix.engine.errors import ShardError, UsageError
+from amix.engine.publish import TEMPORARY, sweep
+from amix.loaders.manifest import MANIFEST, Manifest, check_files, read_document
+
+_SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
+_LAST_FILES = ("tokenizer.json", "README.md", "rejects.jsonl", MANIFEST)  # written when every record stands
+
+
+class Workspace:
+    """The output folder of one precompute run; the `with` block holds its lock.
+
+    records: the records of finished units, by unit; filled by `resume`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.records: dict[int, dict[str, Any]] = {}
+
+    def __enter__(self) -> Self:
+        if (self._folder.exists() or self._folder.is_symlink()) and not self._folder.is_dir():
+            raise UsageError(f"{self._folder}: is not a folder; shards need one. Name another place.")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UsageError(f"{self._folder}: cannot be made ({problem.strerror}). Name another place.") from None
+        # A lock on the folder itself leaves no file behind, and goes with its holder however that ends.
+        self._descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise ShardError(
+                f"{self._folder}: another process is writing shards there. Wait for it, or name another folder."
+            ) from None
+        try:
+            self._refuse_other_work()
+            sweep(self._folder)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def clear(self) -> None:
+        """Remove what earlier runs published; the manifest first, so that no half-removed folder looks whole."""
+        for name in reversed(_LAST_FILES):
+            (self._folder / name).unlink(missing_ok=True)
+        for path in sorted(self._folder.iterdir()):
+            if _SHARD_FILE.fullmatch(path.name):
+                path.unlink()
+
+    def resume(self, plan: Mapping[str, Any]) -> Manifest | None:
+        """Find out what is done; return the manifest when everything is.
+
+        Raises ShardError naming the first difference when the folder was begun with another plan.
+        """
+        if (self._folder / MANIFEST).is_file():
+            manifest = Manifest.read(self._folder)
+            self._compare(manifest.fields["plan"], plan)
+            for position in range(len(manifest.shards)):
+                check_files(self._folder, manifest.record(position))
+            return manifest
+        for path in sorted(self._folder.glob("shard-*.json")):
+            try:
+                record, _ = read_document(path)
+            except ShardError:
+                continue  # a damaged record commits nothing; its unit is built again
+            self._compare(record["plan"], plan)
+            try:
+                check_files(self._folder, record)
+            except ShardError:
+                continue
+            self.records[record["unit"]] = record
+        return None
+
+    def read_records(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the records of all units, in order; raises ShardError when one is missing."""
+        self.records = {}
+        self.resume(plan)
+        missing = sorted(set(range(len(self.records))) - set(self.records))
+        if missing:
+            raise ShardError(f"{self._folder}: the shard of unit {missing[0]} vanished while the run went on. Run it again.")
+        return [self.records[unit] for unit in sorted(self.records)]
+
+    def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        for name, old, new in _differences("", before, now):
+            raise ShardError(
+                f"{self._folder}: was begun with {name} = {old}, now it is {new}. Use the same as before, name another "
+                "folder, or start anew with --restart."
+            )
+
+    def _refuse_other_work(self) -> None:
+        names = {path.name for path in self._folder.iterdir()}
+        ours = {name for name in names if _SHARD_FILE.fullmatch(name) or (name.startswith(".") and TEMPORARY in name)}
+        if MANIFEST in names or any(name.endswith(".json") for name in ours):
+            ours |= names & set(_LAST_FILES)
+        if names - ours:
+            raise UsageError(
+                f"{self._folder}: already holds other work ({min(names - ours)}). Shards are written to an absent or "
+                "empty folder, or one of an earlier precompute run. Name another one."
+            )
+
+
+def _differences(prefix: str, before: object, now: object) -> list[tuple[str, object, object]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return [
+            found
+            for key in sorted(before.keys() | now.keys())
+            for found in _differences(f"{prefix}.{key}".lstrip("."), before.get(key), now.get(key))
+        ]
+    return [] if before == now else [(prefix, _short(before), _short(now))]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
