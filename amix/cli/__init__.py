@@ -10,7 +10,7 @@ import os
 import select
 import sys
 import traceback
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -65,14 +65,14 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
     ) -> click.Context:
         """Create the context, without colour where NO_COLOR asks for that; click leaves it to the program."""
         if os.environ.get("NO_COLOR"):
             extra.setdefault("color", False)
         return super().make_context(info_name, args, parent, **extra)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command and turn whatever it raises into a line on stderr and an exit code."""
         try:
             result = super().invoke(ctx)
@@ -133,7 +133,9 @@ def _reader_is_gone() -> bool:
         return True
 
 
-@click.group(cls=LazyGroup, params=[_debug_option()], context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, params=[_debug_option()], context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="amix", message="%(prog)s %(version)s")
 def main() -> None:
     """Attention-guided mixup for text.
