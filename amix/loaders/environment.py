@@ -4,13 +4,15 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
+from amix.engine.artifact import Backend
+
 # Widest first: math kernels are chosen by the widest set that a processor has.
 _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
 
 
-def environment(backend: str | None, device: str) -> dict[str, str]:
+def environment(backend: Backend, device: str) -> dict[str, str]:
     """Return runtime with its version, device kind, and instruction set. Neither host nor path is in it."""
-    runtime = "onnxruntime" if backend in (None, "onnxruntime") else "torch"
+    runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
     return {"runtime": f"{runtime} {_version(runtime)}", "device": device.partition(":")[0], "instructions": _instructions()}
 
 

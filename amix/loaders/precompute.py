@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from amix.engine.artifact import Extractor, open_extractor
+from amix.engine.artifact import Backend, Extractor, open_extractor
 from amix.engine.errors import CorpusError, ShardError, UsageError
 from amix.engine.heads import select_heads
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
@@ -41,7 +41,7 @@ class PrecomputeOptions:
     max_length: int = 512
     workers: int | None = None
     device: str = "cpu"
-    backend: str | None = None
+    backend: Backend | None = None
     samples_per_shard: int = 4096
     restart: bool = False
     max_rejects: int = 100
@@ -80,6 +80,7 @@ def precompute(
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
     artifact = open_extractor(extractor)
+    backend = options.backend or artifact.backends[0]
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, artifact.heads)
@@ -91,14 +92,14 @@ def precompute(
         "labels": None if corpus.label_names is None else list(corpus.label_names),
         "extractor": {
             "fingerprint": artifact.fingerprint,
-            "graph_sha256": artifact.graph_sha256(options.backend),
+            "graph_sha256": artifact.graph_sha256[backend],
             "tokenizer_sha256": artifact.files["tokenizer.json"],
         },
         "heads": [list(artifact.heads[index]) for index in head_indices],
         "layout": asdict(layout),
         "max_length": max_length,
         "samples_per_shard": options.samples_per_shard,
-        "environment": environment(options.backend, options.device),
+        "environment": environment(backend, options.device),
     }
 
     with Workspace(out) as workspace:
@@ -119,7 +120,7 @@ def precompute(
                 out=out.absolute(),
                 extractor=extractor.absolute(),
                 device=options.device,
-                backend=options.backend,
+                backend=backend,
                 threads=max(1, cores // len(first)),
                 head_indices=tuple(head_indices),
                 max_length=max_length,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine import canonical
-from amix.engine.artifact import open_extractor
+from amix.engine.artifact import Backend, open_extractor
 from amix.engine.sessions import open_session
 from amix.loaders.batching import length_batches
 from amix.loaders.corpus import Row
@@ -28,7 +28,7 @@ class UnitSettings:
     out: Path
     extractor: Path
     device: str
-    backend: str | None
+    backend: Backend
     threads: int
     head_indices: tuple[int, ...]
     max_length: int

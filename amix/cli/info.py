@@ -1,0 +1,101 @@
+"""`amix info`: what is in a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from amix.cli.output import facts, json_line, json_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+def command(folder: Path, as_json: bool) -> None:
+    """Print what the shards, the extractor or the run in FOLDER consist of."""
+    from amix.engine.artifact import RECORD
+
+    if (folder / RECORD).is_file():
+        found = _extractor(folder)
+    elif (folder / "metrics.jsonl").is_file():
+        found = _run(folder)
+    else:
+        found = _shards(folder)
+    if as_json:
+        json_line(found)
+    else:
+        facts({name.replace("_", " "): _shown(value) for name, value in found.items()})
+
+
+def _extractor(folder: Path) -> dict[str, Any]:
+    from amix.engine.artifact import open_extractor
+    from amix.engine.heads import describe
+
+    extractor = open_extractor(folder)
+    return {
+        "kind": "extractor",
+        "model": extractor.model,
+        "model_type": extractor.model_type,
+        "relevance": extractor.relevance,
+        "heads": describe(extractor.heads),
+        "max_length": extractor.max_length,
+        "dtype": extractor.dtype,
+        "graphs": list(extractor.backends),
+        "fingerprint": extractor.fingerprint,
+    }
+
+
+def _shards(folder: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from amix.engine.heads import describe
+    from amix.loaders.dataset import RelevanceDataset
+
+    dataset = RelevanceDataset(folder, head=None)
+    manifest = dataset.manifest
+    lengths = dataset.lengths()
+    found: dict[str, Any] = {
+        "kind": "shards",
+        "samples": manifest.samples,
+        "tokens": manifest.tokens,
+        "shards": len(manifest.shards),
+        "bytes": manifest.fields["bytes"],
+        "bytes_per_token": round(manifest.fields["bytes"] / max(manifest.tokens, 1), 1),
+        "length_median": int(np.median(lengths)),
+        "length_max": int(lengths.max()),
+        "heads": describe(manifest.heads),
+        "relevance": manifest.fields["relevance"],
+        "dtype": manifest.layout.dtype,
+        "max_length": manifest.max_length,
+        "truncated": manifest.fields["truncated"],
+        "rejects": manifest.fields["rejects"],
+        "members": list(manifest.layout.members),
+        "sha256": manifest.sha256,
+    }
+    if manifest.label_names is not None:
+        counts = np.bincount(dataset.class_ids()[dataset.class_ids() >= 0], minlength=len(manifest.label_names))
+        found["classes"] = {
+            name: None if manifest.multi_label else int(count)
+            for name, count in zip(manifest.label_names, counts, strict=True)
+        }
+    return found
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    import json
+
+    import yaml
+
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    return {"kind": "run", **config, "last": lines[-1] if lines else None}
+
+
+def _shown(value: object) -> object:
+    match value:
+        case dict():
+            return ", ".join(str(key) if count is None else f"{key} {count}" for key, count in value.items())
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return value

@@ -1,0 +1,136 @@
+"""`amix precompute`: a corpus through an extractor into shards."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from amix.cli.output import facts, json_line, json_option, notice
+
+
+@click.command()
+@click.argument("corpus")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--extractor", type=click.Path(path_type=Path), required=True, help="Folder that 'amix export' wrote.")
+@click.option("--split", default="train", show_default=True, help="Split of a Hub data set or folder.")
+@click.option("--config", help="Configuration of a Hub data set.")
+@click.option("--revision", help="Commit, tag or branch of a Hub data set.")
+@click.option("--text-column", default="text", show_default=True)
+@click.option("--pair-column", help="Column with the second text of a pair.")
+@click.option("--label-column", default="label", show_default=True)
+@click.option("--heads", default="all", show_default=True, help="Heads to store: all, layers (0,1) or heads (0.8,1.3).")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "uint8", "float32"]),
+    default="float16",
+    show_default=True,
+    help="How relevance is stored.",
+)
+@click.option("--max-length", type=int, default=512, show_default=True, help="Tokens per text; longer ones are cut.")
+@click.option("--workers", type=int, help="Processes.  [default: one per core]")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--samples-per-shard", type=int, default=4096, show_default=True)
+@click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
+@click.option("--limit", type=int, help="Only the first N rows.")
+@click.option("--max-rejects", type=int, default=100, show_default=True, help="Unusable rows that are tolerated.")
+@click.option("--no-labels", is_flag=True, help="Do not read labels.")
+@click.option("--labels", help="Class names in the order of their ids: a,b,c.")
+@click.option("--labels-from", type=click.Path(path_type=Path), help="Use the class names of another shard folder.")
+@click.option("--keep-text", is_flag=True, help="Store each text beside its ids.")
+@json_option
+def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:
+    """Run every text of CORPUS through an extractor; write token ids, relevance and labels to OUT.
+
+    CORPUS is a .jsonl[.gz|.zst], .csv or .parquet file (globs too), a folder in Hub layout, or a Hub id.
+    A run that was stopped goes on when the same command is given again.
+    """
+    from tqdm import tqdm
+
+    from amix.engine.artifact import open_extractor
+    from amix.engine.errors import UsageError
+    from amix.loaders.corpus import CorpusOptions
+    from amix.loaders.precompute import PrecomputeOptions, precompute
+
+    if sum(map(bool, (given["no_labels"], given["labels"], given["labels_from"]))) > 1:
+        raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
+    names = given.pop("labels")
+    corpus_options = CorpusOptions(
+        labels=tuple(name.strip() for name in names.split(",")) if names else None,
+        **{
+            name: given.pop(name)
+            for name in (
+                "split",
+                "config",
+                "revision",
+                "text_column",
+                "pair_column",
+                "label_column",
+                "no_labels",
+                "limit",
+            )
+        },
+    )
+    options = PrecomputeOptions(**given)
+    limit = open_extractor(extractor).max_length
+    if options.max_length > limit and _is_given("max_length"):
+        notice(f"--max-length {options.max_length}: the encoder takes at most {limit} tokens; texts are cut there.")
+
+    began = time.perf_counter()
+    seen = {"tokens": 0, "rejects": 0, "rows": 0}
+    with tqdm(unit=" texts", unit_scale=True, disable=None, desc="precompute") as bar:
+
+        def on_unit(summary: dict[str, Any]) -> None:
+            seen["tokens"] += summary["tokens"]
+            seen["rejects"] += len(summary["rejects"])
+            seen["rows"] += summary["rows"]
+            bar.update(summary["rows"])
+            rate = seen["tokens"] / (time.perf_counter() - began)
+            bar.set_postfix({"tokens/s": f"{rate:,.0f}", "rejects": seen["rejects"]})
+
+        try:
+            manifest = precompute(
+                corpus, out, extractor=extractor, corpus_options=corpus_options, options=options, on_unit=on_unit
+            )
+        except KeyboardInterrupt:
+            notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on.")
+            raise
+
+    if not seen["rows"]:
+        notice(f"{out}: was complete already; nothing was computed.")
+    fields = manifest.fields
+    if fields["rejects"]:
+        notice(f"{fields['rejects']} rows could not be used; {out / 'rejects.jsonl'} names them with reasons.")
+    if fields["truncated"]:
+        notice(f"{fields['truncated']} texts were longer than {manifest.max_length} tokens and were cut.")
+    seconds = time.perf_counter() - began
+    summary = {
+        "samples": manifest.samples,
+        "tokens": manifest.tokens,
+        "shards": len(manifest.shards),
+        "bytes": fields["bytes"],
+        "rejects": fields["rejects"],
+        "truncated": fields["truncated"],
+        "classes": None if manifest.label_names is None else list(manifest.label_names),
+        "computed_tokens": seen["tokens"],
+        "seconds": round(seconds, 3),
+        "manifest_sha256": manifest.sha256,
+    }
+    if as_json:
+        json_line({"shards_folder": str(out), **summary})
+        return
+    facts(
+        {
+            "shards": f"{out} ({len(manifest.shards)} shards, {fields['bytes'] / 1e6:.1f} MB)",
+            "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
+            "classes": ", ".join(manifest.label_names) if manifest.label_names is not None else "none",
+            "rejects": fields["rejects"],
+            "cut": fields["truncated"],
+            "time": f"{seconds:.1f} s, {seen['tokens'] / seconds:,.0f} tokens/s",
+        }
+    )
+
+
+def _is_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT

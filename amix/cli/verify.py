@@ -1,0 +1,39 @@
+"""`amix verify`: is a folder whole?"""
+
+from pathlib import Path
+
+import click
+
+from amix.cli.output import json_line, json_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Also hash every file and check every sample.")
+@json_option
+def command(folder: Path, deep: bool, as_json: bool) -> None:
+    """Check the shards or the extractor in FOLDER.
+
+    Fast: hashes of the documents, sizes and counts. Exit code 1 when anything is wrong.
+    """
+    from amix.engine.artifact import RECORD, open_extractor
+    from amix.engine.errors import ArtifactError, ShardError
+    from amix.loaders.verify import verify
+
+    if (folder / RECORD).is_file():
+        try:
+            open_extractor(folder)  # hashes every file in any case
+            problems = []
+        except ArtifactError as problem:
+            problems = [str(problem)]
+    else:
+        from tqdm import tqdm
+
+        with tqdm(unit=" shards", disable=None, desc="verify") as bar:
+            problems = verify(folder, deep=deep, on_shard=lambda name: bar.update())
+    if as_json:
+        json_line({"folder": str(folder), "deep": deep, "ok": not problems, "problems": problems})
+    elif not problems:
+        click.echo(f"{folder}: whole" + ("" if deep else " (documents, sizes and counts; --deep checks every byte)"))
+    if problems:
+        raise ShardError("\n".join(problems))

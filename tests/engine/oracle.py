@@ -1,0 +1,58 @@
+"""AttentionMix once more, in plain loops over Python floats, written from docs/architecture.md section 2 alone."""
+
+import math
+
+
+def content_relevance(relevance, content):
+    """Rule 3: 0 outside content, mean 1 over content, uniform where nothing is received."""
+    rows = []
+    for values, inside in zip(relevance, content, strict=True):
+        kept = [float(value) if within else 0.0 for value, within in zip(values, inside, strict=True)]
+        total, count = sum(kept), sum(inside)
+        if total == 0:
+            rows.append([1.0 if within else 0.0 for within in inside])
+        else:
+            rows.append([value * count / total for value in kept])
+    return rows
+
+
+def attentionmix(mask, content, relevance, partner, *, label_weight="ratio", strength=1.0, sharpness=1.0):
+    """Rules 4, 6 and 8. Returns ratios (B, T) and label weights (B,)."""
+    scaled = content_relevance(relevance, content)
+    ratios, weights = [], []
+    for a, b in enumerate(partner):
+        row = [None] * len(mask[a])
+        for j in range(len(row)):
+            own, other = content[a][j], content[b][j]
+            if own and other:
+                row[j] = _ratio(scaled[a][j], scaled[b][j], sharpness)
+            elif own:
+                row[j] = 1.0
+            elif other:
+                row[j] = 0.0
+        union = [j for j in range(len(row)) if row[j] is not None]
+        if not union:
+            weight = 0.5
+        elif label_weight == "ratio":
+            weight = sum(row[j] for j in union) / len(union)
+        else:
+            mine = sum(row[j] * scaled[a][j] for j in union)
+            theirs = sum((1 - row[j]) * scaled[b][j] for j in union)
+            weight = mine / (mine + theirs)
+        for j in range(len(row)):
+            if row[j] is None:
+                token_a, token_b = mask[a][j], mask[b][j]
+                row[j] = weight if token_a and token_b else 0.0 if token_b else 1.0
+        ratios.append([1 - strength * (1 - value) for value in row])
+        weights.append(1 - strength * (1 - weight))
+    return ratios, weights
+
+
+def _ratio(own, other, sharpness):
+    if own == other:
+        return 0.5
+    if sharpness == 0:
+        return 0.5
+    if own == 0 or other == 0:
+        return 1.0 if other == 0 else 0.0
+    return 1 / (1 + math.exp(-sharpness * (math.log(own) - math.log(other))))

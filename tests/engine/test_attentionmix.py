@@ -1,0 +1,210 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amix.engine.attentionmix import AttentionMix, content_relevance
+from amix.engine.errors import MixingError, UsageError
+from tests.engine import oracle
+from tests.engine.strategies import batches
+
+
+def plan_of(mixer, batch, **kwargs):
+    mask, content, relevance, partner = batch
+    return mixer.plan(mask, relevance=relevance, content=content, partner=partner, **kwargs)
+
+
+@given(
+    batches(),
+    st.sampled_from(["ratio", "mass"]),
+    st.sampled_from([1.0, 0.0, 0.3]),
+    st.sampled_from([1.0, 0.0, 0.5, 2.0]),
+)
+def test_equals_the_plain_loop(batch, label_weight, strength, sharpness):
+    mixer = AttentionMix(label_weight=label_weight, strength=strength, sharpness=sharpness)
+    plan = plan_of(mixer, batch)
+    mask, content, relevance, partner = (tensor.tolist() for tensor in batch)
+    ratio, weight = oracle.attentionmix(
+        mask, content, relevance, partner, label_weight=label_weight, strength=strength, sharpness=sharpness
+    )
+    torch.testing.assert_close(plan.ratio, torch.tensor(ratio, dtype=torch.float32), rtol=0, atol=2e-5)
+    torch.testing.assert_close(plan.label_weight, torch.tensor(weight, dtype=torch.float32), rtol=0, atol=2e-5)
+
+
+@given(batches(), st.sampled_from(["ratio", "mass"]), st.sampled_from(["drop", "keep"]))
+def test_ratios_and_label_weights_stay_between_0_and_1(batch, label_weight, special):
+    plan = plan_of(AttentionMix(label_weight=label_weight, special=special), batch)
+    for values in (plan.ratio, plan.label_weight):
+        assert bool(((values >= 0) & (values <= 1)).all())
+
+
+@given(batches())
+def test_mixing_with_oneself_is_the_identity(batch):
+    mask, content, relevance, _ = batch
+    plan = AttentionMix().plan(mask, relevance=relevance, content=content, partner=torch.arange(len(mask)))
+    x = torch.randn(*mask.shape, 3)
+    assert torch.equal(plan.mix(x), x)
+    assert torch.equal(plan.attention_mask, mask)
+    labels = torch.arange(len(mask))
+    assert torch.equal(plan.mix_labels(labels, len(mask)), torch.eye(len(mask)))
+
+
+@given(batches(min_rows=2, max_rows=2), st.sampled_from(["ratio", "mass"]))
+def test_swapping_the_sides_gives_the_same_sample_and_label(batch, label_weight):
+    mask, content, relevance, _ = batch
+    plan = plan_of(AttentionMix(label_weight=label_weight), (mask, content, relevance, torch.tensor([1, 0])))
+    x = torch.randn(*mask.shape, 3)  # random vectors at special positions too
+    mixed = plan.mix(x)
+    somewhere = plan.attention_mask[0].bool()
+    torch.testing.assert_close(mixed[0][somewhere], mixed[1][somewhere], rtol=0, atol=1e-5)
+    targets = plan.mix_labels(torch.tensor([0, 1]), 2)
+    torch.testing.assert_close(targets[0], targets[1], rtol=0, atol=1e-5)
+    assert torch.equal(plan.attention_mask[0], plan.attention_mask[1])
+
+
+@given(batches(), st.sampled_from([0.1, 7.0]))
+def test_uniform_relevance_gives_one_half_where_both_have_content(batch, value):
+    mask, content, _, partner = batch
+    plan = AttentionMix().plan(mask, relevance=torch.full(mask.shape, value), content=content, partner=partner)
+    both = content & content[partner]
+    torch.testing.assert_close(plan.ratio[both], torch.full((int(both.sum()),), 0.5))
+
+
+@given(batches())
+def test_a_token_that_faces_padding_is_untouched(batch):
+    mask, _, _, partner = batch
+    plan = plan_of(AttentionMix(), batch)
+    x = torch.randn(*mask.shape, 3)
+    mixed, other = plan.mix(x), x[partner]
+    own, theirs = mask.bool(), mask[partner].bool()
+    assert torch.equal(mixed[own & ~theirs], x[own & ~theirs])
+    assert torch.equal(mixed[theirs & ~own], other[theirs & ~own])
+    assert torch.equal(plan.attention_mask.bool(), own | theirs)
+
+
+@given(batches(), st.integers(1, 4))
+def test_padding_and_other_rows_change_nothing(batch, extra):
+    mask, content, relevance, partner = batch
+    plan = plan_of(AttentionMix(), batch)
+
+    def pad(tensor):
+        return torch.nn.functional.pad(tensor, (0, extra))
+
+    padded = plan_of(AttentionMix(), (pad(mask), pad(content), pad(relevance), partner))
+    torch.testing.assert_close(padded.ratio[:, : mask.shape[1]], plan.ratio, rtol=0, atol=1e-6)
+    torch.testing.assert_close(padded.label_weight, plan.label_weight, rtol=0, atol=1e-6)
+    assert not bool(padded.attention_mask[:, mask.shape[1] :].any())
+
+    pair = torch.stack([torch.tensor(0), partner[0]])
+    alone = plan_of(AttentionMix(), (mask[pair], content[pair], relevance[pair], torch.tensor([1, 0])))
+    torch.testing.assert_close(alone.ratio[0], plan.ratio[0], rtol=0, atol=1e-6)
+
+
+def test_the_scale_of_relevance_does_not_matter():
+    mask = torch.ones(2, 3, dtype=torch.long)
+    relevance = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 4.0]])
+    partner = torch.tensor([1, 0])
+    plan = AttentionMix().plan(mask, relevance=relevance, partner=partner)
+    scaled = AttentionMix().plan(mask, relevance=relevance * torch.tensor([[1e30], [1e-30]]), partner=partner)
+    torch.testing.assert_close(plan.ratio, scaled.ratio)
+
+
+def test_special_keep_lets_special_tokens_count():
+    mask = torch.ones(2, 2, dtype=torch.long)
+    content = torch.tensor([[False, True], [False, True]])
+    relevance = torch.tensor([[3.0, 1.0], [1.0, 1.0]])
+    partner = torch.tensor([1, 0])
+    keep = AttentionMix(special="keep").plan(mask, relevance=relevance, content=content, partner=partner)
+    torch.testing.assert_close(keep.ratio[0], torch.tensor([0.75, 0.5]))
+    drop = AttentionMix().plan(mask, relevance=relevance, content=content, partner=partner)
+    torch.testing.assert_close(drop.ratio[0], torch.tensor([0.5, 0.5]))
+
+
+def test_strength_0_is_the_identity_even_beside_a_longer_partner():
+    mask = torch.tensor([[1, 0, 0], [1, 1, 1]])
+    plan = AttentionMix(strength=0.0).plan(mask, relevance=torch.ones(2, 3), partner=torch.tensor([1, 0]))
+    x = torch.randn(2, 3, 2)
+    assert torch.equal(plan.mix(x), x)
+    assert torch.equal(plan.attention_mask, mask)
+    assert plan.label_weight.tolist() == [1.0, 1.0]
+
+
+@given(batches())
+def test_content_relevance_has_mean_1_over_content(batch):
+    _, content, relevance, _ = batch
+    scaled = content_relevance(relevance, content)
+    assert bool((scaled[~content] == 0).all())
+    torch.testing.assert_close(scaled.sum(dim=1), content.sum(dim=1).float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_mixing_keeps_the_dtype_and_the_argument(dtype):
+    mask = torch.ones(2, 3, dtype=torch.long)
+    plan = AttentionMix().plan(mask, relevance=torch.rand(2, 3), partner=torch.tensor([1, 0]))
+    x = torch.randn(2, 3, 4).to(dtype)
+    before = x.clone()
+    mixed = plan.mix(x)
+    assert mixed.dtype == dtype
+    assert torch.equal(x, before)
+    ratio = plan.ratio[:, :, None].double()
+    expected = ratio * before.double() + (1 - ratio) * before.double()[plan.partner]
+    torch.testing.assert_close(mixed.double(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps)
+
+
+def test_gradients_reach_both_sides_by_their_ratios():
+    plan = AttentionMix().plan(
+        torch.ones(2, 1, dtype=torch.long),
+        relevance=torch.tensor([[3.0], [1.0]]),
+        partner=torch.tensor([1, 0]),
+        content=torch.zeros(2, 1, dtype=torch.bool),
+    )
+    x = torch.zeros(2, 1, 1, requires_grad=True)
+    plan.mix(x)[0].sum().backward()
+    torch.testing.assert_close(x.grad.flatten(), torch.tensor([plan.ratio[0, 0], 1 - plan.ratio[0, 0]]))
+
+
+@pytest.mark.parametrize(
+    ("relevance", "message"),
+    [
+        (None, "needs relevance"),
+        (torch.ones(2, 4), r"relevance has shape \(2, 4\)"),
+        (torch.tensor([[1.0, float("nan"), 1.0]] * 2), "NaN"),
+        (torch.tensor([[1.0, -0.1, 1.0]] * 2), "negative"),
+        (torch.tensor([[1.0, float("inf"), 1.0]] * 2), "infinite"),
+    ],
+)
+def test_relevance_that_cannot_be_used_is_refused(relevance, message):
+    with pytest.raises(MixingError, match=message):
+        AttentionMix().plan(torch.ones(2, 3, dtype=torch.long), relevance=relevance)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"p": 1.5},
+        {"p": float("nan")},
+        {"strength": -0.1},
+        {"sharpness": -1.0},
+        {"label_weight": "mean"},
+        {"special": "cut"},
+        {"level": "pooled"},
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(option):
+    with pytest.raises(UsageError, match=next(iter(option))):
+        AttentionMix(**option)
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 8), st.floats(0, 1), st.integers(0, 1000))
+def test_rows_that_p_leaves_out_stay_themselves(rows, p, seed):
+    mask = (torch.arange(5) < torch.arange(rows)[:, None] + 1).long()
+    plan = AttentionMix(p=p).plan(
+        mask, relevance=torch.rand(rows, 5) + 0.1, generator=torch.Generator().manual_seed(seed)
+    )
+    alone = plan.partner == torch.arange(rows)
+    x = torch.randn(rows, 5, 2)
+    assert torch.equal(plan.mix(x)[alone], x[alone])
+    assert torch.equal(plan.attention_mask[alone], mask[alone])
+    assert bool((plan.label_weight[alone] == 1).all())
+    assert plan.is_identity == bool(alone.all())
