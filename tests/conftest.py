@@ -15,14 +15,22 @@ import pytest
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (
-    "the a an and or but of to in on at for with from by as is was are were be been it its this that these those "
-    "i you he she they we his her their our my not no never very too so more most much little film movie story plot "
-    "actor actors acting scene scenes ending director script dialogue music score camera cast character characters "
-    "good great fine funny warm moving clever bright lovely tender sharp fresh bad dull slow boring weak flat loud "
-    "cold stale tired messy hollow long short old new young best worst better worse first last time year night day "
-    "makes made feels felt looks seems goes went loses lost finds found never ever every each one two three all some "
-    "nothing something anything love loved hate hated like liked enjoy enjoyed laugh cried watch watched see seen "
-    "again once more than then there here what who why how when where which while because if into out up down over"
+    "the a an and or but of to in on at for with from by as is was are were be been it its this that "
+    "these those "
+    "i you he she they we his her their our my not no never very too so more most much little film "
+    "movie story plot "
+    "actor actors acting scene scenes ending director script dialogue music score camera cast character "
+    "characters "
+    "good great fine funny warm moving clever bright lovely tender sharp fresh bad dull slow boring "
+    "weak flat loud "
+    "cold stale tired messy hollow long short old new young best worst better worse first last time "
+    "year night day "
+    "makes made feels felt looks seems goes went loses lost finds found never ever every each one two "
+    "three all some "
+    "nothing something anything love loved hate hated like liked enjoy enjoyed laugh cried watch "
+    "watched see seen "
+    "again once more than then there here what who why how when where which while because if into out "
+    "up down over"
 ).split()
 
 
@@ -34,7 +42,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def write_tokenizer(folder: Path, max_length: int) -> int:
-    """Write a small uncased WordPiece tokenizer that knows every ASCII text, and return its vocabulary size."""
+    """Write a small uncased WordPiece tokenizer that knows every ASCII text; return its vocabulary size."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     letters = string.ascii_lowercase + string.digits

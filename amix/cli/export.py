@@ -1,0 +1,103 @@
+"""`amix export`: an encoder into an extractor folder."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from amix.cli.output import facts, json_line, json_option, notice
+
+
+def _layers(text: str) -> list[int] | None:
+    from amix.engine.errors import UsageError
+
+    if text.strip() == "all":
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--layers {text}: not understood. Write 'all' or layer numbers with commas: 0,1.")
+    return [int(part) for part in parts]
+
+
+@click.command()
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--layers", default="all", show_default=True, help="Layers whose heads are exported: all, or 0,1."
+)
+@click.option("--revision", help="Commit, tag or branch of a model on the Hub.")
+@click.option(
+    "--relevance",
+    type=click.Choice(["received", "cls"]),
+    default="received",
+    show_default=True,
+    help="Attention that a token receives from all tokens, or from the first one.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["onnx", "torchscript", "pt2"]),
+    multiple=True,
+    default=("onnx",),
+    show_default=True,
+    help="What to write; may be given several times.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="Of weights and attention; int8 changes relevance by several per cent.",
+)
+@click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
+@json_option
+def command(
+    model: str, out: Path, layers: str, formats: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
+    """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
+
+    Only what the deepest layer's attention needs is kept, and every graph is compared with the encoder first.
+    """
+    wanted = _layers(layers)
+
+    from amix.engine.artifact import GRAPHS
+    from amix.engine.heads import describe
+    from amix.exporters.export import export
+
+    notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")
+    extractor = export(model, out, layers=wanted, formats=list(dict.fromkeys(formats)), **given)
+
+    sizes = {name: (out / name).stat().st_size for name in extractor.files}
+    parity = {backend: extractor.parity[backend] for backend in extractor.backends}
+    for backend, report in parity.items():
+        if extractor.dtype == "int8":
+            notice(
+                f"Warning: int8 relevance differs from the encoder's by {report['relative_l2']:.1%} "
+                f"({backend}, relative L2). Use float32 where that matters."
+            )
+    if as_json:
+        json_line(
+            {
+                "extractor": str(out),
+                "heads": [list(head) for head in extractor.heads],
+                "max_length": extractor.max_length,
+                "bytes": sizes,
+                "parity": parity,
+                "fingerprint": extractor.fingerprint,
+            }
+        )
+        return
+    facts(
+        {
+            "extractor": out,
+            "heads": f"{describe(extractor.heads)} ({len(extractor.heads)} in all)",
+            "tokens": f"at most {extractor.max_length}",
+            "graphs": ", ".join(
+                f"{GRAPHS[name]} ({sizes[GRAPHS[name]] / 1e6:.1f} MB)" for name in extractor.backends
+            ),
+            "parity": ", ".join(
+                f"{name}: largest difference {report['max_abs']:.1e}" for name, report in parity.items()
+            ),
+            "fingerprint": extractor.fingerprint,
+        }
+    )

@@ -1,0 +1,85 @@
+"""The encoder as one graph with free batch and token dimensions, and nothing that relevance does not need."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
+
+from amix.engine.encoder import Encoder, RelevanceModule
+from amix.engine.errors import ExportError
+
+
+@contextlib.contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Silence PyTorch's exporters: the parity probes check what their warnings are about."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    children = {name: logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export")}
+    levels = {name: child.level for name, child in children.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for target in (logger, *children.values()):
+            target.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            for name, child in children.items():
+                child.setLevel(levels[name])
+
+
+def example_inputs(encoder: Encoder) -> tuple[Tensor, ...]:
+    """Return inputs (2, 7) with padding, in the order of `encoder.input_names`; no dimension is 0 or 1."""
+    # Ids from the middle of the vocabulary: neither padding nor another token with a meaning to the model.
+    start = encoder.config.vocab_size // 2
+    ids_BT = (torch.arange(14) % 7 + start).clamp(max=encoder.config.vocab_size - 1).reshape(2, 7)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, 5:] = 0
+    return (ids_BT, mask_BT, torch.zeros_like(ids_BT))[: len(encoder.input_names)]
+
+
+def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
+    """Return `module` as an exported program, pruned to what its output depends on.
+
+    Raises ExportError when the encoder cannot be captured with free batch and token dimensions.
+    """
+    example = example_inputs(encoder)
+    free = {0: Dim("batch", min=1), 1: Dim("tokens", min=1, max=encoder.max_length)}
+    try:
+        with quiet_torch(), torch.no_grad():
+            whole = torch.export.export(
+                module, example, dynamic_shapes=dict.fromkeys(encoder.input_names, free)
+            )
+            pruned = prune(whole.module(check_guards=False))
+            return torch.export.export(pruned, example, dynamic_shapes=[free] * len(example))
+    except ExportError:
+        raise
+    except Exception as problem:  # torch.export raises many kinds, private ones among them
+        raise ExportError(
+            f"a model of type '{encoder.model_type}' cannot be captured by torch.export with free batch "
+            f"and token "
+            f"dimensions ({problem}). Use --format torchscript, which traces it."
+        ) from problem
+
+
+def prune(graph: nn.Module) -> nn.Module:
+    """Remove in place all computation and all weights that the output does not depend on."""
+    assert isinstance(graph, GraphModule)
+    for node in list(graph.graph.nodes):
+        # Dropout counts as impure because it may draw random numbers, and would keep whatever feeds it.
+        if node.target is torch.ops.aten.dropout.default and node.args[2] is False:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*graph.named_parameters(), *graph.named_buffers()]:
+        if name not in used:
+            parent, _, leaf = name.rpartition(".")
+            delattr(graph.get_submodule(parent), leaf)
+    graph.recompile()
+    return graph

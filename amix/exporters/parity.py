@@ -1,0 +1,114 @@
+"""Is the exported graph the encoder? Probes on real text, of several lengths and batch shapes, with padding.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amix.engine.encoder import Encoder, RelevanceModule
+from amix.engine.errors import ExportError
+from amix.engine.sessions import Ids, Session
+
+TEXTS = (
+    "The film opens on an empty platform, and for ten minutes nothing happens; I was never bored.",
+    "Bad. Just bad.",
+    "What were the names of the three ships that crossed the Atlantic in 1492?",
+    "She's warm, quick-witted and (for once) allowed to be wrong about everything that matters.",
+    "Revenue rose 3.4% to $1,204.50 million, while costs -- mostly energy -- fell by a fifth.",
+    "Please restart the router, wait 30 seconds, then open http://192.168.0.1/setup?lang=en.",
+    "An overlong, overwritten, undercooked epic whose best joke is its running time.",
+    "Le café était fermé, but the señora at the naïve gallery sold us 'Übermut' for 12 €.",
+    "東京の夜は静かだった。 Привет, мир! שלום",
+    "🙂👍🏽 lol that ending?!?! no spoilers… 10/10 would cry again",
+    "If the premises hold and the step is valid, then the conclusion follows; otherwise, nothing does.",
+    "a",
+)
+SHAPES = ((1, 3), (1, 96), (2, 9), (3, 24), (4, 48), (5, 96))  # texts, tokens
+
+TOLERANCE = 1e-3  # float32: largest absolute difference; about 1e-5 is usual
+TOLERANCE_HALF = 2e-2  # float16: difference relative to the reference, in L2 norm
+TOLERANCE_SUM = {"float32": 1e-4, "float16": 1e-2, "int8": 1e-2}  # of a row, as a share of its tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One batch, and what the whole encoder says about it in eager PyTorch."""
+
+    inputs: dict[str, Ids]
+    relevance_BHT: NDArray[np.float32]
+
+
+def make_probes(encoder: Encoder, reference: RelevanceModule) -> list[Probe]:
+    """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding."""
+    probes: list[Probe] = []
+    for number, (batch, length) in enumerate(SHAPES):
+        inputs = _encode(encoder, number, batch, min(length, encoder.max_length))
+        with torch.inference_mode():
+            relevance_BHT = reference(*(torch.from_numpy(inputs[name]) for name in encoder.input_names))
+        probes.append(Probe(inputs=inputs, relevance_BHT=relevance_BHT.numpy()))
+    return probes
+
+
+def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str, Ids]:
+    pad = encoder.tokenizer.pad_token_id or 0
+    ids_BT = np.full((batch, length), pad, np.int64)
+    mask_BT, types_BT = np.zeros_like(ids_BT), np.zeros_like(ids_BT)
+    for row in range(batch):
+        texts = [TEXTS[(number + row + step) % len(TEXTS)] for step in range(len(TEXTS))]
+        text, pair = (" ".join(texts), None) if row % 2 else (texts[0], " ".join(texts[1:]))
+        wanted = max(length - 5 * row, 1)  # the first row fills the batch, the others are padded
+        encoding: Any = encoder.tokenizer(text, pair).encodings[0]
+        count = min(wanted, len(encoding.ids))
+        ids_BT[row, :count] = encoding.ids[:count]
+        mask_BT[row, :count] = 1
+        types_BT[row, :count] = encoding.type_ids[:count]
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "token_type_ids": types_BT}
+    return {name: inputs[name] for name in encoder.input_names}
+
+
+def check(session: Session, probes: list[Probe]) -> dict[str, float]:
+    """Return how far `session` is from the reference: largest absolute and relative L2 difference.
+
+    Raises ExportError past the tolerance of its dtype, or where rows do not sum to their number of tokens.
+    int8 has no tolerance for its difference: it is reported, and the user's to judge.
+    """
+    dtype, where = session.extractor.dtype, f"the exported graph ({session.backend})"
+    largest = square = norm = 0.0
+    for probe in probes:
+        found_BHT = session.run(**probe.inputs)
+        mask_BT = probe.inputs["attention_mask"]
+        shape = tuple(found_BHT.shape)
+        if shape != probe.relevance_BHT.shape or not np.isfinite(found_BHT).all():
+            raise ExportError(
+                f"{where} gives shape {shape} or values that are not finite. It is not published."
+            )
+        count_B = mask_BT.sum(axis=1)
+        off = np.abs(found_BHT.sum(axis=2) / count_B[:, None] - 1).max()
+        if off > TOLERANCE_SUM[dtype] or np.abs(found_BHT * (mask_BT[:, None, :] == 0)).max() > 0:
+            raise ExportError(
+                f"{where} gives relevance that does not sum to the number of tokens (off by {off:.1e}) "
+                f"or is not 0 "
+                "at padding. It is not published."
+            )
+        difference = found_BHT.astype(np.float64) - probe.relevance_BHT
+        largest = max(largest, float(np.abs(difference).max()))
+        square += float(np.square(difference).sum())
+        norm += float(np.square(probe.relevance_BHT, dtype=np.float64).sum())
+    report = {"max_abs": largest, "relative_l2": (square / norm) ** 0.5}
+    value, limit = {
+        "float32": (report["max_abs"], TOLERANCE),
+        "float16": (report["relative_l2"], TOLERANCE_HALF),
+        "int8": (0.0, float("inf")),
+    }[dtype]
+    if value > limit:
+        raise ExportError(
+            f"{where} differs from the encoder by {value:.1e}, more than the {limit:.0e} allowed for "
+            f"{dtype}. "
+            "It is not published. Try another --format, --opset or --dtype."
+        )
+    return report

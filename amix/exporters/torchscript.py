@@ -1,0 +1,25 @@
+"""The extractor as a frozen TorchScript trace (`model.torchscript.pt`)."""
+
+from pathlib import Path
+
+import torch
+
+from amix.engine.encoder import Encoder, RelevanceModule, quiet_transformers
+from amix.engine.errors import ExportError
+from amix.exporters.capture import example_inputs, quiet_torch
+
+
+def write_torchscript(module: RelevanceModule, encoder: Encoder, path: Path) -> None:
+    """Trace and freeze `module` to `path`. Freezing makes weights constants and drops those of no use."""
+    try:
+        with quiet_torch(), quiet_transformers(), torch.no_grad():
+            traced = torch.jit.trace(module, example_inputs(encoder), check_trace=False)
+            frozen = torch.jit.freeze(traced)
+            torch.jit.save(frozen, path)
+    except ExportError:
+        raise
+    except RuntimeError as problem:
+        raise ExportError(
+            f"a model of type '{encoder.model_type}' cannot be traced by TorchScript ({problem}). Use "
+            f"--format onnx."
+        ) from problem
