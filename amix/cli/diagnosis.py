@@ -1,0 +1,220 @@
+"""What `amix doctor` finds out: versions, the fit of the installed packages, devices, cores and memory."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import amix
+
+# The packages that decide whether amix works, in the order shown.
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "accelerate",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx",
+    "onnxscript",
+)
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of ONNX Runtime that amix asks for
+
+# An ONNX model of one Identity node, opset 13: the least that makes ONNX Runtime load a provider.
+_IDENTITY = bytes.fromhex(
+    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a02080162"
+    "0f0a0179120a0a08080112040a02080142040a00100d"
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that makes amix fail or crawl, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What was found. versions: None for a package that is not installed.  memory: bytes, None if unknown."""
+
+    versions: dict[str, str | None]
+    cores: int
+    memory: int | None
+    providers: list[str] = field(default_factory=list)
+    cuda: str | None = None
+    gpus: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def facts(self) -> dict[str, object]:
+        """Return names and values as they are shown to a person."""
+        return {
+            "python": f"{platform.python_version()} ({sys.executable})",
+            "amix": amix.__version__,
+            **{name: version or "not installed" for name, version in self.versions.items()},
+            "providers": ", ".join(self.providers) or "none",
+            "CUDA": f"{self.cuda} ({', '.join(self.gpus) or 'no GPU'})" if self.cuda else "none",
+            "cores": self.cores,
+            "memory": "unknown" if self.memory is None else f"{self.memory / 2**30:.1f} GiB",
+        }
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report for machines."""
+        return {
+            "python": platform.python_version(),
+            "amix": amix.__version__,
+            "packages": self.versions,
+            "providers": self.providers,
+            "cuda": self.cuda,
+            "gpus": self.gpus,
+            "cores": self.cores,
+            "memory_bytes": self.memory,
+            "notes": self.notes,
+            "problems": [{"what": problem.what, "remedy": problem.remedy} for problem in self.problems],
+        }
+
+
+def examine() -> Report:
+    """Look at the installation and the machine."""
+    report = Report(
+        versions={name: installed_version(name) for name in PACKAGES}, cores=cores(), memory=memory()
+    )
+    report.problems += unmet_requirements()
+    if installed_version("attentionmix") is None:
+        report.notes.append("amix is not installed here, so versions were not compared with what it needs")
+    _examine_torch(report)  # before ONNX Runtime, which finds the CUDA libraries that torch has loaded
+    _examine_onnxruntime(report)
+    if report.versions["onnx"] is None or report.versions["onnxscript"] is None:
+        report.notes.append(
+            "amix export --format onnx needs onnx and onnxscript: pip install 'attentionmix[onnx]'"
+        )
+    return report
+
+
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed distribution without importing it, None when there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def unmet_requirements() -> Iterator[Problem]:
+    """Compare what amix declares with what is installed; nothing when amix runs without being installed."""
+    try:
+        from packaging.requirements import Requirement
+
+        lines = importlib.metadata.requires("attentionmix") or []
+    except ImportError:  # PackageNotFoundError is one as well
+        return
+    for requirement in map(Requirement, lines):
+        optional = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
+        version = installed_version(requirement.name)
+        if version is None and not optional:
+            yield Problem(f"{requirement.name} is not installed.", f"pip install '{_bare(requirement)}'")
+        elif version is not None and not requirement.specifier.contains(version, prereleases=True):
+            yield Problem(
+                f"{requirement.name} {version} is installed; amix needs {requirement.specifier}.",
+                f"pip install '{_bare(requirement)}'",
+            )
+
+
+def _bare(requirement: object) -> str:
+    return str(requirement).partition(";")[0].strip()
+
+
+def _examine_torch(report: Report) -> None:
+    if report.versions["torch"] is None:
+        return  # said by unmet_requirements already
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        report.problems.append(
+            Problem(
+                f"torch cannot be loaded: {error}", "Install it again: pip install --force-reinstall torch"
+            )
+        )
+        return
+    report.cuda = torch.version.cuda
+    report.gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _examine_onnxruntime(report: Report) -> None:
+    cpu, gpu = report.versions["onnxruntime"], report.versions["onnxruntime-gpu"]
+    if cpu and gpu:
+        report.problems.append(
+            Problem(
+                f"onnxruntime {cpu} and onnxruntime-gpu {gpu} are both installed; they overwrite each "
+                "other's files.",
+                "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'attentionmix[gpu]' "
+                "(or 'attentionmix[cpu]' on a machine without an NVIDIA GPU)",
+            )
+        )
+    if not cpu and not gpu:
+        report.notes.append(
+            "ONNX extractors need ONNX Runtime: pip install 'attentionmix[cpu]', or 'attentionmix[gpu]' with "
+            "an NVIDIA GPU"
+        )
+        return
+    try:
+        import onnxruntime
+
+        compiled_in = onnxruntime.get_available_providers()
+        report.providers = [name for name in PROVIDERS if name in compiled_in and _starts(name)]
+    except (ImportError, OSError, AttributeError) as error:  # a half-overwritten package lacks attributes
+        report.problems.append(
+            Problem(
+                f"onnxruntime cannot be loaded: {error}",
+                "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'attentionmix[cpu]' "
+                "or 'attentionmix[gpu]'",
+            )
+        )
+        return
+    if gpu and report.gpus and "CUDAExecutionProvider" not in report.providers:
+        report.problems.append(
+            Problem(
+                f"onnxruntime-gpu {gpu} cannot use the GPU, though torch can (CUDA {report.cuda}).",
+                "Install builds for one CUDA version: torch >= 2.11 and onnxruntime-gpu >= 1.28 (CUDA 13).",
+            )
+        )
+    if report.gpus and not gpu:
+        report.notes.append(
+            "there is a GPU, but ONNX Runtime is the CPU build. For --device cuda: "
+            "pip uninstall -y onnxruntime, then pip install 'attentionmix[gpu]'"
+        )
+
+
+def _starts(provider: str) -> bool:
+    """Open a session: being compiled in does not mean that a provider's libraries load."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # a provider that cannot load is what we ask about, not news
+    try:
+        session = onnxruntime.InferenceSession(_IDENTITY, options, providers=[provider])
+    except Exception:  # ONNX Runtime's exception types differ by build
+        return False
+    return bool(session.get_providers()[0] == provider)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int | None:
+    """Return the bytes of memory that this process may use: the machine's, or its container's if less."""
+    limits: list[int] = []
+    try:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # "max" = no limit
+    except (OSError, ValueError):
+        pass
+    return min(limits, default=None)

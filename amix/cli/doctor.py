@@ -1,0 +1,25 @@
+"""`amix doctor`: what is installed, what the machine offers, and what is wrong with either."""
+
+import click
+
+from amix.cli import output
+
+
+@click.command()
+@output.json_option
+def command(as_json: bool) -> None:
+    """Report versions, devices and faults of the installation. Exit code 1 when something is wrong."""
+    from amix.cli import diagnosis
+
+    report = diagnosis.examine()
+    if as_json:
+        output.json_line(report.as_dict())
+    else:
+        output.facts(report.facts())
+        for note in report.notes:
+            click.echo(f"\nNote: {note}")
+        for problem in report.problems:
+            click.echo(f"\nProblem: {problem.what}\n    Fix: {problem.remedy}")
+        click.echo("" if report.problems else "\nNo problem found.", nl=not report.problems)
+    if report.problems:
+        raise SystemExit(1)
