@@ -1,0 +1,136 @@
+"""The package as its users meet it: what `import amix` offers, and what the wheel holds."""
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import amix
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """A wheel built from this tree, with nothing fetched."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = ["wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = out.glob("*.whl")
+    assert path.name == f"attentionmix-{amix.__version__}-py3-none-any.whl"
+    return zipfile.ZipFile(path)
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert sorted(amix.__all__) == [
+        "AmixError",
+        "AttentionMix",
+        "NoMix",
+        "RelevanceDataset",
+        "RelevanceLoader",
+        "WordMixup",
+        "__version__",
+        "open_session",
+        "soft_cross_entropy",
+    ]
+
+
+@pytest.mark.parametrize("name", amix.__all__)
+def test_every_public_name_resolves_to_what_bears_it(name: str) -> None:
+    value = getattr(amix, name)
+    assert name == "__version__" or value.__name__ == name
+
+
+def test_the_listing_holds_the_public_names_before_they_are_loaded() -> None:
+    missing = python("import amix; print([name for name in amix.__all__ if name not in dir(amix)])")
+    assert missing == "[]"
+
+
+def test_a_star_import_brings_the_public_names() -> None:
+    missing = python(
+        "from amix import *\nimport amix\nprint([n for n in amix.__all__ if n not in globals()])"
+    )
+    assert missing == "[]"
+
+
+def test_an_unknown_name_is_an_attribute_error_that_says_so() -> None:
+    with pytest.raises(AttributeError, match="module 'amix' has no attribute 'Atention'"):
+        amix.Atention  # noqa: B018  (looking it up is the test)
+
+
+def test_importing_amix_loads_nothing_heavy() -> None:
+    heavy = {"numpy", "torch", "transformers", "tokenizers", "datasets", "onnxruntime", "webdataset"}
+    assert python(f"import sys, amix, amix.cli; print(*({heavy!r} & set(sys.modules)))") == ""
+
+
+def test_what_is_installed_is_this_version() -> None:
+    try:
+        installed = importlib.metadata.version("attentionmix")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("amix runs from its folder here, it is not installed")
+    assert installed == amix.__version__
+
+
+def test_the_wheel_holds_amix_and_its_metadata_only(wheel: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert tops == {"amix", f"attentionmix-{amix.__version__}.dist-info"}
+
+
+def test_the_wheel_holds_types_data_and_every_room_but_no_tests(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    rooms = ("engine", "exporters", "loaders", "train", "cli")
+    for name in ("amix/py.typed", "amix/__main__.py", *(f"amix/{room}/__init__.py" for room in rooms)):
+        assert name in names
+    assert [name for name in names if name.startswith("amix/cli/demo_data/") and name.endswith(".jsonl")]
+    strays = [name for name in names if "tests/" in name or "/test_" in name or "__pycache__" in name]
+    assert strays == []
+
+
+def test_the_wheel_holds_every_module_of_the_tree(wheel: zipfile.ZipFile) -> None:
+    tree = {path.relative_to(ROOT).as_posix() for path in (ROOT / "amix").rglob("*.py")}
+    assert tree == {name for name in wheel.namelist() if name.startswith("amix/") and name.endswith(".py")}
+
+
+def test_the_wheel_brings_command_licence_and_extras(wheel: zipfile.ZipFile) -> None:
+    info = f"attentionmix-{amix.__version__}.dist-info"
+    assert "amix = amix.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "Apache License" in wheel.read(f"{info}/licenses/LICENSE").decode()
+    metadata = wheel.read(f"{info}/METADATA").decode()
+    for extra in ("cpu", "gpu", "onnx", "demo", "dev"):
+        assert f"Provides-Extra: {extra}" in metadata
+
+
+def test_the_tested_versions_name_torch_exactly_and_hold_no_local_build() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert "torch" in pins
+    assert [line for line in lines if "+" in line or "/" in line or "@" in line] == []
+
+
+def test_every_declared_dependency_has_a_tested_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [
+        *project["dependencies"],
+        *(
+            line
+            for name, lines in project["optional-dependencies"].items()
+            if name != "gpu"
+            for line in lines
+        ),
+    ]
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    names = {line.split(">")[0].split("<")[0].split("=")[0].lower() for line in declared}
+    assert names - pinned == set()
