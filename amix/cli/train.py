@@ -1,0 +1,105 @@
+"""`amix train`: a classifier from shards."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from amix.cli.output import json_line, json_option, notice, table
+from amix.engine.errors import UsageError
+from amix.train.config import METHOD_OPTIONS, USES, TrainConfig, read_config, resolve, rules
+
+_METRICS = ("accuracy", "macro_f1", "nll", "ece")
+
+
+def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one option per field of TrainConfig, without a default: what is not given comes from the file."""
+    defaults = TrainConfig().as_dict()
+    for name, rule in reversed(rules().items()):
+        default = defaults[name]
+        shown = "" if default is None else f"  [default: {default}]"
+        kind = click.Choice(rule.choices) if rule.choices and name != "level" else rule.kind
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
+    return command
+
+
+@click.command(name="train")
+@click.argument("shards")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
+@click.option("--dev", help="Shards that select the best epoch. Without it the last epoch is kept.")
+@click.option(
+    "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
+)
+@_config_options
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in OUT.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="YAML file of options; flags win."
+)
+@json_option
+def command(
+    shards: str,
+    out: Path,
+    model: str | None,
+    dev: str | None,
+    evals: tuple[str, ...],
+    resume: bool,
+    config_file: Path | None,
+    as_json: bool,
+    **flags: Any,  # noqa: ANN401
+) -> None:
+    """Fine-tune a classifier on SHARDS, mixed as --method says, and write model, metrics and options to OUT.
+
+    Every option can stand in a YAML file (--config), with _ in place of -; the config.yaml of a run is one.
+    """
+    options, inputs = read_config(config_file) if config_file is not None else ({}, {})
+    config = resolve(options, flags)
+    model = model or inputs.get("model")
+    if model is None:
+        raise UsageError(
+            "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
+        )
+    unused = [
+        name for name in flags if flags[name] is not None and name in METHOD_OPTIONS - USES[config.method]
+    ]
+    for name in unused:
+        notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
+    named = parse_evals(evals) or list((inputs.get("eval") or {}).items())
+
+    from amix.train.loop import train
+
+    result = train(shards, out, model, config, dev=dev or inputs.get("dev"), evals=named, resume=resume)
+
+    rows = [] if result.dev is None else [("dev", result.dev)]
+    rows += result.eval.items()
+    if as_json:
+        json_line(result.as_dict())
+        return
+    if rows:
+        table(["set", *_METRICS], [[name, *(metrics[each] for each in _METRICS)] for name, metrics in rows])
+    how = f"epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
+    click.echo(f"{result.model}: {how}")
+
+
+def parse_evals(values: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return (name, shards) of each `[NAME=]SHARDS`; the name is `eval` where none is given.
+
+    Raises UsageError for a name that stands twice.
+    """
+    pairs: list[tuple[str, str]] = []
+    for value in values:
+        name, equals, folder = value.partition("=")
+        # A folder may have an equals sign in its own name; a name has no slash.
+        is_named = bool(equals) and "/" not in name and not Path(value).exists()
+        pair = (name, folder) if is_named else ("eval", value)
+        if not all(pair):
+            raise UsageError(f"--eval {value}: write --eval SHARDS or --eval NAME=SHARDS.")
+        if pair[0] in dict(pairs):
+            raise UsageError(
+                f"--eval {value}: the name '{pair[0]}' stands twice. "
+                "Give each set its own: --eval NAME=SHARDS."
+            )
+        pairs.append(pair)
+    return pairs

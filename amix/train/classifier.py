@@ -1,0 +1,122 @@
+"""The model that is trained: a Hugging Face classifier whose tokenizer is the cache's."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from amix.engine.encoder import quiet_transformers
+from amix.engine.errors import TrainError, UsageError
+from amix.engine.tokenizer import tokenizer_fingerprint
+from amix.loaders.dataset import RelevanceDataset
+from amix.loaders.manifest import Manifest
+
+
+def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a transformers tokenizer
+    """Return the tokenizer of MODEL, a Hub id or a folder.
+
+    Raises TrainError unless it gives the same ids as the one that the cache was made with.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and (folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1):
+        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
+
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(_place(model), use_fast=True)
+        except Exception as problem:
+            raise _load_error(model, "its tokenizer cannot be loaded", problem) from problem
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise TrainError(
+            f"{model}: its tokenizer has no tokenizer.json to compare with the cache's; use a fast one."
+        )
+    found = tokenizer_fingerprint(backend.to_str(), f"{model}: tokenizer")
+    if found != manifest.tokenizer_fingerprint:
+        raise TrainError(
+            f"{model}: its tokenizer ({found[:12]}) is not the one of {manifest.folder} "
+            f"({manifest.tokenizer_fingerprint[:12]}), so the cached token ids mean other words. "
+            "Take a model with the extractor's tokenizer, or export an encoder "
+            "with this model's and precompute again."
+        )
+    return tokenizer
+
+
+def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) -> Any:  # noqa: ANN401
+    """Return a float32 `*ForSequenceClassification` of MODEL for these classes.
+
+    A new head draws from torch's generator. Raises TrainError when it cannot be loaded, or has fewer
+    word embeddings than the cache has token ids.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    with quiet_transformers():
+        try:
+            classifier = AutoModelForSequenceClassification.from_pretrained(
+                _place(model),
+                num_labels=len(label_names),
+                id2label=dict(enumerate(label_names)),
+                label2id={name: number for number, name in enumerate(label_names)},
+                # Named, so that no label that is ever passed can make the model guess (float labels: BCE).
+                problem_type="multi_label_classification"
+                if manifest.multi_label
+                else "single_label_classification",
+                dtype=torch.float32,  # transformers 5 would keep a checkpoint's half precision
+                ignore_mismatched_sizes=True,  # a head for other classes is replaced
+            )
+        except Exception as problem:
+            raise _load_error(model, "cannot be loaded as a classifier", problem) from problem
+    words = classifier.get_input_embeddings().num_embeddings
+    if manifest.vocab_size > words:
+        raise TrainError(
+            f"{model}: has {words} word embeddings, the token ids of {manifest.folder} go to "
+            f"{manifest.vocab_size - 1}. Take the model that belongs to the tokenizer."
+        )
+    return classifier
+
+
+def require_room(classifier: nn.Module, model: str, dataset: RelevanceDataset) -> None:
+    """Raise TrainError when a text of the cache is longer than the model has positions for."""
+    positions, longest = usable_positions(classifier), int(dataset.lengths().max(initial=0))
+    if longest > positions:
+        raise TrainError(
+            f"{model}: has room for {positions} tokens, {dataset.folder} holds texts of up to {longest}. Run "
+            f"'amix precompute' with --max-length {positions}, or take a model with more positions."
+        )
+
+
+def usable_positions(classifier: nn.Module) -> int:
+    """Return how many tokens the model has positions for (512 of RoBERTa's 514)."""
+    for name, module in classifier.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its kin count positions from pad + 1, which shows as a padding index of the table.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    limit = getattr(classifier.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else 1_000_000  # relative positions know no limit
+
+
+def takes_token_types(classifier: nn.Module) -> bool:
+    """Tell whether the model distinguishes the two texts of a pair."""
+    config: Any = classifier.config
+    types = getattr(config, "type_vocab_size", 0) or 0
+    return types > 1 and "token_type_ids" in inspect.signature(type(classifier).forward).parameters
+
+
+def _place(model: str) -> str:
+    folder = Path(model).expanduser()
+    return str(folder) if folder.is_dir() else model
+
+
+def _load_error(model: str, what: str, problem: Exception) -> TrainError:
+    reason = next(
+        (line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__
+    )
+    return TrainError(
+        f"{model}: {what} ({reason}). Check the Hub id and the network, or give a folder with config.json, "
+        "weights and tokenizer. Models that bring their own code are not run."
+    )

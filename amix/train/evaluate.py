@@ -1,0 +1,131 @@
+"""Evaluation on a shard folder, whose classes are matched with the training classes by name.
+
+Axes: N samples, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amix.engine.errors import TrainError
+from amix.loaders.dataset import RelevanceDataset
+from amix.loaders.loader import RelevanceLoader
+from amix.loaders.manifest import Manifest
+from amix.train.forward import forward
+from amix.train.metrics import report
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Shards to evaluate on, checked against the training shards.
+
+    class_ids: the training id of each class of the set.  num_classes: of the training.
+    """
+
+    dataset: RelevanceDataset
+    class_ids: NDArray[np.int64]
+    num_classes: int
+
+
+def label_names(manifest: Manifest) -> tuple[str, ...]:
+    """Return the class names of a cache; raise TrainError for one without labels or samples."""
+    names = manifest.label_names
+    if names is None:
+        raise TrainError(
+            f"{manifest.folder}: holds no labels. Run 'amix precompute' again without --no-labels."
+        )
+    if manifest.samples == 0:
+        raise TrainError(
+            f"{manifest.folder}: holds no samples. Every row was rejected; see its rejects.jsonl."
+        )
+    return names
+
+
+def match_classes(own: Sequence[str], known: Sequence[str], where: str) -> NDArray[np.int64]:
+    """Return the id in `known` of each class in `own`; raise TrainError naming a class that it lacks."""
+    unknown = [name for name in own if name not in known]
+    if unknown:
+        raise TrainError(
+            f"{where}: has the class {', '.join(map(repr, unknown[:5]))}, which the training shards never "
+            f"had; they have {', '.join(map(repr, known[:20]))}. Precompute it with "
+            "--labels-from the training shards."
+        )
+    return np.array([known.index(name) for name in own], np.int64)
+
+
+def open_eval_set(folder: str | Path, training: Manifest) -> EvalSet:
+    """Open shards for evaluation. A set that lacks a class, or numbers classes otherwise, is fine.
+
+    Raises TrainError for another tokenizer, another kind of labels, or an unknown class.
+    """
+    dataset = RelevanceDataset(folder, head=None)
+    manifest, known = dataset.manifest, label_names(training)
+    own = label_names(manifest)
+    if manifest.tokenizer_fingerprint != training.tokenizer_fingerprint:
+        raise TrainError(
+            f"{folder}: was made with another tokenizer ({manifest.tokenizer_fingerprint[:12]}) than "
+            f"{training.folder} ({training.tokenizer_fingerprint[:12]}). "
+            "Precompute it with the same extractor."
+        )
+    if manifest.multi_label != training.multi_label:
+        kinds = {True: "class weights", False: "class ids"}
+        raise TrainError(
+            f"{folder}: holds {kinds[manifest.multi_label]}, the training shards "
+            f"{kinds[training.multi_label]}. Precompute both from the same kind of label."
+        )
+    return EvalSet(dataset, match_classes(own, known, str(folder)), len(known))
+
+
+def evaluate(model: Any, evaluation: EvalSet, batch_size: int = 64) -> dict[str, float]:  # noqa: ANN401
+    """Return the metrics of a classifier on a set (see `metrics.report`), in the model's own precision.
+
+    The model stays where it is and goes back to its mode. Raises TrainError when a logit is not finite.
+    """
+    logits_NC, labels = predict(model, evaluation.dataset, batch_size)
+    if not np.isfinite(logits_NC).all():
+        raise TrainError(
+            f"{evaluation.dataset.folder}: the model gives logits that are not finite. Training "
+            "has diverged; lower --lr."
+        )
+    multi_label = evaluation.dataset.manifest.multi_label
+    if multi_label:
+        truth = np.zeros((len(labels), evaluation.num_classes))
+        truth[:, evaluation.class_ids] = labels
+    else:
+        truth = evaluation.class_ids[labels]
+    return report(logits_NC, truth, multi_label=multi_label)
+
+
+@torch.no_grad()
+def predict(
+    model: Any,  # noqa: ANN401
+    dataset: RelevanceDataset,
+    batch_size: int = 64,
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    logits: list[torch.Tensor] = []
+    labels: list[Any] = []
+    try:
+        for batch in RelevanceLoader(dataset, batch_size=batch_size, shuffle="none"):
+            labels.append(batch["labels"])
+            logits.append(forward(model, to_device(batch, device)).float())
+    finally:
+        model.train(was_training)
+    return torch.cat(logits).cpu().double().numpy(), torch.cat(labels).numpy()  # waits for the GPU
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return the batch's tensors on `device`; what is no tensor is left out."""
+    return {
+        name: value.to(device, non_blocking=True)
+        for name, value in batch.items()
+        if isinstance(value, torch.Tensor)
+    }

@@ -1,0 +1,92 @@
+"""The folder of a run: `model/`, `config.yaml`, `metrics.jsonl`, `tensorboard/`, maybe checkpoints."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from amix.engine import canonical, publish
+from amix.engine.encoder import quiet_transformers
+from amix.engine.errors import UsageError
+from amix.train import checkpoint
+
+CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
+
+
+def open_run(out: Path, resume: bool) -> Path | None:
+    """Make sure that `out` may be written to, and return the checkpoint to go on from, if any.
+
+    Raises UsageError when `out` holds other work, or holds a run and `resume` is False.
+    """
+    if not resume or not (out / CONFIG).is_file():
+        if (out / CONFIG).is_file():
+            raise UsageError(
+                f"{out}: already holds a run. Go on with it with --resume, or name another folder."
+            )
+        publish.require_vacant(out, "a run")
+        return None
+    publish.sweep(out)
+    found = checkpoint.find(out)
+    if not found and (out / MODEL).exists():
+        raise UsageError(
+            f"{out}: its run is finished and left no checkpoint to go on from. Name another folder, or "
+            "train with --checkpoint-steps."
+        )
+    return found[-1] if found else None
+
+
+def publish_model(out: Path, model: Any, tokenizer: Any) -> Path:  # noqa: ANN401
+    """Write `out`/model in Hugging Face format, weights and tokenizer; an earlier one is replaced."""
+    target = out / MODEL
+    if target.exists():
+        shutil.rmtree(target)
+    with publish.staged_folder(target, "a model") as stage, quiet_transformers():
+        model.save_pretrained(stage)
+        tokenizer.save_pretrained(stage)
+    return target
+
+
+class MetricsLog:
+    """Writes TensorBoard and `metrics.jsonl`: one canonical JSON a line, the same bytes for equal runs."""
+
+    def __init__(self, out: Path, step: int) -> None:
+        """Go on after `step`: lines of later steps, which a killed run left, are dropped."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        path = out / METRICS
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= step] if step else []
+        publish.write_atomic(path, b"".join(kept))
+        if not step:
+            shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
+        self._file: IO[bytes] = path.open("ab")
+        self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1 if step else None)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def loss(self, step: int, epoch: int, loss: float, lr: float) -> None:
+        """Log the mean loss since the last line, and the learning rate of this step."""
+        self._write({"step": step, "epoch": epoch, "loss": loss, "lr": lr})
+        self._board.add_scalar("train/loss", loss, step)
+        self._board.add_scalar("train/lr", lr, step)
+
+    def evaluation(self, step: int, epoch: int, kind: str, name: str, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of a set; kind: `dev` or `eval`."""
+        self._write({"step": step, "epoch": epoch, "kind": kind, "name": name, **metrics})
+        for metric, value in metrics.items():
+            self._board.add_scalar(f"{name}/{metric}", value, step)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(canonical.dumps(line) + b"\n")
+        self._file.flush()
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Return the whole lines of a file; a killed run may have left a part of one."""
+    data = path.read_bytes() if path.is_file() else b""
+    return [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]

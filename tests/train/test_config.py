@@ -1,0 +1,107 @@
+"""Options: ranges, the strict YAML file, precedence, and the way there and back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amix.engine.errors import ConfigError, HeadError, UsageError
+from amix.train.config import METHOD_OPTIONS, TrainConfig, read_config, resolve, rules, write_config
+
+
+def yaml_file(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("p", 1.5, "between 0 and 1"),
+        ("p", float("nan"), "between 0 and 1"),
+        ("clean_weight", -0.1, "between 0 and 1"),
+        ("strength", 2, "between 0 and 1"),
+        ("epochs", 0, "at least 1"),
+        ("epochs", 1.5, "a whole number"),
+        ("epochs", True, "a whole number"),
+        ("batch_size", 0, "at least 1"),
+        ("lr", 0, "above 0, at most 1"),
+        ("alpha", 0, "above 0"),
+        ("seed", -1, "between 0 and"),
+        ("method", "mixup", "none, wordmixup, attentionmix"),
+        ("level", "hidden:3", "one of: embedding"),
+        ("mixed_precision", "fp8", "no, bf16, fp16"),
+        ("checkpoint_steps", 0, "at least 1"),
+        ("label_weight", "mean", "ratio, mass"),
+        ("lr", None, "a number"),
+    ],
+)
+def test_a_wrong_value_names_option_and_range(name: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} is .*{says}") as caught:
+        TrainConfig(**{name: value})
+    assert isinstance(caught.value, UsageError)
+
+
+def test_a_head_spec_is_checked_where_it_is_used() -> None:
+    with pytest.raises(HeadError, match="not understood"):
+        TrainConfig(head="eight")
+    assert TrainConfig(head="eight", method="none").head == "eight"
+
+
+def test_every_option_has_a_rule_that_its_default_keeps() -> None:
+    config = TrainConfig()
+    assert set(rules()) == set(config.as_dict())
+    assert set(rules()) >= METHOD_OPTIONS
+    assert (config.method, config.head, config.epochs, config.batch_size, config.lr, config.seed) == (
+        "attentionmix", "0.mean", 3, 32, 2e-5, 0,
+    )  # fmt: skip
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    options, inputs = read_config(yaml_file(tmp_path, "lr: 2e-4\nepochs: 7\nhead: 0.8\nmodel: some/model\n"))
+    config = resolve(options, {"epochs": 2, "lr": None, "p": 0.0})
+    assert (config.lr, config.epochs, config.head, config.p) == (2e-4, 2, "0.8", 0.0)
+    assert config.batch_size == TrainConfig().batch_size
+    assert inputs == {"model": "some/model"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("alhpa: 1", "run.yaml: unknown key 'alhpa'. Did you mean 'alpha'?"),
+        ("batch-size: 8", "Did you mean 'batch_size'?"),
+        ("zzz: 1", "There are: method, head"),
+        ("lr: fast", "run.yaml: lr is 'fast'; it must be a number above 0"),
+        ("p: 2", "run.yaml: p is 2.0; it must be a number between 0 and 1"),
+        ("lr: 1e-5\nlr: 1e-4", "key 'lr' stands twice"),
+        ("lr: [1", "not YAML"),
+        ("- lr", "holds a list"),
+        ("eval: shards", "run.yaml: eval must be"),
+        ("shards: 3", "run.yaml: shards is 3"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(yaml_file(tmp_path, text))
+    assert says in str(caught.value)
+
+
+def test_a_missing_or_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "none.yaml")
+    assert read_config(yaml_file(tmp_path, "# nothing yet\n")) == ({}, {})
+
+
+def test_yaml_runs_no_code(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not YAML"):
+        read_config(yaml_file(tmp_path, "lr: !!python/object/apply:os.getcwd []"))
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    config = TrainConfig(lr=3e-5, head="0.8", train_samples=200, method="wordmixup", checkpoint_steps=4)
+    inputs = {"shards": "shards/mr", "model": "m", "dev": None, "eval": {"test": "shards/test"}}
+    write_config(tmp_path / "config.yaml", config, inputs)
+    options, read = read_config(tmp_path / "config.yaml")
+    assert resolve(options, {}) == config
+    assert read == inputs
