@@ -1,0 +1,172 @@
+"""A corpus as rows: number, text, class id, or the reason why the row cannot be used."""
+
+import contextlib
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from amix.engine.errors import CorpusError, UsageError
+from amix.loaders.corpus_source import Source
+from amix.loaders.corpus_text import flaw_of_text
+from amix.loaders.labels import Labels, Survey, UnusableError, check_names, from_schema
+
+_FILE_SUFFIXES = frozenset({".txt", ".tsv", ".gz", ".zst", ".arrow"})  # never of a data set on the Hub
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a corpus, as a worker gets it.
+
+    number: 0-based, rejected rows counted too.  reject: why it cannot be used; then there is no text.
+    """
+
+    number: int
+    text: str | None
+    pair: str | None = None
+    label: int | None = None  # class id; None with no_labels
+    labels: tuple[float, ...] | None = None  # multi-label or soft labels, in place of `label`
+    reject: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """What to read of a corpus.
+
+    config, revision: of a Hub data set; `config` also picks a subfolder of a local folder.
+    labels: class names in the order of their ids, given by --labels or taken from another cache.
+    limit: only so many rows from the start; class ids are those of the whole column all the same.
+    """
+
+    split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+    text_column: str = "text"
+    pair_column: str | None = None
+    label_column: str = "label"
+    no_labels: bool = False
+    labels: tuple[str, ...] | None = None
+    limit: int | None = None
+
+
+class Corpus:
+    """A checked corpus, open for reading in order as often as needed.
+
+    identity: JSON-able; what decides the rows: contents, columns, class names and limit, but no local path.
+    label_names: one per class; None with no_labels.  multi_label: rows have `labels` in place of `label`.
+    """
+
+    identity: dict[str, Any]
+    label_names: tuple[str, ...] | None
+    multi_label: bool
+
+    def __init__(self, source: Source, options: CorpusOptions) -> None:
+        """Settle the class ids, which may take one pass over the label column. Raises CorpusError."""
+        self._source = source
+        self._options = options
+        self._labels = None if options.no_labels else _settle_labels(source, options)
+        self.label_names = None if self._labels is None else self._labels.names
+        self.multi_label = self._labels is not None and self._labels.multi_label
+        self.identity = {
+            **source.identity,
+            "text_column": options.text_column,
+            "pair_column": options.pair_column,
+            "label_column": None if options.no_labels else options.label_column,
+            "label_names": None if self.label_names is None else list(self.label_names),
+            "limit": options.limit,
+        }
+        with contextlib.closing(self.rows()) as rows:
+            if next(rows, None) is None:
+                raise CorpusError(f"{source.what}: holds no rows. Name a corpus with at least one text.")
+
+    def rows(self, start: int = 0) -> Generator[Row, None, None]:
+        """Yield rows in corpus order from row number `start` up to the limit, a few in memory at a time."""
+        options, labels = self._options, self._labels
+        columns = [options.text_column]
+        if options.pair_column is not None:
+            columns.append(options.pair_column)
+        if labels is not None:
+            columns.append(options.label_column)
+        stop = options.limit
+        if stop is not None and start >= stop:
+            return
+        paired = options.pair_column is not None
+        # Closed at once, not by the garbage collector: an abandoned stream may hold threads at exit.
+        with contextlib.closing(self._source.records(columns, start)) as records:
+            for number, values, reject in records:
+                yield _bad(number, reject) if values is None else _row(number, list(values), paired, labels)
+                if stop is not None and number + 1 >= stop:
+                    return
+
+
+def _bad(number: int, reason: str | None) -> Row:
+    return Row(number, None, reject=reason or "cannot be read")
+
+
+def _row(number: int, values: list[Any], paired: bool, labels: Labels | None) -> Row:
+    text = values[0]
+    flaw = flaw_of_text(text)
+    if flaw is not None:
+        return _bad(number, f"text {flaw}")
+    pair = values[1] if paired else None
+    if paired:
+        flaw = flaw_of_text(pair)
+        if flaw is not None:
+            return _bad(number, f"pair {flaw}")
+    if labels is None:
+        return Row(number, text, pair)
+    try:
+        label = labels.read(values[-1])
+    except UnusableError as problem:
+        return _bad(number, str(problem))
+    if isinstance(label, int):
+        return Row(number, text, pair, label)
+    return Row(number, text, pair, labels=label)
+
+
+def _settle_labels(source: Source, options: CorpusOptions) -> Labels:
+    column = options.label_column
+    schema = source.label_type(column)
+    labels = from_schema(source.what, column, schema, options.labels)
+    if labels is not None:
+        return labels
+    survey = Survey(source.what, column)
+    for number, values, _ in source.records([column]):
+        if values is not None:
+            survey.add(number, values[0])
+    return survey.finish(options.labels, source.strings_only)
+
+
+def open_corpus(source: str, options: CorpusOptions) -> Corpus:
+    """Open files, a glob of them, a folder in Hub layout, or a Hub data set.
+
+    Raises CorpusError for what is not there or cannot be read, UsageError for options that cannot be right.
+    """
+    if options.limit is not None and options.limit < 1:
+        raise UsageError(f"--limit {options.limit}: give a number of rows from 1 on.")
+    if options.labels is not None:
+        check_names(options.labels)
+        options = replace(options, labels=tuple(options.labels))
+    if "://" in source:
+        raise CorpusError(
+            f"{source}: remote addresses cannot be read yet. Copy the files here and name them, or name a "
+            "data set on the Hub by its id, such as stanfordnlp/imdb."
+        )
+    if _is_hub_id(source):
+        from amix.loaders.corpus_hub import open_hub
+
+        return Corpus(open_hub(source, options), options)
+    from amix.loaders.corpus_files import FileSource
+    from amix.loaders.corpus_find import find_files
+
+    return Corpus(FileSource(source, find_files(source, options.split, options.config), options), options)
+
+
+def _is_hub_id(source: str) -> bool:
+    from amix.loaders.corpus_find import format_of
+
+    if Path(source).exists() or not _HUB_ID.fullmatch(source):
+        return False
+    return format_of(Path(source)) is None and Path(source).suffix not in _FILE_SUFFIXES

@@ -1,0 +1,93 @@
+"""Bytes of local files, unpacked on the way; what breaks off is an error that names the file."""
+
+import contextlib
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from amix.engine.errors import CorpusError
+from amix.loaders.corpus_find import DataFile
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_PIECE = 16 * 1024  # of packed bytes: small, because zstd may blow a piece up a thousandfold
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while `path` is read into a CorpusError."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        raise damaged(path, problem) from None
+    except OSError as problem:
+        raise CorpusError(
+            f"{path}: cannot be read ({problem.strerror or problem}). Check the file and its rights."
+        ) from None
+
+
+def damaged(path: Path, problem: object) -> CorpusError:
+    """Return the error for a file that is cut short or changed."""
+    return CorpusError(f"{path}: the file is damaged or was cut short ({problem}). Fetch it again.")
+
+
+def open_bytes(file: DataFile) -> BinaryIO:
+    """Open `file` for reading, unpacked. Use inside `reading`."""
+    match file.compression:
+        case None:
+            return file.path.open("rb")
+        case "gz":
+            return cast(BinaryIO, gzip.open(file.path, "rb"))
+        case "zst":
+            return cast(BinaryIO, io.BufferedReader(_Zstd(file.path), buffer_size=1 << 16))
+
+
+class _Zstd(io.RawIOBase):
+    """Unpacked bytes of a .zst file of one or more frames.
+
+    `zstandard.ZstdDecompressor.stream_reader` ends quietly where a file is cut short; this raises EOFError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._open = zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._open()
+        self._file = path.open("rb")
+        self._rest = b""  # packed, behind the frame before
+        self._inside = False
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        while not self._ready:
+            piece = self._rest or self._file.read(_PIECE)
+            self._rest = b""
+            if not piece:
+                if self._inside:
+                    raise EOFError("the last zstd frame does not end")
+                return 0
+            try:
+                self._ready = memoryview(self._frame.decompress(piece))
+            except self._error as problem:
+                raise EOFError(str(problem)) from None
+            self._inside = not self._frame.eof
+            if self._frame.eof:
+                self._rest = self._frame.unused_data
+                self._frame = self._open()
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._ready))
+        target[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count

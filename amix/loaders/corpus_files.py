@@ -1,0 +1,113 @@
+"""A corpus in local files: one reader for each, in order; its identity is the bytes of the files."""
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from amix.engine.errors import CorpusError
+from amix.engine.publish import sha256_file
+from amix.loaders.corpus_bytes import reading
+from amix.loaders.corpus_find import DataFile
+from amix.loaders.corpus_source import LabelType, Record
+
+if TYPE_CHECKING:
+    from amix.loaders.corpus import CorpusOptions
+
+
+class Reader(Protocol):
+    """One file."""
+
+    def columns(self) -> Sequence[str] | None:
+        """Return the names of the columns, or None for a file without a row that could tell."""
+        ...
+
+    def check_text(self, column: str) -> None:
+        """Raise CorpusError where the schema says that a column cannot hold text."""
+        ...
+
+    def label_type(self, column: str) -> LabelType:
+        """Return what the schema says about a label column."""
+        ...
+
+    def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
+        """Yield the records from row `start` of this file on, numbered from `base`; return the row count."""
+        ...
+
+
+class FileSource:
+    """Files of one format, in order."""
+
+    def __init__(self, what: str, files: Sequence[DataFile], options: "CorpusOptions") -> None:
+        """Hash the files and check their columns. Raises CorpusError."""
+        self.what = what
+        self.strings_only = files[0].format == "csv"
+        self.identity: dict[str, Any] = {
+            "kind": "files",
+            "format": files[0].format,
+            "files": [_fingerprint(file) for file in files],
+        }
+        # A reason of a reject names no path, only the number of the file: it is written into the shards.
+        places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
+        self._readers = [_reader(file, place) for file, place in zip(files, places, strict=True)]
+        for file, reader in zip(files, self._readers, strict=True):
+            _check_columns(file, reader, options)
+
+    def label_type(self, column: str) -> LabelType:
+        """Return what the schemas say about a label column, where all of them say the same."""
+        types = {reader.label_type(column): None for reader in self._readers}
+        names = [type_.names for type_ in types if type_.names is not None]
+        if len(set(names)) > 1 or (names and len(types) > 1):
+            seen = " and ".join(", ".join(type_.names or ("no names",)) for type_ in types)
+            raise CorpusError(f"{self.what}: the files name the classes of {column!r} differently: {seen}.")
+        return next(iter(types)) if len(types) == 1 else LabelType()
+
+    def records(self, columns: Sequence[str], start: int = 0) -> Generator[Record, None, None]:
+        """Yield records from row number `start` on."""
+        base = 0
+        for reader in self._readers:
+            base += yield from reader.records(columns, max(0, start - base), base)
+
+
+def _fingerprint(file: DataFile) -> dict[str, Any]:
+    with reading(file.path):
+        size = file.path.stat().st_size
+        if size == 0:
+            raise CorpusError(f"{file.path}: is empty. Name a corpus with at least one text.")
+        return {"sha256": sha256_file(file.path), "size": size, "compression": file.compression}
+
+
+def _reader(file: DataFile, place: str) -> Reader:
+    match file.format:
+        case "jsonl":
+            from amix.loaders.corpus_jsonl import JsonLines
+
+            return JsonLines(file, place)
+        case "csv":
+            from amix.loaders.corpus_csv import Csv
+
+            return Csv(file, place)
+        case "parquet":
+            from amix.loaders.corpus_parquet import Parquet
+
+            return Parquet(file, place)
+
+
+def _check_columns(file: DataFile, reader: Reader, options: "CorpusOptions") -> None:
+    columns = reader.columns()
+    if columns is not None:
+        check_names(str(file.path), columns, options)
+        reader.check_text(options.text_column)
+        if options.pair_column is not None:
+            reader.check_text(options.pair_column)
+
+
+def check_names(what: str, columns: Sequence[str], options: "CorpusOptions") -> None:
+    """Raise CorpusError unless the columns asked for are among `columns`."""
+    wanted = [(options.text_column, "--text-column", ""), (options.pair_column, "--pair-column", "")]
+    if not options.no_labels:
+        wanted.append((options.label_column, "--label-column", ", or use --no-labels"))
+    for column, option, otherwise in wanted:
+        if column is not None and column not in columns:
+            raise CorpusError(
+                f"{what}: has no column {column!r}. It has: {', '.join(columns)}. "
+                f"Name the right one with {option}{otherwise}."
+            )

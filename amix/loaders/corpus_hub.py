@@ -1,0 +1,108 @@
+"""A data set on the Hugging Face Hub, streamed at one commit."""
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from amix.engine.errors import CorpusError
+from amix.loaders.corpus_files import check_names
+from amix.loaders.corpus_source import Kind, LabelType, Record
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
+    from amix.loaders.corpus import CorpusOptions
+
+
+def open_hub(name: str, options: "CorpusOptions") -> "HubSource":
+    """Resolve the commit of data set `name` and open one split of it as a stream. Raises CorpusError."""
+    import datasets
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().dataset_info(name, revision=options.revision).sha
+    except Exception as problem:  # a dozen types, from no network to no such revision
+        raise CorpusError(
+            f"{name}: there is no such file or folder here, and the Hub has no data set of this name for us "
+            f"({_first_line(problem)}). Check the name, --revision, the network and, if gated, your login."
+        ) from problem
+    try:
+        splits = datasets.get_dataset_split_names(name, options.config, revision=commit)
+        if options.split not in splits:
+            raise CorpusError(
+                f"{name}: has no split {options.split!r}. Pick with --split: {', '.join(splits)}."
+            )
+        stream = datasets.load_dataset(
+            name, options.config, split=options.split, revision=commit, streaming=True
+        )
+    except CorpusError:
+        raise
+    except Exception as problem:  # whatever the files of a stranger's repository lead to
+        raise CorpusError(
+            f"{name}: the data set cannot be opened ({_first_line(problem)}). Check --config and --split."
+        ) from problem
+    identity = {"kind": "hub", "id": name, "commit": commit, "config": options.config, "split": options.split}
+    return HubSource(name, stream, identity, options)
+
+
+class HubSource:
+    """A stream of `datasets` as a source of records."""
+
+    strings_only = False
+
+    def __init__(
+        self, what: str, stream: "IterableDataset", identity: dict[str, Any], options: "CorpusOptions"
+    ) -> None:
+        """Check the columns. Raises CorpusError."""
+        self.what = what
+        self.identity = identity
+        self._stream = stream
+        self._features: dict[str, Any] = dict(stream.features or {})
+        try:
+            columns = list(self._features) or list(next(iter(stream.take(1)), {}))
+        except Exception as problem:  # of the network, or of the files
+            raise CorpusError(f"{what}: its first row cannot be read ({_first_line(problem)}).") from problem
+        if not columns:
+            raise CorpusError(f"{what}: holds no rows. Name another --split or --config.")
+        check_names(what, columns, options)
+        for column in (options.text_column, options.pair_column):
+            feature = self._features.get(column) if column is not None else None
+            if feature is not None and type(feature).__name__ != "Value":
+                raise CorpusError(
+                    f"{what}: column {column!r} holds {feature}, which is not text. Name a column of strings "
+                    f"with --text-column or --pair-column: {', '.join(columns)}."
+                )
+
+    def label_type(self, column: str) -> LabelType:
+        """Return what the features say: the kind, and the names of a ClassLabel or a list of them."""
+        feature = self._features.get(column)
+        inner = getattr(feature, "feature", None)
+        if isinstance(feature, list) and len(feature) == 1:
+            inner = feature[0]
+        names = getattr(feature if inner is None else inner, "names", None)
+        kind = "list" if inner is not None else "integer" if names else _kind(getattr(feature, "dtype", ""))
+        return LabelType(kind, None if names is None else tuple(names))
+
+    def records(self, columns: Sequence[str], start: int = 0) -> Generator[Record, None, None]:
+        """Yield records from row number `start` on."""
+        stream = self._stream.select_columns(list(dict.fromkeys(columns)))
+        number = start
+        try:
+            for row in stream.skip(start) if start else stream:
+                yield number, [row.get(column) for column in columns], None
+                number += 1
+        except Exception as problem:  # of the network, or of the files
+            raise CorpusError(
+                f"{self.what}: the stream broke off at row {number} ({_first_line(problem)}). Run again."
+            ) from problem
+
+
+def _kind(dtype: str) -> Kind | None:
+    if dtype == "bool":
+        return "boolean"
+    if dtype.startswith(("int", "uint", "float")):
+        return "integer"
+    return "string" if dtype in ("string", "large_string", "string_view") else None
+
+
+def _first_line(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
