@@ -73,7 +73,9 @@ def _shards(folder: Path) -> dict[str, Any]:
         "sha256": manifest.sha256,
     }
     if manifest.label_names is not None:
-        counts = np.bincount(dataset.class_ids()[dataset.class_ids() >= 0], minlength=len(manifest.label_names))
+        counts = np.bincount(
+            dataset.class_ids()[dataset.class_ids() >= 0], minlength=len(manifest.label_names)
+        )
         found["classes"] = {
             name: None if manifest.multi_label else int(count)
             for name, count in zip(manifest.label_names, counts, strict=True)

@@ -12,14 +12,18 @@ from amix.cli.output import facts, json_line, json_option, notice
 @click.command()
 @click.argument("corpus")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--extractor", type=click.Path(path_type=Path), required=True, help="Folder that 'amix export' wrote.")
+@click.option(
+    "--extractor", type=click.Path(path_type=Path), required=True, help="Folder that 'amix export' wrote."
+)
 @click.option("--split", default="train", show_default=True, help="Split of a Hub data set or folder.")
 @click.option("--config", help="Configuration of a Hub data set.")
 @click.option("--revision", help="Commit, tag or branch of a Hub data set.")
 @click.option("--text-column", default="text", show_default=True)
 @click.option("--pair-column", help="Column with the second text of a pair.")
 @click.option("--label-column", default="label", show_default=True)
-@click.option("--heads", default="all", show_default=True, help="Heads to store: all, layers (0,1) or heads (0.8,1.3).")
+@click.option(
+    "--heads", default="all", show_default=True, help="Heads to store: all, layers (0,1) or heads (0.8,1.3)."
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "uint8", "float32"]),
@@ -27,16 +31,22 @@ from amix.cli.output import facts, json_line, json_option, notice
     show_default=True,
     help="How relevance is stored.",
 )
-@click.option("--max-length", type=int, default=512, show_default=True, help="Tokens per text; longer ones are cut.")
+@click.option(
+    "--max-length", type=int, default=512, show_default=True, help="Tokens per text; longer ones are cut."
+)
 @click.option("--workers", type=int, help="Processes.  [default: one per core]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--samples-per-shard", type=int, default=4096, show_default=True)
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @click.option("--limit", type=int, help="Only the first N rows.")
-@click.option("--max-rejects", type=int, default=100, show_default=True, help="Unusable rows that are tolerated.")
+@click.option(
+    "--max-rejects", type=int, default=100, show_default=True, help="Unusable rows that are tolerated."
+)
 @click.option("--no-labels", is_flag=True, help="Do not read labels.")
 @click.option("--labels", help="Class names in the order of their ids: a,b,c.")
-@click.option("--labels-from", type=click.Path(path_type=Path), help="Use the class names of another shard folder.")
+@click.option(
+    "--labels-from", type=click.Path(path_type=Path), help="Use the class names of another shard folder."
+)
 @click.option("--keep-text", is_flag=True, help="Store each text beside its ids.")
 @json_option
 def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:
@@ -74,7 +84,9 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     options = PrecomputeOptions(**given)
     limit = open_extractor(extractor).max_length
     if options.max_length > limit and _is_given("max_length"):
-        notice(f"--max-length {options.max_length}: the encoder takes at most {limit} tokens; texts are cut there.")
+        notice(
+            f"--max-length {options.max_length}: the encoder takes at most {limit} tokens; texts are cut there."
+        )
 
     began = time.perf_counter()
     seen = {"tokens": 0, "rejects": 0, "rows": 0}
@@ -90,7 +102,12 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
         try:
             manifest = precompute(
-                corpus, out, extractor=extractor, corpus_options=corpus_options, options=options, on_unit=on_unit
+                corpus,
+                out,
+                extractor=extractor,
+                corpus_options=corpus_options,
+                options=options,
+                on_unit=on_unit,
             )
         except KeyboardInterrupt:
             notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on.")
@@ -100,7 +117,9 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         notice(f"{out}: was complete already; nothing was computed.")
     fields = manifest.fields
     if fields["rejects"]:
-        notice(f"{fields['rejects']} rows could not be used; {out / 'rejects.jsonl'} names them with reasons.")
+        notice(
+            f"{fields['rejects']} rows could not be used; {out / 'rejects.jsonl'} names them with reasons."
+        )
     if fields["truncated"]:
         notice(f"{fields['truncated']} texts were longer than {manifest.max_length} tokens and were cut.")
     seconds = time.perf_counter() - began

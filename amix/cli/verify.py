@@ -34,6 +34,8 @@ def command(folder: Path, deep: bool, as_json: bool) -> None:
     if as_json:
         json_line({"folder": str(folder), "deep": deep, "ok": not problems, "problems": problems})
     elif not problems:
-        click.echo(f"{folder}: whole" + ("" if deep else " (documents, sizes and counts; --deep checks every byte)"))
+        click.echo(
+            f"{folder}: whole" + ("" if deep else " (documents, sizes and counts; --deep checks every byte)")
+        )
     if problems:
         raise ShardError("\n".join(problems))

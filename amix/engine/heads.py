@@ -92,15 +92,19 @@ def select_heads(text: str, available: Sequence[Head], where: str = "the extract
 
 
 def describe(available: Sequence[Head]) -> str:
-    """Return the heads as a short text: `layer 0: heads 0-11; layer 1: heads 3, 7`."""
+    """Return the heads as a short text: `layers 0-5: heads 0-11`, or `layer 0: heads 0-11; layer 1: heads 3, 7`."""
     layers: dict[int, list[int]] = {}
-    for layer, head in available:
+    for layer, head in sorted(available):
         layers.setdefault(layer, []).append(head)
-    parts = []
-    for layer, heads in sorted(layers.items()):
-        heads = sorted(heads)
-        whole = len(heads) > 2 and heads == list(range(heads[0], heads[-1] + 1))
-        parts.append(
-            f"layer {layer}: heads {f'{heads[0]}-{heads[-1]}' if whole else ', '.join(map(str, heads))}"
-        )
-    return "; ".join(parts)
+    alike: dict[str, list[int]] = {}
+    for layer, heads in layers.items():
+        alike.setdefault(_ranges(heads), []).append(layer)
+    return "; ".join(
+        f"{'layers' if len(same) > 1 else 'layer'} {_ranges(same)}: heads {heads}"
+        for heads, same in alike.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    whole = len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]}-{numbers[-1]}" if whole else ", ".join(map(str, numbers))

@@ -25,7 +25,9 @@ def parse_tokenizer(text: str, where: str) -> "Tokenizer":
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as problem:  # the Rust side raises a bare Exception
-        raise ArtifactError(f"{where}: not a tokenizer file ({problem}). Write it again from the encoder.") from None
+        raise ArtifactError(
+            f"{where}: not a tokenizer file ({problem}). Write it again from the encoder."
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -19,12 +19,15 @@ def encode(relevance_HT: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any],
     linear code would store zeros.  Raises ShardError for values that are not finite, negative or too large.
     """
     if not np.isfinite(relevance_HT).all() or (relevance_HT < 0).any():
-        raise ShardError("the extractor gave relevance that is NaN, infinite or negative. Export it again and check it.")
+        raise ShardError(
+            "the extractor gave relevance that is NaN, infinite or negative. Export it again and check it."
+        )
     if dtype == "uint8":
         scale_H = relevance_HT.max(axis=1).astype("<f4")
         safe_H1 = np.where(scale_H > 0, scale_H, 1)[:, None]
         return np.rint(255 * np.sqrt(relevance_HT / safe_H1)).astype("|u1"), scale_H
-    stored_HT = relevance_HT.astype(RELEVANCE_DTYPES[dtype])
+    with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is refused below
+        stored_HT = relevance_HT.astype(RELEVANCE_DTYPES[dtype])
     if not np.isfinite(stored_HT).all():
         raise ShardError("relevance exceeds the range of float16. Store it with --dtype float32.")
     return stored_HT, None

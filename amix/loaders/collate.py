@@ -27,7 +27,12 @@ class Collate:
         lengths = np.array([len(sample["input_ids"]) for sample in samples])
         mask_BT = np.arange(lengths.max()) < lengths[:, None]
         batch: dict[str, Tensor | list[str]] = {"attention_mask": torch.from_numpy(mask_BT.astype(np.int64))}
-        for name, fill in (("input_ids", self.pad_id), ("relevance", 0), ("content", False), ("token_type_ids", 0)):
+        for name, fill in (
+            ("input_ids", self.pad_id),
+            ("relevance", 0),
+            ("content", False),
+            ("token_type_ids", 0),
+        ):
             if name in samples[0]:
                 flat = np.concatenate([sample[name] for sample in samples])
                 padded_BT = np.full(mask_BT.shape, fill, flat.dtype)

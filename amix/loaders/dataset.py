@@ -88,4 +88,6 @@ class RelevanceDataset:
         listed = {entry["name"] for entry in self.manifest.shards}
         for path in sorted(self.folder.glob("shard-*.tar")):
             if path.name.removesuffix(".tar") not in listed:
-                raise ShardError(f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it.")
+                raise ShardError(
+                    f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it."
+                )

@@ -13,7 +13,11 @@ _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
 def environment(backend: Backend, device: str) -> dict[str, str]:
     """Return runtime with its version, device kind, and instruction set. Neither host nor path is in it."""
     runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
-    return {"runtime": f"{runtime} {_version(runtime)}", "device": device.partition(":")[0], "instructions": _instructions()}
+    return {
+        "runtime": f"{runtime} {_version(runtime)}",
+        "device": device.partition(":")[0],
+        "instructions": _instructions(),
+    }
 
 
 def _version(runtime: str) -> str:
@@ -29,7 +33,9 @@ def _version(runtime: str) -> str:
 def _instructions() -> str:
     machine = platform.machine()
     try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+        flags = next(
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
+        )
     except (OSError, StopIteration):
         return machine
     present = set(flags.split())

@@ -42,9 +42,15 @@ class RelevanceLoader:
         workers: int = 0,
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
-            raise UsageError(f"batch_size {batch_size}, rank {rank} of {world_size}: sizes and ranks must be in range.")
+            raise UsageError(
+                f"batch_size {batch_size}, rank {rank} of {world_size}: sizes and ranks must be in range."
+            )
         self.group_size = group_size or batch_size // world_size
-        if self.group_size < 1 or batch_size % self.group_size or (batch_size // self.group_size) % world_size:
+        if (
+            self.group_size < 1
+            or batch_size % self.group_size
+            or (batch_size // self.group_size) % world_size
+        ):
             raise UsageError(
                 f"batch_size {batch_size} cannot be split into groups of {self.group_size} for {world_size} ranks; "
                 "batch_size must be a multiple of group_size x ranks."

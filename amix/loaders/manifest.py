@@ -62,7 +62,9 @@ class Manifest:
         """
         path = folder / MANIFEST
         if not folder.is_dir():
-            raise ShardError(f"{folder}: there is no such folder. Name a folder that 'amix precompute' wrote.")
+            raise ShardError(
+                f"{folder}: there is no such folder. Name a folder that 'amix precompute' wrote."
+            )
         if not path.is_file():
             unfinished = next(folder.glob("shard-*.json"), None)
             raise ShardError(

@@ -36,12 +36,16 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
     head = data[:HEADER_BYTES]
     match = _HEADER.fullmatch(head[10:])
     if len(head) < HEADER_BYTES or head[:8] != _MAGIC or head[8:10] != b"\x76\x00" or match is None:
-        raise ShardError(f"{where}: not an array as amix writes it. The shard is damaged or of another origin.")
+        raise ShardError(
+            f"{where}: not an array as amix writes it. The shard is damaged or of another origin."
+        )
     dtype = _DTYPES.get(match["descr"].decode())
     if dtype is None:
         raise ShardError(f"{where}: arrays of {match['descr'].decode()} are not read.")
     shape: tuple[int, ...] = ast.literal_eval(match["shape"].decode())
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size != len(data) - HEADER_BYTES:
-        raise ShardError(f"{where}: claims {size} bytes and holds {len(data) - HEADER_BYTES}. The shard is damaged.")
+        raise ShardError(
+            f"{where}: claims {size} bytes and holds {len(data) - HEADER_BYTES}. The shard is damaged."
+        )
     return np.frombuffer(data, dtype, offset=HEADER_BYTES).reshape(shape)

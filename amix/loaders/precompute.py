@@ -50,7 +50,9 @@ class PrecomputeOptions:
 
     def __post_init__(self) -> None:
         if self.dtype not in RELEVANCE_DTYPES:
-            raise UsageError(f"--dtype is '{self.dtype}'; it must be one of: {', '.join(sorted(RELEVANCE_DTYPES))}.")
+            raise UsageError(
+                f"--dtype is '{self.dtype}'; it must be one of: {', '.join(sorted(RELEVANCE_DTYPES))}."
+            )
         if self.max_length < SHORTEST:
             raise UsageError(f"--max-length is {self.max_length}; it must be at least {SHORTEST} tokens.")
         for name in ("samples_per_shard", "workers"):
@@ -184,5 +186,7 @@ def _layout(
 def _names_of(folder: Path) -> tuple[str, ...]:
     names = Manifest.read(folder).label_names
     if names is None:
-        raise ShardError(f"--labels-from {folder}: that cache holds no labels. Name one that does, or use --labels a,b.")
+        raise ShardError(
+            f"--labels-from {folder}: that cache holds no labels. Name one that does, or use --labels a,b."
+        )
     return names

@@ -9,7 +9,9 @@ from amix.engine.publish import sha256_file, write_atomic
 from amix.loaders.manifest import FORMAT, MANIFEST, VERSION
 
 
-def publish_manifest(out: Path, records: list[dict[str, Any]], plan: dict[str, Any], artifact: Extractor) -> None:
+def publish_manifest(
+    out: Path, records: list[dict[str, Any]], plan: dict[str, Any], artifact: Extractor
+) -> None:
     """Write tokenizer, card and rejects, and the manifest as the last of all. Bytes follow from the arguments."""
     tokenizer = (artifact.folder / "tokenizer.json").read_bytes()
     rejects = [(row, reason) for record in records for row, reason in record["rejects"]]
@@ -58,7 +60,10 @@ def _entry(out: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 def _card(manifest: dict[str, Any]) -> str:
     names = manifest["label_names"]
-    members = ["input_ids.npy", f"relevance.npy ({len(manifest['heads'])} heads x tokens, {manifest['layout']['dtype']})"]
+    members = [
+        "input_ids.npy",
+        f"relevance.npy ({len(manifest['heads'])} heads x tokens, {manifest['layout']['dtype']})",
+    ]
     return f"""---
 configs:
 - config_name: default

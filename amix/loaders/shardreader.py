@@ -66,8 +66,12 @@ class ShardReader:
             except OSError as problem:
                 raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
             if sha256_bytes(data) != entry["sha256"]:
-                raise ShardError(f"{path}: does not match its record. Remove it and run the same 'amix precompute' again.")
-            self._index = np.frombuffer(data, INDEX_DTYPE, offset=len(data) - len(self) * INDEX_DTYPE.itemsize)
+                raise ShardError(
+                    f"{path}: does not match its record. Remove it and run the same 'amix precompute' again."
+                )
+            self._index = np.frombuffer(
+                data, INDEX_DTYPE, offset=len(data) - len(self) * INDEX_DTYPE.itemsize
+            )
         return self._index
 
     def read(self, position: int, heads: Sequence[int] = ()) -> StoredSample:
@@ -99,13 +103,18 @@ class ShardReader:
             # Columns: the ids, each head's row, then the other arrays in their order.
             column = 0 if name == "input_ids" else layout.heads + layout.arrays.index(name) - 1
             begin, size = places[name]
-            arrays[name] = np.frombuffer(take(name, offset + begin, size, column), layout.array(name, tokens)[0])
+            arrays[name] = np.frombuffer(
+                take(name, offset + begin, size, column), layout.array(name, tokens)[0]
+            )
 
         relevance = None
         if heads:
             begin, size = places["relevance"]
             stride = size // layout.heads
-            rows = [take(f"relevance row {head}", offset + begin + head * stride, stride, 1 + head) for head in heads]
+            rows = [
+                take(f"relevance row {head}", offset + begin + head * stride, stride, 1 + head)
+                for head in heads
+            ]
             stored_HT = np.frombuffer(b"".join(rows), layout.relevance_dtype).reshape(len(heads), tokens)
             scale_H = arrays["scale"][list(heads)] if "scale" in arrays else None
             relevance = decode(stored_HT, scale_H)
@@ -122,7 +131,11 @@ class ShardReader:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             crc = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as problem:
-            raise ShardError(f"{path}: cannot be read ({problem}). Run the same 'amix precompute' again.") from None
+            raise ShardError(
+                f"{path}: cannot be read ({problem}). Run the same 'amix precompute' again."
+            ) from None
         if crc.dtype != np.dtype("<u4") or crc.shape != (len(self), self._layout.crc_columns):
-            raise ShardError(f"{path}: has another shape than its record. Remove it and run 'amix precompute' again.")
+            raise ShardError(
+                f"{path}: has another shape than its record. Remove it and run 'amix precompute' again."
+            )
         self._crc = crc

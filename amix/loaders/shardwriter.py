@@ -56,7 +56,6 @@ def tar_header(name: str, size: int) -> bytes:
     head[148:156] = b" " * 8
     head[156:157] = b"0"
     head[257:265] = b"ustar\x0000"
-    head[329:345] = b"0000000\0" * 2
     head[148:156] = b"%06o\0 " % sum(head)
     return bytes(head)
 

@@ -16,7 +16,9 @@ from amix.loaders.shardreader import ShardReader
 from amix.loaders.shardwriter import sample_key, tar_header
 
 
-def verify(folder: Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None) -> list[str]:
+def verify(
+    folder: Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
+) -> list[str]:
     """Return what is wrong with a shard folder, one sentence each; nothing when it is whole.
 
     deep: also the sha256 of every file, every tar member against index and checksums, and the values in them.
@@ -57,18 +59,24 @@ def _check_totals(manifest: Manifest) -> None:
     totals = dict.fromkeys(("samples", "tokens", "bytes"), 0)
     for entry in manifest.shards:
         if entry["rows"][0] != end:
-            raise ShardError(f"{manifest.folder}: {entry['name']} begins at row {entry['rows'][0]}, expected {end}.")
+            raise ShardError(
+                f"{manifest.folder}: {entry['name']} begins at row {entry['rows'][0]}, expected {end}."
+            )
         end = entry["rows"][1]
         for name in totals:
             totals[name] += entry[name]
     for name, total in totals.items():
         if manifest.fields[name] != total:
-            raise ShardError(f"{manifest.folder}: the manifest says {manifest.fields[name]} {name}, its shards {total}.")
+            raise ShardError(
+                f"{manifest.folder}: the manifest says {manifest.fields[name]} {name}, its shards {total}."
+            )
 
 
 def _check_hash(path: Path, sha256: str) -> None:
     if sha256_file(path) != sha256:
-        raise ShardError(f"{path}: the bytes changed since it was written. Remove it and run 'amix precompute' again.")
+        raise ShardError(
+            f"{path}: the bytes changed since it was written. Remove it and run 'amix precompute' again."
+        )
 
 
 def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
@@ -93,7 +101,9 @@ def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
         if not np.isfinite(stored.relevance).all() or (stored.relevance < 0).any():
             raise ShardError(f"{where}: holds relevance that is NaN, infinite or negative.")
         if layout.cls and (members["cls"] != str(label).encode() or not 0 <= label < classes):
-            raise ShardError(f"{where}: its class is {members['cls']!r}, the index says {label} of {classes} classes.")
+            raise ShardError(
+                f"{where}: its class is {members['cls']!r}, the index says {label} of {classes} classes."
+            )
     if data[position:] != bytes(2 * BLOCK):
         raise ShardError(f"{reader.path}: does not end where its index says.")
 

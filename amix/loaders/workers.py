@@ -118,9 +118,13 @@ def _end_with_parent() -> None:
 
 
 def _rebuilt(unit: int, kind: type[Exception], message: str, trace: str) -> AmixError:
-    error = kind(message) if issubclass(kind, AmixError) else ShardError(
-        f"unit {unit} failed in its worker with {kind.__name__}: {message}. Finished shards are kept; "
-        "--debug shows where it happened."
+    error = (
+        kind(message)
+        if issubclass(kind, AmixError)
+        else ShardError(
+            f"unit {unit} failed in its worker with {kind.__name__}: {message}. Finished shards are kept; "
+            "--debug shows where it happened."
+        )
     )
     error.add_note(f"In the worker, at unit {unit}:\n{trace}")
     return error

@@ -31,7 +31,9 @@ class Workspace:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise UsageError(f"{self._folder}: cannot be made ({problem.strerror}). Name another place.") from None
+            raise UsageError(
+                f"{self._folder}: cannot be made ({problem.strerror}). Name another place."
+            ) from None
         # A lock on the folder itself leaves no file behind, and goes with its holder however that ends.
         self._descriptor = os.open(self._folder, os.O_RDONLY)
         try:
@@ -90,7 +92,9 @@ class Workspace:
         self.resume(plan)
         missing = sorted(set(range(len(self.records))) - set(self.records))
         if missing:
-            raise ShardError(f"{self._folder}: the shard of unit {missing[0]} vanished while the run went on. Run it again.")
+            raise ShardError(
+                f"{self._folder}: the shard of unit {missing[0]} vanished while the run went on. Run it again."
+            )
         return [self.records[unit] for unit in sorted(self.records)]
 
     def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -102,7 +106,11 @@ class Workspace:
 
     def _refuse_other_work(self) -> None:
         names = {path.name for path in self._folder.iterdir()}
-        ours = {name for name in names if _SHARD_FILE.fullmatch(name) or (name.startswith(".") and TEMPORARY in name)}
+        ours = {
+            name
+            for name in names
+            if _SHARD_FILE.fullmatch(name) or (name.startswith(".") and TEMPORARY in name)
+        }
         if MANIFEST in names or any(name.endswith(".json") for name in ours):
             ours |= names & set(_LAST_FILES)
         if names - ours:

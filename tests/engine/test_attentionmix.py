@@ -28,7 +28,9 @@ def test_equals_the_plain_loop(batch, label_weight, strength, sharpness):
         mask, content, relevance, partner, label_weight=label_weight, strength=strength, sharpness=sharpness
     )
     torch.testing.assert_close(plan.ratio, torch.tensor(ratio, dtype=torch.float32), rtol=0, atol=2e-5)
-    torch.testing.assert_close(plan.label_weight, torch.tensor(weight, dtype=torch.float32), rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        plan.label_weight, torch.tensor(weight, dtype=torch.float32), rtol=0, atol=2e-5
+    )
 
 
 @given(batches(), st.sampled_from(["ratio", "mass"]), st.sampled_from(["drop", "keep"]))
@@ -65,7 +67,9 @@ def test_swapping_the_sides_gives_the_same_sample_and_label(batch, label_weight)
 @given(batches(), st.sampled_from([0.1, 7.0]))
 def test_uniform_relevance_gives_one_half_where_both_have_content(batch, value):
     mask, content, _, partner = batch
-    plan = AttentionMix().plan(mask, relevance=torch.full(mask.shape, value), content=content, partner=partner)
+    plan = AttentionMix().plan(
+        mask, relevance=torch.full(mask.shape, value), content=content, partner=partner
+    )
     both = content & content[partner]
     torch.testing.assert_close(plan.ratio[both], torch.full((int(both.sum()),), 0.5))
 

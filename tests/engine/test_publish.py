@@ -12,7 +12,13 @@ from amix.engine.errors import ShardError, UsageError
 from amix.engine.publish import atomic_writer, require_vacant, sha256_file, staged_folder, sweep, write_atomic
 
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text("aé\n☃")),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text("aé\n☃"),
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text("ab"), inner, max_size=3)),
 )
 

@@ -13,7 +13,9 @@ def maps(draw):
     rows, heads, tokens = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 7))
     lengths = torch.tensor(draw(st.lists(st.integers(1, tokens), min_size=rows, max_size=rows)))
     mask = (torch.arange(tokens) < lengths[:, None]).long()
-    scores = torch.randn(rows, heads, tokens, tokens, generator=torch.Generator().manual_seed(draw(st.integers(0, 999))))
+    scores = torch.randn(
+        rows, heads, tokens, tokens, generator=torch.Generator().manual_seed(draw(st.integers(0, 999)))
+    )
     return torch.softmax(scores.masked_fill(mask[:, None, None, :] == 0, -torch.inf), dim=-1), mask
 
 
