@@ -23,7 +23,7 @@ def open_hub(name: str, options: "CorpusOptions") -> "HubSource":
     except Exception as problem:  # a dozen types, from no network to no such revision
         raise CorpusError(
             f"{name}: there is no such file or folder here, and the Hub has no data set of this name for us "
-            f"({_first_line(problem)}). Check the name, --revision, the network and, if gated, your login."
+            f"({_said(problem)}). Check the name, --revision, the network and, if gated, your login."
         ) from problem
     try:
         splits = datasets.get_dataset_split_names(name, options.config, revision=commit)
@@ -38,7 +38,7 @@ def open_hub(name: str, options: "CorpusOptions") -> "HubSource":
         raise
     except Exception as problem:  # whatever the files of a stranger's repository lead to
         raise CorpusError(
-            f"{name}: the data set cannot be opened ({_first_line(problem)}). Check --config and --split."
+            f"{name}: the data set cannot be opened ({_said(problem)}). Check --config and --split."
         ) from problem
     identity = {"kind": "hub", "id": name, "commit": commit, "config": options.config, "split": options.split}
     return HubSource(name, stream, identity, options)
@@ -60,7 +60,7 @@ class HubSource:
         try:
             columns = list(self._features) or list(next(iter(stream.take(1)), {}))
         except Exception as problem:  # of the network, or of the files
-            raise CorpusError(f"{what}: its first row cannot be read ({_first_line(problem)}).") from problem
+            raise CorpusError(f"{what}: its first row cannot be read ({_said(problem)}).") from problem
         if not columns:
             raise CorpusError(f"{what}: holds no rows. Name another --split or --config.")
         check_names(what, columns, options)
@@ -92,7 +92,7 @@ class HubSource:
                 number += 1
         except Exception as problem:  # of the network, or of the files
             raise CorpusError(
-                f"{self.what}: the stream broke off at row {number} ({_first_line(problem)}). Run again."
+                f"{self.what}: the stream broke off at row {number} ({_said(problem)}). Run again."
             ) from problem
 
 
@@ -104,5 +104,5 @@ def _kind(dtype: str) -> Kind | None:
     return "string" if dtype in ("string", "large_string", "string_view") else None
 
 
-def _first_line(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
+def _said(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"

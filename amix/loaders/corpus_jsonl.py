@@ -69,8 +69,8 @@ class JsonLines:
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         with reading(self._file.path), open_bytes(self._file) as stream:
             for number, raw in enumerate(stream, 1):
-                line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-                if not line.isspace() and line:
+                line = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).rstrip()
+                if line:
                     yield number, line
 
     def _object(self, line: int, raw: bytes) -> tuple[dict[str, Any] | None, str | None]:

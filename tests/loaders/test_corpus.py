@@ -72,7 +72,9 @@ def test_a_row_whose_pair_cannot_be_used_is_rejected(tmp_path: Path, write_jsonl
         ({"label_column": "stars"}, "--label-column, or use --no-labels"),
     ],
 )
-def test_a_wrong_column_name_lists_the_right_ones(reviews: Path, options: dict[str, str], remedy: str) -> None:
+def test_a_wrong_column_name_lists_the_right_ones(
+    reviews: Path, options: dict[str, str], remedy: str
+) -> None:
     (wrong,) = options.values()
     with pytest.raises(CorpusError) as caught:
         opened(reviews, **options)
@@ -123,7 +125,9 @@ def test_identity_says_the_same_for_given_names_as_for_found_ones(reviews: Path)
         ("half \ud83d of one", "text holds half a surrogate pair at character 6, which is not Unicode text"),
     ],
 )
-def test_a_text_that_cannot_be_used_is_a_reject_with_its_reason(tmp_path: Path, text: Any, reason: str) -> None:
+def test_a_text_that_cannot_be_used_is_a_reject_with_its_reason(
+    tmp_path: Path, text: Any, reason: str
+) -> None:
     path = tmp_path / "r.jsonl"
     rows = [{"text": "fine", "label": 1}, {"text": text, "label": 1}, {"text": "fine too", "label": 0}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -132,7 +136,9 @@ def test_a_text_that_cannot_be_used_is_a_reject_with_its_reason(tmp_path: Path, 
     assert bad == Row(1, None, reject=reason)
 
 
-@pytest.mark.parametrize("text", ["a", " \u200b.", "\U0001f600", "\u0301e", "\u4e2d", "\u2764\ufe0f", "1", "-"])
+@pytest.mark.parametrize(
+    "text", ["a", " \u200b.", "\U0001f600", "\u0301e", "\u4e2d", "\u2764\ufe0f", "1", "-"]
+)
 def test_anything_visible_is_a_text(text: str) -> None:
     assert flaw_of_text(text) is None
 
@@ -153,6 +159,10 @@ def test_remote_addresses_are_refused_with_a_way_out() -> None:
 
 
 def test_given_labels_must_be_names(reviews: Path) -> None:
-    for labels, message in (((), "no names"), (("a", " "), "name 2 is empty"), (("a", "b", "a"), "'a' is named twice")):
+    for labels, message in (
+        ((), "no names"),
+        (("a", " "), "name 2 is empty"),
+        (("a", "b", "a"), "'a' is named twice"),
+    ):
         with pytest.raises(UsageError, match=message):
             opened(reviews, labels=labels)

@@ -32,8 +32,12 @@ def pack(data: bytes, suffix: str) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-@pytest.mark.parametrize(("name", "data"), [("a.jsonl", LINES), ("a.json", LINES), ("a.csv", CSV), ("A.CSV", CSV)])
-def test_packed_and_plain_files_give_the_same_rows(tmp_path: Path, name: str, data: bytes, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "data"), [("a.jsonl", LINES), ("a.json", LINES), ("a.csv", CSV), ("A.CSV", CSV)]
+)
+def test_packed_and_plain_files_give_the_same_rows(
+    tmp_path: Path, name: str, data: bytes, suffix: str
+) -> None:
     path = tmp_path / (name + suffix)
     path.write_bytes(pack(data, suffix))
     rows = list(opened(path).rows())
@@ -51,7 +55,9 @@ def test_files_packed_in_several_pieces_are_read_to_the_end(tmp_path: Path, suff
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
-def test_a_packed_file_that_was_cut_short_is_an_error(tmp_path: Path, name: str, suffix: str, share: float) -> None:
+def test_a_packed_file_that_was_cut_short_is_an_error(
+    tmp_path: Path, name: str, suffix: str, share: float
+) -> None:
     whole = pack(LINES if "json" in name else CSV, suffix)
     path = tmp_path / (name + suffix)
     path.write_bytes(whole[: max(5, int(len(whole) * share))])
@@ -76,7 +82,9 @@ def test_an_empty_file_is_an_error(tmp_path: Path, name: str) -> None:
         opened(tmp_path / name)
 
 
-@pytest.mark.parametrize(("name", "data"), [("a.jsonl", b"\n \r\n\n"), ("a.csv", b"text,label\n\n"), ("b.jsonl", b"\xef\xbb\xbf")])
+@pytest.mark.parametrize(
+    ("name", "data"), [("a.jsonl", b"\n \r\n\n"), ("a.csv", b"text,label\n\n"), ("b.jsonl", b"\xef\xbb\xbf")]
+)
 @pytest.mark.parametrize("no_labels", [True, False])
 def test_a_corpus_without_rows_is_an_error(tmp_path: Path, name: str, data: bytes, no_labels: bool) -> None:
     (tmp_path / name).write_bytes(data)
@@ -102,7 +110,9 @@ def test_an_unknown_kind_of_file_is_an_error_that_lists_the_known_ones(tmp_path:
 
 def test_a_glob_is_read_in_the_order_of_its_names(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     for name in ("c", "a", "b"):
-        write_jsonl(tmp_path / "deep" / f"{name}.jsonl", [{"text": f"{name}{n}", "label": n} for n in range(2)])
+        write_jsonl(
+            tmp_path / "deep" / f"{name}.jsonl", [{"text": f"{name}{n}", "label": n} for n in range(2)]
+        )
     write_jsonl(tmp_path / "deep" / ".hidden.jsonl", [{"text": "no", "label": 0}])
     corpus = opened(tmp_path / "d*" / "*.jsonl")
     assert texts(corpus) == ["a0", "a1", "b0", "b1", "c0", "c1"]
@@ -146,7 +156,11 @@ def test_columns_are_checked_in_every_file(tmp_path: Path, write_jsonl: Callable
 def hub_folder(folder: Path) -> Path:
     """A folder as the Hub lays it out: two files of train, one of test, a card and notes."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, first in (("train-00000-of-00002", 0), ("train-00001-of-00002-a1b2c3d4", 3), ("test-00000-of-00001", 6)):
+    for name, first in (
+        ("train-00000-of-00002", 0),
+        ("train-00001-of-00002-a1b2c3d4", 3),
+        ("test-00000-of-00001", 6),
+    ):
         rows = range(first, first + 3)
         table = pa.table({"text": [f"row {row}" for row in rows], "label": [row % 2 for row in rows]})
         pq.write_table(table, folder / f"{name}.parquet")
@@ -160,7 +174,7 @@ def test_a_folder_in_hub_layout_gives_one_split(tmp_path: Path, place: str) -> N
     hub_folder(tmp_path / place)
     assert texts(opened(tmp_path)) == [f"row {row}" for row in range(6)]
     assert texts(opened(tmp_path, split="test")) == ["row 6", "row 7", "row 8"]
-    with pytest.raises(CorpusError, match="no split 'validation'. Pick with --split: test, train"):
+    with pytest.raises(CorpusError, match=r"no split 'validation'. Pick with --split: test, train"):
         opened(tmp_path, split="validation")
 
 
