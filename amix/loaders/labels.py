@@ -14,6 +14,7 @@ from amix.loaders.corpus_source import Kind, LabelType
 
 MOST_CLASSES = 10_000
 _INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?")  # pandas writes integers as 1.0 where a value is missing
+_NUMBER_NAME = re.compile("0|[1-9][0-9]*")
 _BOOLEANS = {"false": False, "true": True}
 
 
@@ -83,7 +84,7 @@ class Labels:
         self._parse = parse  # values are strings that write numbers or booleans
         self._ids = {name: number for number, name in enumerate(names)}
         # Names that are integers are matched as names: label 1 under the names 1, 2, 5 is the first class.
-        self._numbered = class_label is None and all(_INTEGER.fullmatch(name) for name in names)
+        self._numbered = class_label is None and all(_NUMBER_NAME.fullmatch(name) for name in names)
 
     def read(self, value: object) -> int | tuple[float, ...]:
         """Return the class id of `value`, or its vector when `multi_label`. Raises UnusableError."""

@@ -58,6 +58,7 @@ def test_ids_without_given_names(
         (("neg", "pos"), [0, 1], [0, 1]),  # indices into the names
         (("0", "1", "2"), [2, 0], [2, 0]),
         (("1", "2", "5"), [5, 1, 2], [2, 0, 1]),  # names that are integers are matched as names
+        (("0.0", "1.0"), [1, 0], [1, 0]),
         (("no", "yes"), [True, False], [1, 0]),
         (("true", "false"), [True, False], [0, 1]),
         (("a", "b", "c"), ["b"], [1]),
