@@ -40,6 +40,8 @@ def kind_of(value: object) -> Kind:
         case str():
             if not value.strip():
                 raise UnusableError("label is empty")
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise UnusableError(f"label {value[:80]!r} holds half a surrogate pair")
             return "string"
         case list():
             if not value:

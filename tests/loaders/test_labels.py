@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ NAN = float("nan")
 
 
 @pytest.fixture
-def labelled(tmp_path: Path, write_jsonl: Callable[..., Path]) -> Labelled:
+def labelled(tmp_path: Path) -> Labelled:
     """A JSON Lines corpus with the given labels; `...` leaves the key out."""
 
     def open_(*values: Any, **options: Any) -> Corpus:
         rows = [{"text": "a"} | ({} if value is ... else {"label": value}) for value in values]
-        return open_corpus(str(write_jsonl(tmp_path / "a.jsonl", rows)), CorpusOptions(**options))
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return open_corpus(str(path), CorpusOptions(**options))
 
     return open_
 
@@ -85,6 +88,7 @@ def test_ids_under_given_names(
         (float("inf"), "label inf is neither a whole number nor a name"),
         ("", "label is empty"),
         ("  ", "label is empty"),
+        ("half \ud83d", r"label 'half \ud83d' holds half a surrogate pair"),
         ([], "label is an empty list"),
         ({"a": 1}, "label is an object; it must be a number, a name or a list of numbers"),
     ],
