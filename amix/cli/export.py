@@ -1,11 +1,15 @@
 """`amix export`: an encoder into an extractor folder."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
+
+if TYPE_CHECKING:
+    from amix.engine.encoder import RelevanceKind
+    from amix.exporters.export import Dtype, Format
 
 
 def _layers(text: str) -> list[int] | None:
@@ -52,7 +56,15 @@ def _layers(text: str) -> list[int] | None:
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
 @json_option
 def command(
-    model: str, out: Path, layers: str, formats: tuple[str, ...], as_json: bool, **given: Any
+    model: str,
+    out: Path,
+    layers: str,
+    revision: str | None,
+    relevance: "RelevanceKind",
+    formats: tuple["Format", ...],
+    dtype: "Dtype",
+    opset: int | None,
+    as_json: bool,
 ) -> None:
     """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
 
@@ -65,7 +77,16 @@ def command(
     from amix.exporters.export import export
 
     notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")
-    extractor = export(model, out, layers=wanted, formats=list(dict.fromkeys(formats)), **given)
+    extractor = export(
+        model,
+        out,
+        layers=wanted,
+        revision=revision,
+        relevance=relevance,
+        formats=list(dict.fromkeys(formats)),
+        dtype=dtype,
+        opset=opset,
+    )
 
     sizes = {name: (out / name).stat().st_size for name in extractor.files}
     parity = {backend: extractor.parity[backend] for backend in extractor.backends}

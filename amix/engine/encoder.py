@@ -132,6 +132,8 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
     _check_tokenizer(model, tokenizer, config)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
 
     network.eval().requires_grad_(False)
     types = getattr(config, "type_vocab_size", 0) or 0

@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import Dim, ExportedProgram
-from torch.fx import GraphModule
 
 from amix.engine.encoder import Encoder, RelevanceModule
 from amix.engine.errors import ExportError
@@ -44,42 +43,33 @@ def example_inputs(encoder: Encoder) -> tuple[Tensor, ...]:
 
 
 def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
-    """Return `module` as an exported program, pruned to what its output depends on.
+    """Return `module` as an exported program without the computation that its output does not depend on.
 
+    Weights of no use are still listed: torch.onnx leaves them out by itself, write_pt2 has to remove them.
     Raises ExportError when the encoder cannot be captured with free batch and token dimensions.
     """
-    example = example_inputs(encoder)
-    free = {0: Dim("batch", min=1), 1: Dim("tokens", min=1, max=encoder.max_length)}
     try:
         with quiet_torch(), torch.no_grad():
-            whole = torch.export.export(
-                module, example, dynamic_shapes=dict.fromkeys(encoder.input_names, free)
-            )
-            pruned = prune(whole.module(check_guards=False))
-            return torch.export.export(pruned, example, dynamic_shapes=[free] * len(example))
+            shapes = dict.fromkeys(encoder.input_names, free_axes(encoder))
+            program = torch.export.export(module, example_inputs(encoder), dynamic_shapes=shapes)
     except ExportError:
         raise
     except Exception as problem:  # torch.export raises many kinds, private ones among them
         raise ExportError(
-            f"a model of type '{encoder.model_type}' cannot be captured by torch.export with free batch "
-            f"and token "
-            f"dimensions ({problem}). Use --format torchscript, which traces it."
+            f"a model of type '{encoder.model_type}' cannot be captured by torch.export with free batch and "
+            f"token dimensions ({problem}). Use --format torchscript, which traces it."
         ) from problem
-
-
-def prune(graph: nn.Module) -> nn.Module:
-    """Remove in place all computation and all weights that the output does not depend on."""
-    assert isinstance(graph, GraphModule)
-    for node in list(graph.graph.nodes):
+    graph = program.graph
+    for node in list(graph.nodes):
         # Dropout counts as impure because it may draw random numbers, and would keep whatever feeds it.
         if node.target is torch.ops.aten.dropout.default and node.args[2] is False:
             node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*graph.named_parameters(), *graph.named_buffers()]:
-        if name not in used:
-            parent, _, leaf = name.rpartition(".")
-            delattr(graph.get_submodule(parent), leaf)
-    graph.recompile()
-    return graph
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return program
+
+
+def free_axes(encoder: Encoder) -> dict[int, Dim]:
+    """Return the axes of every input that may have any size."""
+    return {0: Dim("batch", min=1), 1: Dim("tokens", min=1, max=encoder.max_length)}

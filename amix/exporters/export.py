@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -62,7 +62,7 @@ def export(
         draft = _describe(encoder, wanted, relevance, dtype, got_opset, stage)
         write_extractor(draft)  # the parity check opens the folder as users will
 
-        parity = {
+        parity: dict[str, Any] = {
             _BACKENDS[name]: check(open_session(stage, backend=_BACKENDS[name]), probes) for name in formats
         }
         extractor = replace(
@@ -100,12 +100,9 @@ def _checked_layers(encoder: Encoder, layers: Sequence[int] | None) -> list[int]
 
 
 def _write_encoder_files(encoder: Encoder, stage: Path) -> None:
-    tokenizer = encoder.tokenizer
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
     with quiet_transformers():
         encoder.config.save_pretrained(stage)
-        tokenizer.save_pretrained(stage)
+        encoder.tokenizer.save_pretrained(stage)
     if not (stage / "tokenizer.json").is_file():
         raise ExportError(
             f"{encoder.name}: its tokenizer cannot be saved as tokenizer.json, which amix needs."
@@ -130,7 +127,7 @@ def _write_graphs(
     if "onnx" in formats or "pt2" in formats:
         program = capture(module, encoder)
         if "pt2" in formats:
-            write_pt2(program, stage / GRAPHS["pt2"])
+            write_pt2(program, encoder, stage / GRAPHS["pt2"])
         if "onnx" in formats:
             path = stage / GRAPHS["onnxruntime"]
             got_opset = write_onnx(program, encoder.input_names, path, opset)

@@ -63,7 +63,7 @@ def write_onnx(
         ) from problem
     _clean(model)
     _save(model, path)
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return int(next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
 
 
 def _clean(model: "onnx.ModelProto") -> None:

@@ -62,7 +62,7 @@ def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str,
         texts = [TEXTS[(number + row + step) % len(TEXTS)] for step in range(len(TEXTS))]
         text, pair = (" ".join(texts), None) if row % 2 else (texts[0], " ".join(texts[1:]))
         wanted = max(length - 5 * row, 1)  # the first row fills the batch, the others are padded
-        encoding: Any = encoder.tokenizer(text, pair).encodings[0]
+        encoding: Any = encoder.tokenizer.backend_tokenizer.encode(text, pair)
         count = min(wanted, len(encoding.ids))
         ids_BT[row, :count] = encoding.ids[:count]
         mask_BT[row, :count] = 1

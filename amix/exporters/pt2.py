@@ -4,11 +4,28 @@ from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
-from amix.exporters.capture import quiet_torch
+from amix.engine.encoder import Encoder
+from amix.exporters.capture import example_inputs, free_axes, quiet_torch
 
 
-def write_pt2(program: ExportedProgram, path: Path) -> None:
-    """Write `program`, as `capture` made it, to `path`."""
-    with quiet_torch():
-        torch.export.save(program, path)
+def write_pt2(program: ExportedProgram, encoder: Encoder, path: Path) -> None:
+    """Write `program`, as `capture` made it, to `path` without the weights that it does not use."""
+    example = example_inputs(encoder)
+    with quiet_torch(), torch.no_grad():
+        module = program.module(check_guards=False)
+        assert isinstance(module, GraphModule)
+        _drop_unused_weights(module)
+        slim = torch.export.export(module, example, dynamic_shapes=[free_axes(encoder)] * len(example))
+        torch.export.save(slim, path)
+
+
+def _drop_unused_weights(module: GraphModule) -> None:
+    module.graph.eliminate_dead_code()
+    used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in used:
+            parent, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(parent), leaf)
+    module.recompile()
