@@ -20,13 +20,14 @@ LabelWeight = Literal["ratio", "mass"]
 class AttentionMix(Mixer):
     """Per-token ratios from the attention that each token receives (AttentionMix, arXiv 2309.11104).
 
-    The source's summary prints no equations; the reading followed here is rules 3 to 8 of docs/architecture.md.
+    The source's summary prints no equations; the reading followed here is rules 3 to 8 of
+    docs/architecture.md.
 
     level: where to mix; `embedding` = the word embeddings.
-    label_weight: `ratio` = mean ratio over the content of both texts; `mass` = share of the relevance mixed in.
+    label_weight: `ratio` = mean ratio over the content of both texts; `mass` = share of relevance mixed in.
     special: `drop` takes relevance from special tokens; `keep` lets them count like words.
     strength: s in [0, 1] pulls every ratio and label weight toward the row's own side, 1 - s (1 - ratio).
-    sharpness: k >= 0 in ratio = sigmoid(k (log r_a - log r_b)); 1 = r_a / (r_a + r_b), 0 = one half everywhere.
+    sharpness: k >= 0 in ratio = sigmoid(k (log r_a - log r_b)); 1 = r_a / (r_a + r_b), 0 = one half.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"relevance"})
@@ -98,7 +99,7 @@ def content_relevance(relevance_BT: Tensor, content_BT: Tensor, *, rescale: bool
     count_B1 = content_BT.sum(dim=1, keepdim=True).float()
     total_B1 = kept_BT.sum(dim=1, keepdim=True)
     if rescale:
-        # Division first by the row's largest value, so that sums of huge or tiny values neither overflow nor vanish.
+        # Division first by the row's largest value: sums of huge or tiny values neither overflow nor vanish.
         peak_B1 = kept_BT.amax(dim=1, keepdim=True) if kept_BT.shape[1] else total_B1
         kept_BT = kept_BT / torch.where(peak_B1 > 0, peak_B1, 1.0)
         total_B1 = kept_BT.sum(dim=1, keepdim=True)

@@ -46,6 +46,7 @@ def unseal(data: bytes, where: str, error: type[AmixError] = ShardError) -> dict
         sealed = b""
     if sealed != data:
         raise error(
-            f"{where}: the content does not match its own sha256. The file was changed or damaged; build it again."
+            f"{where}: the content does not match its own sha256. The file was changed or damaged; "
+            "build it again."
         )
     return document

@@ -2,7 +2,7 @@
 
 
 class AmixError(Exception):
-    """Anything that amix reports to its user. The message is a sentence; the CLI prints it without a traceback."""
+    """Anything that amix reports to its user: a sentence, which the CLI prints without a traceback."""
 
     exit_code = 1
 

@@ -11,7 +11,10 @@ Head = tuple[int, int]  # (layer, head), both zero-based
 
 _ITEM = re.compile(r"(?P<layer>\d{1,4})\.(?P<head>\d{1,4}|mean)|(?P<all>mean)", re.ASCII)
 _SET_ITEM = re.compile(r"(?P<layer>\d{1,4})(?:\.(?P<head>\d{1,4}))?", re.ASCII)
-_GRAMMAR = "Write LAYER.HEAD (0.8), LAYER.mean, mean, or several with commas (0.8,1.3); layers and heads count from 0."
+_GRAMMAR = (
+    "Write LAYER.HEAD (0.8), LAYER.mean, mean, or several with commas (0.8,1.3); "
+    "layers and heads count from 0."
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def select_heads(text: str, available: Sequence[Head], where: str = "the extract
         match = _SET_ITEM.fullmatch(part.strip())
         if match is None:
             raise HeadError(
-                f"--heads '{text}': '{part.strip()}' is not understood. Write all, a layer (0), or heads (0.8,1.3)."
+                f"--heads '{text}': '{part.strip()}' is not understood. "
+                "Write all, a layer (0), or heads (0.8,1.3)."
             )
         layer, head = int(match["layer"]), match["head"]
         found = [i for i, (ll, hh) in enumerate(available) if ll == layer and head in (None, str(hh))]
@@ -92,7 +96,7 @@ def select_heads(text: str, available: Sequence[Head], where: str = "the extract
 
 
 def describe(available: Sequence[Head]) -> str:
-    """Return the heads as a short text: `layers 0-5: heads 0-11`, or `layer 0: heads 0-11; layer 1: heads 3, 7`."""
+    """Return the heads as text: `layers 0-5: heads 0-11`, or `layer 0: heads 0-11; layer 1: heads 3, 7`."""
     layers: dict[int, list[int]] = {}
     for layer, head in sorted(available):
         layers.setdefault(layer, []).append(head)

@@ -1,4 +1,4 @@
-"""What all mixers share: a mixer samples a plan from masks, relevance and a generator; the plan does the mixing.
+"""What all mixers share: a mixer samples a plan from masks, relevance and a generator; the plan mixes.
 
 Axes: B batch, T tokens. Suffix a: the row itself; b: its partner.
 The rules are numbered in docs/architecture.md, section 2.
@@ -47,7 +47,8 @@ class Mixer:
         labels: unused by random partners; taken so that every mixer has one signature.
         partner: (B,) int64 to mix with; None draws a permutation without fixed points.
         generator: a CPU generator for everything drawn; None uses torch's global one.
-        Returns a plan on the device of `attention_mask`. Raises MixingError for shapes or values that do not fit.
+        Returns a plan on the device of `attention_mask`.
+        Raises MixingError for shapes or values that do not fit.
         """
         del labels
         if attention_mask.ndim != 2:
@@ -83,7 +84,8 @@ class Mixer:
             return derangement(rows, generator).to(mask_BT.device)
         if partner.shape != (rows,) or partner.is_floating_point():
             raise MixingError(
-                f"partner has shape {tuple(partner.shape)} and dtype {partner.dtype}; it must be ({rows},) integers."
+                f"partner has shape {tuple(partner.shape)} and dtype {partner.dtype}; "
+                f"it must be ({rows},) integers."
             )
         if rows and not 0 <= int(partner.min()) <= int(partner.max()) < rows:
             raise MixingError(
@@ -129,10 +131,11 @@ class NoMix(Mixer):
 
 @dataclass(frozen=True, kw_only=True)
 class WordMixup(Mixer):
-    """One Beta-distributed ratio per pair at the word embeddings (Guo et al. 2019, arXiv 1905.08941, section 3).
+    """One Beta-distributed ratio per pair at the word embeddings (Guo et al. 2019, arXiv 1905.08941).
 
     alpha: both parameters of the Beta distribution; 1 = uniform, as in the source.
-    pad: `keep` leaves a token that faces padding whole; `zero` mixes it with the padding vector, as the source does.
+    pad: `keep` leaves a token that faces padding whole; `zero` mixes it with the padding vector, as the
+        source does.
     """
 
     alpha: float = 1.0

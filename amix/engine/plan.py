@@ -80,7 +80,7 @@ class Plan:
         return torch.lerp(targets_BC.index_select(0, self.partner.to(targets_BC.device)), targets_BC, weight)
 
     def mix_token_types(self, token_type_ids: Tensor) -> Tensor:
-        """Return for every position the token type of the side with the larger ratio; ties take the smaller id.
+        """Return every position's token type: that of the side with the larger ratio, on ties the smaller id.
 
         token_type_ids: (B, T) integers. Returns the same shape and dtype.
         """
@@ -107,8 +107,8 @@ def as_targets(labels: Tensor, num_classes: int) -> Tensor:
         low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
         if low < 0 or high >= num_classes:
             raise MixingError(
-                f"label {low if low < 0 else high} is outside 0..{num_classes - 1}: num_classes={num_classes} does not "
-                "fit the data, or rows without a label (-1) came in."
+                f"label {low if low < 0 else high} is outside 0..{num_classes - 1}: "
+                f"num_classes={num_classes} does not fit the data, or rows without a label (-1) came in."
             )
         return torch.nn.functional.one_hot(labels.long(), num_classes).float()
     if labels.ndim == 2 and labels.is_floating_point():

@@ -70,8 +70,8 @@ def require_vacant(folder: Path, what: str) -> None:
         first = next((entry.name for entry in sorted(folder.iterdir())), None)
         if first is not None:
             raise UsageError(
-                f"{folder}: already holds other work ({first}); {what} is written to an absent or empty folder. "
-                "Name another one, or remove this one yourself."
+                f"{folder}: already holds other work ({first}); {what} is written to an absent or empty "
+                "folder. Name another one, or remove this one yourself."
             )
     elif folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder}: is not a folder; {what} needs one. Name another place.")

@@ -13,14 +13,19 @@ def received(attention_BHTT: NDArray[np.floating], mask_BT: NDArray[np.integer])
     Returns (B, H, T), float64.
     """
     mask_BT = mask_BT.astype(np.float64)
-    return np.einsum("bi,bhij,bj->bhj", mask_BT, attention_BHTT.astype(np.float64), mask_BT)
+    relevance_BHT: NDArray[np.float64] = np.einsum(
+        "bi,bhij,bj->bhj", mask_BT, attention_BHTT.astype(np.float64), mask_BT
+    )
+    return relevance_BHT
 
 
 def cls_received(attention_BHTT: NDArray[np.floating], mask_BT: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Attention from the first token times the number of real tokens; see `amix.engine.relevance.cls_received`.
+    """Attention from the first token times the number of tokens; see `amix.engine.relevance.cls_received`.
 
     Returns (B, H, T), float64.
     """
     mask_BT = mask_BT.astype(np.float64)
     count_B = mask_BT.sum(axis=1)
-    return np.einsum("bhj,bj,b->bhj", attention_BHTT[:, :, 0].astype(np.float64), mask_BT, count_B)
+    first_BHT = attention_BHTT[:, :, 0].astype(np.float64)
+    relevance_BHT: NDArray[np.float64] = np.einsum("bhj,bj,b->bhj", first_BHT, mask_BT, count_B)
+    return relevance_BHT

@@ -21,7 +21,8 @@ def received(attention_BHTT: Tensor, mask_BT: Tensor) -> Tensor:
 def cls_received(attention_BHTT: Tensor, mask_BT: Tensor) -> Tensor:
     """Attention that each token receives from the first token, times the number of real tokens.
 
-    Shapes, dtype and range as in `received`, whose scale it shares: every head sums to the number of real tokens.
+    Shapes, dtype and range as in `received`, whose scale it shares: every head sums to the number of real
+    tokens.
     """
     mask_BT = mask_BT.float()
     count_B = mask_BT.sum(dim=1)

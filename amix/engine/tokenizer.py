@@ -54,7 +54,7 @@ def tokenizer_fingerprint(text: str, where: str = "tokenizer.json") -> str:
     return canonical.digest(content)
 
 
-def special_ids(tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401  a transformers tokenizer, never imported here
+def special_ids(tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401  of transformers, never imported here
     """Return the sorted ids of a transformers tokenizer's cls, sep, bos, eos, pad and mask tokens."""
     ids = (getattr(tokenizer, f"{role}_token_id", None) for role in SPECIAL_ROLES)
     return tuple(sorted({token for token in ids if token is not None}))

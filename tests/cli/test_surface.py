@@ -89,9 +89,9 @@ def test_python_dash_m_is_the_command() -> None:
 
 
 def test_an_unknown_command_names_the_nearest() -> None:
-    done = CliRunner().invoke(main, ["exprot"])
+    done = CliRunner().invoke(main, ["exports"])
     assert done.exit_code == 2
-    assert "No such command 'exprot'. Did you mean 'export'?" in done.stderr
+    assert "No such command 'exports'. Did you mean 'export'?" in done.stderr
     assert done.stdout == ""
 
 
