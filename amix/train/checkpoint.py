@@ -1,8 +1,9 @@
 """Checkpoints: everything that a stopped run needs to go on as if it had not been stopped.
 
-A folder `checkpoint-00000004` holds `model.safetensors`, `optimizer.safetensors`, `rng.safetensors`, with
-`--dev` the weights of the best epoch so far, and `state.json`, which carries the hashes of the others and of
-itself. It has its name only when it is whole.
+A folder `checkpoint-00000004` holds `model.safetensors`, `optimizer.safetensors`, with `--dev` the weights of
+the best epoch so far, and `state.json`, which carries the hashes of the others and of itself. It has its name
+only when it is whole. There is no state of a random generator: order, partners and dropout are drawn anew for
+each batch from (seed, epoch, batch).
 """
 
 import re
@@ -32,7 +33,6 @@ class Checkpoint:
     state: dict[str, Any]
     model: Weights
     optimizer: Weights
-    rng: Weights
     best: Weights | None
 
     def save(self, run: Path, step: int) -> None:
@@ -60,10 +60,10 @@ class Checkpoint:
                 parts[name.removesuffix(".safetensors")] = load_file(folder / name)
         except OSError as problem:
             raise TrainError(f"{problem.filename}: cannot be read ({problem.strerror}). {remedy}") from None
-        return cls(document["state"], parts["model"], parts["optimizer"], parts["rng"], parts.get("best"))
+        return cls(document["state"], parts["model"], parts["optimizer"], parts.get("best"))
 
     def _parts(self) -> dict[str, Weights]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "rng": self.rng}
+        parts = {"model": self.model, "optimizer": self.optimizer}
         if self.best is not None:
             parts["best"] = self.best
         return {f"{name}.safetensors": tensors for name, tensors in parts.items()}
@@ -115,18 +115,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Weights) -> Non
         number, key = name.split(".", 1)
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def rng_tensors(device: torch.device) -> Weights:
-    """Return the states of torch's generators, which dropout draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_rng(tensors: Weights, device: torch.device) -> None:
-    """Set torch's generators to the states that `rng_tensors` returned."""
-    torch.set_rng_state(tensors["cpu"])
-    if device.type == "cuda" and "cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["cuda"], device)

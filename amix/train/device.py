@@ -39,7 +39,7 @@ def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for a new head and for dropout, and give the caller's generators back as they were."""
+    """Seed torch, which draws a new head, and give the caller's generators back as they were."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -76,6 +76,15 @@ def draw_subset(samples: int, wanted: int | None, seed: int, where: Path) -> NDA
     return np.sort(np.random.Generator(np.random.Philox(seed)).permutation(samples)[:wanted])
 
 
+def dropout_seed(seed: int, epoch: int, batch: int) -> int:
+    """Return what to seed torch with before the forward passes of a batch.
+
+    So a resumed run needs no generator states, and no evaluation or reader in between changes what follows.
+    """
+    # Groups count from 0, so -1 is a stream that no mixing draws from.
+    return int(torch.randint(2**63 - 1, (), generator=step_generator(seed, epoch, batch, group=-1)))
+
+
 class Run:
     """Model, optimizer, data and position of a run.
 
@@ -169,7 +178,6 @@ class Run:
         checkpoint.restore_optimizer(self.raw_optimizer, saved.optimizer)
         if self.accelerator.scaler is not None and saved.state["scaler"]:
             self.accelerator.scaler.load_state_dict(saved.state["scaler"])
-        checkpoint.restore_rng(saved.rng, self.device)
         self.at, self.best = Progress(**saved.state["progress"]), saved.best
         if self.at.batch:
             self.loader.load_state_dict(saved.state["loader"])
@@ -192,6 +200,7 @@ class Run:
         )
         mixed_BC = plan.mix_labels(batch["labels"], self.num_classes).to(self.device)
         clean_BC = as_targets(batch["labels"], self.num_classes).to(self.device)
+        torch.manual_seed(dropout_seed(self.config.seed, epoch, number))
         on_device, plan = to_device(batch, self.device), plan.to(self.device)
         clean = 0.0 if plan.is_identity else self.config.clean_weight
         total = torch.zeros((), device=self.device)
@@ -247,6 +256,5 @@ class Run:
             },
             model=checkpoint.weights_of(self.network),
             optimizer=checkpoint.optimizer_tensors(self.raw_optimizer),
-            rng=checkpoint.rng_tensors(self.device),
             best=self.best,
         ).save(self.out, self.at.step)

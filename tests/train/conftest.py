@@ -1,6 +1,6 @@
 """Real shards of the sixty reviews, made once by the real precompute."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,17 @@ import pytest
 
 MakeShards = Callable[..., Path]
 Rows = Iterable[Mapping[str, Any]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models are faster on one thread, by far when other tests run beside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,108 @@
+"""`amix train` as a shell sees it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from amix.cli import main
+from amix.cli.train import parse_evals
+from amix.engine.errors import UsageError
+
+FAST = ("--epochs", "1", "--batch-size", "8", "--lr", "3e-3", "--device", "cpu")
+
+
+def amix(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="module")
+def shards(
+    tiny_extractor: Path, write_jsonl: Any, review_rows: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    from amix.loaders.precompute import PrecomputeOptions, precompute
+
+    folder = tmp_path_factory.mktemp("cli")
+    source = write_jsonl(folder / "rows.jsonl", review_rows[:24])
+    precompute(str(source), folder / "shards", extractor=tiny_extractor, options=PrecomputeOptions(workers=1))
+    return folder / "shards"
+
+
+def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = amix("train", shards, run, "--model", tiny_bert, "--dev", shards, "--eval", shards,
+                "--eval", f"again={shards}", *FAST, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result.keys() == {"eval", "dev", "epoch", "steps", "seconds", "model"}
+    assert result["eval"].keys() == {"eval", "again"}
+    assert result["eval"]["eval"] == result["eval"]["again"] == result["dev"]
+    assert result["eval"]["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}
+    assert (result["epoch"], result["steps"], result["model"]) == (1, 3, str(run / "model"))
+    assert len(done.stdout.splitlines()) == 1
+
+    # The saved configuration is one to start from; flags win over it.
+    again = amix("train", shards, tmp_path / "second", "--config", run / "config.yaml", "--epochs", 2)
+    assert again.exit_code == 0, again.output
+    assert "epoch" in again.stdout and "of 2, 6 steps" in again.stdout
+    table = [line.split() for line in again.stdout.splitlines()]
+    assert table[0] == ["set", "accuracy", "macro_f1", "nll", "ece"]
+    assert [row[0] for row in table[1:4]] == ["dev", "eval", "again"]
+
+
+def test_options_that_a_method_does_not_use_are_ignored_with_a_note(
+    shards: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, "--method", "none", "--alpha", 2,
+                "--head", "9.9", "--train-samples", 8, "--subset-seed", 1, *FAST)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "--alpha is not used by --method none; it is ignored." in done.stderr
+    assert "--head is not used by --method none" in done.stderr
+    assert "train-samples" not in done.stderr
+    assert "1 steps" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--level", "hidden:3"), 2, "level is 'hidden:3'; it must be one of: embedding"),
+        (("--method", "mixup"), 2, "'mixup' is not one of 'none', 'wordmixup', 'attentionmix'"),
+        (("--p", "2"), 2, "p is 2.0; it must be a number between 0 and 1"),
+        (("--head", "7.7"), 2, "does not hold it"),
+        (("--device", "cuda:99"), 1, "cuda:99"),
+        (("--config", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_errors_are_one_sentence(
+    arguments: tuple[str, ...], code: int, says: str, shards: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, *arguments)
+    assert done.exit_code == code, done.output
+    assert says in done.stderr
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_has_to_be_named(shards: Path, tmp_path: Path) -> None:
+    done = amix("train", shards, tmp_path / "run")
+    assert done.exit_code == 2
+    assert "--model is missing" in done.stderr
+
+
+def test_help_lists_every_option_with_its_default() -> None:
+    text = amix("train", "--help").output
+    for option in ("--method", "--head", "--clean-weight", "--train-samples", "--resume", "--eval", "--dev"):
+        assert option in text
+    assert "[default: 0.mean]" in text
+
+
+def test_names_of_evaluation_sets(tmp_path: Path) -> None:
+    assert parse_evals(("shards/a", "test=shards/b")) == [("eval", "shards/a"), ("test", "shards/b")]
+    odd = tmp_path / "a=b"
+    odd.mkdir()
+    assert parse_evals((str(odd),)) == [("eval", str(odd))]
+    for values in (("a", "b"), ("x=a", "x=b"), ("=a",), ("x=",)):
+        with pytest.raises(UsageError, match="--eval"):
+            parse_evals(values)

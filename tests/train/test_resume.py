@@ -1,0 +1,174 @@
+"""A run that was stopped and resumed comes to what an undisturbed one comes to, bit for bit on the CPU."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amix.engine.errors import TrainError, UsageError
+from amix.train.checkpoint import find
+from amix.train.config import TrainConfig, resolve, write_config
+from amix.train.loop import TrainResult, train
+
+CONFIG = TrainConfig(
+    lr=3e-3, batch_size=8, epochs=3, p=0.8, clean_weight=0.2, checkpoint_steps=4, log_steps=3, device="cpu"
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TrainResult]:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    return run, train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, evals=[("eval", held_out)])
+
+
+def same(run: Path, result: TrainResult, other: tuple[Path, TrainResult]) -> None:
+    assert result.eval == other[1].eval
+    assert (result.dev, result.epoch, result.steps) == (other[1].dev, other[1].epoch, other[1].steps)
+    for name in ("metrics.jsonl", "model/model.safetensors", "model/config.json"):
+        assert (run / name).read_bytes() == (other[0] / name).read_bytes()
+
+
+def test_the_last_two_checkpoints_are_kept_whole(undisturbed: tuple[Path, TrainResult]) -> None:
+    run, _ = undisturbed
+    assert [path.name for path in find(run)] == ["checkpoint-00000008", "checkpoint-00000012"]
+    files = {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "best.safetensors",
+        "state.json",
+    }
+    assert {path.name for path in find(run)[0].iterdir()} == files
+    assert json.loads((find(run)[0] / "state.json").read_text())["state"]["progress"]["step"] == 8
+
+
+@pytest.mark.parametrize("stop", [0, 1])
+def test_going_on_from_a_checkpoint(
+    stop: int,
+    undisturbed: tuple[Path, TrainResult],
+    reviews: Path,
+    held_out: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    # As a kill after this checkpoint would leave it, later lines of the log included.
+    shutil.copytree(undisturbed[0], run)
+    for later in find(run)[stop + 1 :]:
+        shutil.rmtree(later)
+    shutil.rmtree(run / "model")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step":9')  # half a line
+    (run / ".checkpoint-00000016.tmp-0123").mkdir()
+    result = train(
+        reviews, run, str(tiny_bert), CONFIG, dev=held_out, evals=[("eval", held_out)], resume=True
+    )
+    same(run, result, undisturbed)
+    assert not list(run.glob(".*"))
+
+
+def test_sigkill(
+    undisturbed: tuple[Path, TrainResult], reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    write_config(tmp_path / "config.yaml", CONFIG, {})
+    command = [sys.executable, "-m", "amix", "train", str(reviews), str(run), "--model", str(tiny_bert)]
+    command += [
+        "--dev",
+        str(held_out),
+        "--eval",
+        str(held_out),
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--resume",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    limit = time.monotonic() + 120
+    while child.poll() is None and not find(run) and time.monotonic() < limit:
+        time.sleep(0.005)
+    was_running = child.poll() is None
+    child.send_signal(signal.SIGKILL)
+    _, errors = child.communicate()
+    assert was_running, errors.decode()
+    assert find(run)
+    result = train(
+        reviews, run, str(tiny_bert), CONFIG, dev=held_out, evals=[("eval", held_out)], resume=True
+    )
+    same(run, result, undisturbed)
+
+
+def test_resuming_where_nothing_is_starts_anew(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    config = resolve(CONFIG.as_dict(), {"epochs": 1, "checkpoint_steps": None, "train_samples": 16})
+    first = train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)
+    assert first.steps == 2
+    with pytest.raises(UsageError, match=r"already holds a run\. Go on with it with --resume"):
+        train(reviews, tmp_path / "run", str(tiny_bert), config)
+    with pytest.raises(UsageError, match="is finished and left no checkpoint"):
+        train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)
+    shutil.rmtree(tmp_path / "run" / "model")  # as if killed before the first checkpoint
+    again = train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)
+    assert again.eval == first.eval
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"lr": 1e-3}, "lr was 0.003, is 0.001"),
+        ({"epochs": 4}, "epochs was 3, is 4"),
+        ({"method": "none"}, "method was 'attentionmix', is 'none'"),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    changed: dict[str, Any],
+    says: str,
+    undisturbed: tuple[Path, TrainResult],
+    reviews: Path,
+    held_out: Path,
+    tiny_bert: Path,
+) -> None:
+    before = (undisturbed[0] / "config.yaml").read_bytes()
+    with pytest.raises(TrainError, match=says):
+        train(
+            reviews,
+            undisturbed[0],
+            str(tiny_bert),
+            resolve(CONFIG.as_dict(), changed),
+            dev=held_out,
+            resume=True,
+        )
+    assert (undisturbed[0] / "config.yaml").read_bytes() == before
+
+
+def test_other_shards_are_refused(
+    undisturbed: tuple[Path, TrainResult], held_out: Path, tiny_bert: Path
+) -> None:
+    with pytest.raises(TrainError, match="shards was"):
+        train(held_out, undisturbed[0], str(tiny_bert), CONFIG, dev=held_out, resume=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "best.safetensors"])
+def test_a_damaged_checkpoint_is_noticed(
+    name: str,
+    undisturbed: tuple[Path, TrainResult],
+    reviews: Path,
+    held_out: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    path = find(run)[-1] / name
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(TrainError, match=name):
+        train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
