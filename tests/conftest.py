@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import os
 import string
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of huggingface_hub: no t
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
+
+# pytest hands every logger that does not propagate its own handler; with one, PyTorch writes a structured trace of
+# each step of torch.export, which doubles the time of an export. Nobody reads it here.
+logging.getLogger("torch.__trace").addHandler = lambda handler: None  # type: ignore[method-assign]
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (

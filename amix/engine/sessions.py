@@ -243,7 +243,7 @@ def _torch_module(extractor: Extractor, backend: Backend, device: "torch.device"
 def _eager_module(extractor: Extractor) -> Any:  # noqa: ANN401
     import torch
 
-    from amix.engine.encoder import RelevanceModule, load_encoder
+    from amix.engine.encoder import RelevanceKind, RelevanceModule, load_encoder
 
     if extractor.dtype not in ("float32", "float16"):
         raise ArtifactError(
@@ -261,6 +261,6 @@ def _eager_module(extractor: Extractor) -> Any:  # noqa: ANN401
             "Export it again, or use one of its graphs."
         )
     layers = sorted({layer for layer, _ in extractor.heads})
-    kind = "cls" if extractor.relevance == "cls" else "received"
+    kind: RelevanceKind = "cls" if extractor.relevance == "cls" else "received"
     dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
     return RelevanceModule(encoder, layers, kind, dtype=dtype)

@@ -1,0 +1,62 @@
+"""Tiny random encoders of every family, saved with one shared tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from tests.conftest import write_tokenizer
+
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "initializer_range": 0.5,
+    "pad_token_id": 0,
+}
+DISTILBERT = {
+    "dim": 16,
+    "n_layers": 2,
+    "n_heads": 2,
+    "hidden_dim": 32,
+    "initializer_range": 0.5,
+    "pad_token_id": 0,
+    "max_position_embeddings": 64,
+}
+
+# Family -> configuration class, its settings, usable positions. RoBERTa and its kin lose pad + 1 positions.
+FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
+    "bert": ("BertConfig", {**SMALL, "max_position_embeddings": 64}, 64),
+    "roberta": ("RobertaConfig", {**SMALL, "max_position_embeddings": 66, "type_vocab_size": 1}, 65),
+    "distilbert": ("DistilBertConfig", DISTILBERT, 64),
+    "electra": ("ElectraConfig", {**SMALL, "max_position_embeddings": 64, "embedding_size": 8}, 64),
+    "mpnet": ("MPNetConfig", {**SMALL, "max_position_embeddings": 66, "pad_token_id": 1}, 64),
+    "albert": ("AlbertConfig", {**SMALL, "max_position_embeddings": 64, "embedding_size": 8}, 64),
+    "xlm-roberta": ("XLMRobertaConfig", {**SMALL, "max_position_embeddings": 66, "type_vocab_size": 1}, 65),
+}
+UNREADABLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "fnet": (
+        "FNetConfig",
+        {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "max_position_embeddings": 64},
+    ),
+    "convbert": ("ConvBertConfig", {**SMALL, "embedding_size": 16, "max_position_embeddings": 64}),
+}
+
+
+def save(folder: Path, config_class: str, settings: dict[str, Any], seed: int = 0, **more: Any) -> Path:
+    """Save a model of random weights and the tests' tokenizer to `folder`, and return it."""
+    size = write_tokenizer(folder, max_length=64)
+    config = getattr(transformers, config_class)(**{**settings, **more, "vocab_size": size})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.AutoModel.from_config(config)
+    model.save_pretrained(folder)
+    return folder
+
+
+def save_family(folder: Path, family: str, **more: Any) -> Path:
+    """Save the tiny encoder of one of FAMILIES to `folder`, and return it."""
+    config_class, settings, _ = FAMILIES[family]
+    return save(folder, config_class, settings, **more)

@@ -1,0 +1,202 @@
+"""What an export leaves behind, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+
+from amix.engine.artifact import open_extractor
+from amix.engine.encoder import load_encoder
+from amix.engine.errors import ExportError, UsageError
+from amix.exporters import export as module
+from amix.exporters import onnx as onnx_writer
+from amix.exporters.export import export
+from tests.exporters.families import SMALL, save
+
+
+def nodes(folder: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(folder / "model.onnx").graph.node]
+
+
+def test_layer_0_ends_with_its_attention(tiny_bert: Path, tiny_extractor: Path, tmp_path: Path) -> None:
+    extractor = export(str(tiny_bert), tmp_path / "first", layers=[0], formats=("onnx", "torchscript", "pt2"))
+
+    assert extractor.heads == ((0, 0), (0, 1))
+    small, whole = nodes(tmp_path / "first"), nodes(tiny_extractor)
+    assert small.count("Softmax") == 1
+    assert whole.count("Softmax") == 2
+    assert not {"Gelu", "Erf"} & set(small)  # the feed-forward part comes after the attention
+    assert small.count("LayerNormalization") == 1  # of the embeddings
+    weights = {tensor.name for tensor in onnx.load(tmp_path / "first" / "model.onnx").graph.initializer}
+    assert not any("value" in name or "intermediate" in name or "output" in name for name in weights)
+
+    program = torch.export.load(tmp_path / "first" / "model.pt2")
+    assert not any(
+        "value" in name or "intermediate" in name or "output" in name for name in program.state_dict
+    )
+
+    # The tables and two projections in float32, and little else, in every format.
+    parameters = 4 * (extractor.vocab_size + 64 + 2 + 2) * 16 + 4 * 2 * (16 * 16 + 16)
+    for name, overhead in (("model.onnx", 20_000), ("model.torchscript.pt", 60_000), ("model.pt2", 200_000)):
+        assert parameters <= (tmp_path / "first" / name).stat().st_size < parameters + overhead
+
+
+def test_the_graph_and_the_fingerprint_know_no_path_and_no_time(
+    tiny_bert: Path, tiny_extractor: Path, tmp_path: Path
+) -> None:
+    elsewhere = shutil.copytree(tiny_bert, tmp_path / "moved")
+    again = export(str(elsewhere), tmp_path / "again")
+    first = open_extractor(tiny_extractor)
+    assert again.fingerprint == first.fingerprint
+    assert again.graph_sha256 == first.graph_sha256
+    assert again.model == str(elsewhere)
+    assert b".py" not in (tmp_path / "again" / "model.onnx").read_bytes()
+
+
+def test_fingerprint_follows_what_changes_the_numbers(tiny_bert: Path, tmp_path: Path) -> None:
+    def made(name: str, **options: Any) -> str:
+        return export(str(tiny_bert), tmp_path / name, formats=("torchscript",), **options).fingerprint
+
+    prints = [
+        made("all"),
+        made("cls", relevance="cls"),
+        made("first", layers=[0]),
+        made("half", dtype="float16"),
+    ]
+    assert len(set(prints)) == 4
+
+
+def test_the_tokenizer_is_stored_without_truncation_and_padding(tiny_bert: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(tiny_bert, tmp_path / "cutting")
+    tokenizer = json.loads((source / "tokenizer.json").read_text())
+    tokenizer["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    plain = export(str(tiny_bert), tmp_path / "plain", formats=("torchscript",))
+    extractor = export(str(source), tmp_path / "out", formats=("torchscript",))
+
+    stored = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    assert stored["truncation"] is None
+    assert stored["padding"] is None
+    assert extractor.tokenizer_fingerprint == plain.tokenizer_fingerprint
+
+
+@pytest.mark.parametrize("head", ["BertForSequenceClassification", "BertForMaskedLM"])
+def test_any_head_on_top_gives_the_same_encoder(head: str, tiny_bert: Path, tmp_path: Path) -> None:
+    import transformers
+
+    plain = load_encoder(str(tiny_bert))
+    source = shutil.copytree(tiny_bert, tmp_path / "headed")
+    getattr(transformers, head).from_pretrained(tiny_bert).save_pretrained(source)
+    assert load_encoder(str(source)).weights_sha256 == plain.weights_sha256
+
+
+def test_half_precision_keeps_float32_sums(tiny_bert: Path, tmp_path: Path) -> None:
+    report = export(str(tiny_bert), tmp_path / "half", layers=[0], dtype="float16").parity["onnxruntime"]
+    assert 0 < report["relative_l2"] < 5e-3
+
+
+def test_int8_reports_its_own_fidelity(tiny_bert: Path, tmp_path: Path) -> None:
+    extractor = export(str(tiny_bert), tmp_path / "int8", layers=[0], dtype="int8")
+    assert 0 < extractor.parity["onnxruntime"]["relative_l2"] < 1
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} & set(nodes(tmp_path / "int8"))
+
+
+def test_weights_past_the_limit_of_one_file_are_shipped_and_hashed_beside_it(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_writer, "EXTERNAL_FROM", 1000)
+    extractor = export(str(tiny_bert), tmp_path / "out", layers=[0])
+    assert {"model.onnx", "model.onnx.data"} <= set(extractor.files)
+    assert extractor.parity["onnxruntime"]["max_abs"] < 1e-4
+    assert extractor.graph_sha256["onnxruntime"] != extractor.files["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": [0, 2]}, "layer 2 is not there; .* layers 0 to 1"),
+        ({"layers": []}, "no layer given"),
+        ({"opset": 11}, "--opset 11: give 18 to"),
+        ({"dtype": "int8", "formats": ("onnx", "pt2")}, "int8 exists for --format onnx only"),
+        ({"revision": "main"}, "only models on the Hub have revisions"),
+    ],
+)
+def test_impossible_options_are_usage_errors(
+    options: dict[str, Any], message: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        export(str(tiny_bert), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_work_is_left_alone(tiny_bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"already holds other work \(notes.txt\)"):
+        export(str(tiny_bert), tmp_path / "out")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_graph_that_disagrees_is_not_published(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_layer(encoder: Any, layers: list[int], *rest: Any, **options: Any) -> Any:
+        return whole(encoder, layers if options.get("cut") is False else [1], *rest, **options)
+
+    whole = module.RelevanceModule
+    monkeypatch.setattr(module, "RelevanceModule", other_layer)
+    with pytest.raises(ExportError, match="differs from the encoder by .*not published"):
+        export(str(tiny_bert), tmp_path / "out", layers=[0], formats=("torchscript",))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (("config.json",), "config.json is missing"),
+        (("model.safetensors",), "weights .* is missing"),
+        (("tokenizer.json", "vocab.txt"), "a tokenizer .* is missing"),
+    ],
+)
+def test_an_incomplete_folder_is_refused_by_what_it_lacks(
+    missing: tuple[str, ...], named: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    source = shutil.copytree(tiny_bert, tmp_path / "encoder")
+    for name in missing:
+        (source / name).unlink()
+    with pytest.raises(ExportError, match=named):
+        load_encoder(str(source))
+
+
+def test_names_that_lead_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        load_encoder(str(tmp_path / "absent"))
+    with pytest.raises(ExportError, match=r"somebody/something: cannot be loaded .*Check the Hub id"):
+        load_encoder("somebody/something")
+
+
+def test_weights_that_are_not_there_are_never_drawn_at_random(tiny_bert: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    source = shutil.copytree(tiny_bert, tmp_path / "encoder")
+    weights = load_file(source / "model.safetensors")
+    dropped = next(name for name in weights if "layer.0" in name and "query.weight" in name)
+    del weights[dropped]
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match=r"lacks 1 of the encoder's weights .*query.weight"):
+        load_encoder(str(source))
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    source = save(tmp_path / "encoder", "BertConfig", {**SMALL, "max_position_embeddings": 64})
+    tokenizer = json.loads((source / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["##zzzz"] = 5000
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (source / "vocab.txt").unlink()
+    with pytest.raises(ExportError, match="largest id is 5000"):
+        load_encoder(str(source))
