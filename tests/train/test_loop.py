@@ -311,3 +311,18 @@ def test_biases_and_norms_do_not_decay(tiny_bert: Path) -> None:
     assert all(names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in free["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(names)
     assert not any("LayerNorm" in names[id(p)] or names[id(p)].endswith("bias") for p in decayed["params"])
+
+
+def test_predictions_come_in_corpus_order(reviews: Path, tiny_bert: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2).train()
+    dataset = RelevanceDataset(reviews, head=None)
+    logits, labels = predict(model, dataset, batch_size=7)
+    assert model.training
+    assert labels.tolist() == dataset.class_ids().tolist()
+    model.eval()
+    for number in (0, 17, 39):
+        alone = model(input_ids=torch.from_numpy(dataset[number]["input_ids"])[None]).logits
+        assert np.allclose(logits[number], alone.detach().numpy()[0], atol=1e-5)
