@@ -49,7 +49,7 @@ from amix.cli.output import facts, json_line, json_option, notice
 )
 @click.option("--keep-text", is_flag=True, help="Store each text beside its ids.")
 @json_option
-def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:
+def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
     """Run every text of CORPUS through an extractor; write token ids, relevance and labels to OUT.
 
     CORPUS is a .jsonl[.gz|.zst], .csv or .parquet file (globs too), a folder in Hub layout, or a Hub id.

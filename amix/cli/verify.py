@@ -30,7 +30,11 @@ def command(folder: Path, deep: bool, as_json: bool) -> None:
         from tqdm import tqdm
 
         with tqdm(unit=" shards", disable=None, desc="verify") as bar:
-            problems = verify(folder, deep=deep, on_shard=lambda name: bar.update())
+
+            def on_shard(name: str) -> None:
+                bar.update()
+
+            problems = verify(folder, deep=deep, on_shard=on_shard)
     if as_json:
         json_line({"folder": str(folder), "deep": deep, "ok": not problems, "problems": problems})
     elif not problems:

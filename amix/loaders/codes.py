@@ -38,4 +38,5 @@ def decode(stored_HT: NDArray[Any], scale_H: NDArray[np.float32] | None) -> NDAr
     relevance_HT = stored_HT.astype(np.float32)
     if scale_H is None:
         return relevance_HT
-    return np.square(relevance_HT / np.float32(255)) * scale_H[:, None]
+    decoded_HT: NDArray[np.float32] = np.square(relevance_HT / np.float32(255)) * scale_H[:, None]
+    return decoded_HT

@@ -24,6 +24,7 @@ class Collate:
     pad_id: int
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor | list[str]]:
+        """Return the batch of `samples`, which all come from one dataset."""
         lengths = np.array([len(sample["input_ids"]) for sample in samples])
         mask_BT = np.arange(lengths.max()) < lengths[:, None]
         batch: dict[str, Tensor | list[str]] = {"attention_mask": torch.from_numpy(mask_BT.astype(np.int64))}

@@ -14,7 +14,11 @@ from amix.loaders.npy import HEADER_BYTES
 
 BLOCK = 512  # of a tar
 INDEX_DTYPE = np.dtype([("row", "<i8"), ("offset", "<i8"), ("tokens", "<i4"), ("label", "<i4")])
-RELEVANCE_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "uint8": np.dtype("|u1")}
+RELEVANCE_DTYPES: dict[str, np.dtype[Any]] = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "uint8": np.dtype("|u1"),
+}
 
 
 def padded(size: int) -> int:

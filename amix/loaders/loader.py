@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -99,10 +100,11 @@ class RelevanceLoader:
         self._resumed = False
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # torch asks for its own base class and uses two methods
-            batch_sampler=_Batches(self._batches(self._delivered)),  # type: ignore[arg-type]  # an iterable of lists
+            batch_sampler=_Batches(self._batches(self._delivered)),
             collate_fn=Collate(self.dataset.manifest.pad_id),
             num_workers=self._workers,
             multiprocessing_context="spawn" if self._workers else None,
+            generator=torch.Generator(),  # or torch would draw a seed for its workers from the global one
         )
         for batch in loader:
             self._delivered += 1

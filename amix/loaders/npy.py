@@ -17,7 +17,8 @@ _MAGIC = b"\x93NUMPY\x01\x00"
 _DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4", "<f2", "<f4")}
 # Nothing but the three keys in the order NumPy writes them: no expression ever reaches a parser of Python.
 _HEADER = re.compile(
-    rb"\{'descr': '(?P<descr>[|<][uf][124])', 'fortran_order': False, 'shape': (?P<shape>\((?:\d{1,18},|\d{1,18}, \d{1,18})\)), \} *\n"
+    rb"\{'descr': '(?P<descr>[|<][uf][124])', 'fortran_order': False, "
+    rb"'shape': (?P<shape>\((?:\d{1,18},|\d{1,18}, \d{1,18})\)), \} *\n"
 )
 
 

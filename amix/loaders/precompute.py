@@ -159,8 +159,8 @@ class _Rejects:
         self._rows += [(row, reason) for row, reason in rejects]
         if len(self._rows) > self._limit:
             raise CorpusError(
-                f"{len(self._rows)} rows cannot be used, --max-rejects is {self._limit}. {self.first()} Mend the corpus, "
-                "or allow more rejects and run the same command again; finished shards are kept."
+                f"{len(self._rows)} rows cannot be used, --max-rejects is {self._limit}. {self.first()} "
+                "Mend the corpus, or allow more rejects and run the same command again; finished shards are kept."
             )
 
     def first(self) -> str:

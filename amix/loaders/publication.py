@@ -77,7 +77,8 @@ tags:
 
 # Token ids with attention relevance
 
-Written by [amix](https://pypi.org/project/attentionmix/): {manifest["samples"]} texts, {manifest["tokens"]} tokens, in plain
+Written by [amix](https://pypi.org/project/attentionmix/): {manifest["samples"]} texts with
+{manifest["tokens"]} tokens, in plain
 WebDataset tars. Per text: {" and ".join(members)}{"" if names is None else ", and its label"}.
 Relevance is the attention that a token receives in one head of a frozen encoder (`{manifest["relevance"]}`),
 summed over the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.

@@ -53,7 +53,7 @@ class ShardReader:
     @property
     def path(self) -> Path:
         """Of the tar."""
-        return self._folder / self._record["files"]["tar"]["name"]
+        return self._folder / str(self._record["files"]["tar"]["name"])
 
     @property
     def index(self) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 @st.composite
 def batches(draw, min_rows=1, max_rows=6, max_tokens=9):
-    """Return mask (B, T) int64, content (B, T) bool, relevance (B, T) float32 and a partner (B,) that may be any row."""
+    """Return mask (B, T) int64, content (B, T) bool, relevance (B, T) float32 and any partner (B,)."""
     rows, tokens = draw(st.integers(min_rows, max_rows)), draw(st.integers(1, max_tokens))
     lengths = draw(st.lists(st.integers(0, tokens), min_size=rows, max_size=rows))
     mask = torch.arange(tokens) < torch.tensor(lengths)[:, None]

@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def test_sealed_documents_come_back_whole(document):
 def test_any_changed_byte_is_found(position, change):
     data = bytearray(canonical.seal({"heads": [[0, 1]], "samples": 12, "name": "shard-é"}))
     data[position % len(data)] ^= change
-    with pytest.raises(ShardError, match="manifest.json"):
+    with pytest.raises(ShardError, match=r"manifest\.json"):
         canonical.unseal(bytes(data), "manifest.json")
 
 
@@ -52,13 +51,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         file.write(b"new")
         raise RuntimeError
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path):
     code = (
         "import os, signal, sys, pathlib; from amix.engine.publish import atomic_writer\n"
-        "with atomic_writer(pathlib.Path(sys.argv[1])) as f: f.write(b'half'); f.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+        "with atomic_writer(pathlib.Path(sys.argv[1])) as f:\n"
+        "    f.write(b'half'); f.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=False)
     assert done.returncode == -signal.SIGKILL

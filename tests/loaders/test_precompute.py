@@ -1,4 +1,6 @@
 import fcntl
+import json
+import multiprocessing
 import os
 import random
 import signal
@@ -99,15 +101,8 @@ def test_a_worker_that_dies_is_noticed_and_nothing_is_lost(corpus, tiny_extracto
     out = tmp_path / "out"
 
     def kill_the_worker(summary):
-        for child in os.listdir("/proc"):
-            if child.isdigit() and child != str(os.getpid()):
-                try:
-                    parent = int(open(f"/proc/{child}/stat").read().rpartition(")")[2].split()[1])  # noqa: PTH123, SIM115
-                    is_worker = "spawn_main" in open(f"/proc/{child}/cmdline").read()  # noqa: PTH123, SIM115
-                except OSError:
-                    continue
-                if parent == os.getpid() and is_worker:
-                    os.kill(int(child), signal.SIGKILL)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(ShardError, match=r"worker \d+ died with exit code -9 .* run the same command again"):
         precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS, on_unit=kill_the_worker)
@@ -194,7 +189,7 @@ def test_rejects_are_recorded_with_row_and_reason(tiny_extractor, tmp_path, writ
     manifest = precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=OPTIONS)
     assert manifest.samples == 30
     found = [
-        (line["row"], line["reason"]) for line in map(_json, (tmp_path / "out" / "rejects.jsonl").open())
+        (line["row"], line["reason"]) for line in map(json.loads, (tmp_path / "out" / "rejects.jsonl").open())
     ]
     assert [row for row, _ in found] == [3, 20, *range(32, 40)]
     assert "text" in found[0][1]
@@ -203,12 +198,6 @@ def test_rejects_are_recorded_with_row_and_reason(tiny_extractor, tmp_path, writ
     with tarfile.open(tmp_path / "out" / "shard-00000002.tar") as tar:
         assert not tar.getnames()
     assert [int(RelevanceDataset(tmp_path / "out")[i]["key"]) for i in (2, 3, 29)] == [2, 4, 31]
-
-
-def _json(line):
-    import json
-
-    return json.loads(line)
 
 
 def test_too_many_rejects_stop_the_run_and_it_goes_on_when_they_are_allowed(
