@@ -14,8 +14,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 
-# pytest hands every logger that does not propagate its own handler; with one, PyTorch writes a structured trace of
-# each step of torch.export, which doubles the time of an export. Nobody reads it here.
+# pytest hands its handler to every logger that does not propagate; with one, PyTorch traces
+# each step of torch.export in detail, which doubles the time of an export.
 logging.getLogger("torch.__trace").addHandler = lambda handler: None  # type: ignore[method-assign]
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -150,7 +150,7 @@ def test_a_graph_that_disagrees_is_not_published(
 
     whole = module.RelevanceModule
     monkeypatch.setattr(module, "RelevanceModule", other_layer)
-    with pytest.raises(ExportError, match="differs from the encoder by .*not published"):
+    with pytest.raises(ExportError, match=r"differs from the encoder by .*not published"):
         export(str(tiny_bert), tmp_path / "out", layers=[0], formats=("torchscript",))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,202 @@
+"""Sessions: all backends give the same numbers, and what cannot be run is refused with a remedy."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnx
+import pytest
+
+from amix.engine import canonical
+from amix.engine.artifact import Backend, open_extractor
+from amix.engine.errors import ArtifactError, DeviceError, UsageError
+from amix.engine.sessions import Session, open_session
+from amix.engine.tokenizer import open_tokenizer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def everything(tiny_bert: Path, tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extractor with every graph."""
+    from amix.exporters.export import export
+
+    out = tmp_path_factory.mktemp("everything") / "extractor"
+    export(str(tiny_bert), out, formats=("onnx", "torchscript", "pt2"))
+    return out
+
+
+def batch_of(folder: Path, texts: list[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and mask (B, length) of `texts`, padded on the right."""
+    tokenizer = open_tokenizer(folder / "tokenizer.json")
+    ids, mask = np.zeros((2, len(texts), length), np.int64)
+    for row, encoding in enumerate(tokenizer.encode_batch(texts)):
+        ids[row, : len(encoding.ids)], mask[row, : len(encoding.ids)] = encoding.ids, 1
+    return ids, mask
+
+
+TEXTS = ["The film is warm.", "bad", "A story that goes nowhere, slowly, twice!"]
+
+
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_every_backend_agrees_with_the_encoder(backend: Backend, everything: Path, tiny_bert: Path) -> None:
+    import torch
+    from transformers import AutoModel
+
+    ids, mask = batch_of(everything, TEXTS, 40)
+    types = np.zeros_like(ids)
+    types[2, 5:] = 1
+    session = open_session(everything, backend=backend)
+    assert (session.backend, session.device) == (backend, "cpu")
+
+    found = session.run(ids, mask, types)
+
+    model = AutoModel.from_pretrained(tiny_bert, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        maps = model(
+            input_ids=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask),
+            token_type_ids=torch.from_numpy(types),
+            output_attentions=True,
+        ).attentions
+    expected = np.zeros((3, 4, 40))
+    for row, head, query in np.ndindex(3, 4, 40):  # docs/architecture.md, section 2.1, as a plain loop
+        if mask[row, query]:
+            expected[row, head] += maps[head // 2][row, head % 2, query].numpy() * mask[row]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def session(tiny_extractor: Path) -> Session:
+    return open_session(tiny_extractor, threads=1)
+
+
+def test_relevance_depends_neither_on_padding_nor_on_the_batch(
+    session: Session, tiny_extractor: Path
+) -> None:
+    ids, mask = batch_of(tiny_extractor, TEXTS, 60)
+    together = session.run(ids, mask)
+    for row in range(len(TEXTS)):
+        count = int(mask[row].sum())
+        alone = session.run(ids[row : row + 1, :count], mask[row : row + 1, :count])
+        np.testing.assert_allclose(together[row, :, :count], alone[0], atol=1e-5)
+        assert (together[row, :, count:] == 0).all()
+        np.testing.assert_allclose(alone.sum(axis=2), count, rtol=1e-5)
+
+
+def test_empty_batches_have_empty_answers(session: Session) -> None:
+    for shape in ((0, 5), (2, 0)):
+        empty = np.zeros(shape, np.int64)
+        assert session.run(empty, empty).shape == (shape[0], 4, shape[1])
+
+
+def test_inputs_that_the_encoder_cannot_take_are_refused(session: Session) -> None:
+    ids = np.full((2, 5), 50, np.int64)
+    ones = np.ones_like(ids)
+    with pytest.raises(UsageError, match=r"attention_mask has shape \(2, 4\)"):
+        session.run(ids, ones[:, :4])
+    with pytest.raises(UsageError, match=r"shape \(5,\)"):
+        session.run(ids[0], ones[0])
+    with pytest.raises(UsageError, match="input_ids is int32; give int64"):
+        session.run(ids.astype(np.int32), ones)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"has 65 tokens, .* takes at most 64"):
+        session.run(np.ones((1, 65), np.int64), np.ones((1, 65), np.int64))
+    for wrong in (-1, session.extractor.vocab_size):
+        ids[1, 2] = wrong
+        with pytest.raises(UsageError, match=f"input_ids holds {wrong}, but the vocabulary has"):
+            session.run(ids, ones)
+
+
+def test_a_gpu_that_is_not_there_is_an_error_with_a_way_out(everything: Path) -> None:
+    for backend in ("onnxruntime", "torchscript"):
+        with pytest.raises(DeviceError, match=r"cuda:7 was asked for.*--device cpu"):
+            open_session(everything, device="cuda:7", backend=backend)
+    with pytest.raises(UsageError, match=r"device 'tpu' is unknown\. Use cpu, cuda or cuda:N"):
+        open_session(everything, device="tpu")
+    with pytest.raises(UsageError, match="threads is 0"):
+        open_session(everything, threads=0)
+
+
+def test_a_backend_without_its_graph_names_those_that_have_one(tiny_extractor: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"no graph for torchscript, only for onnxruntime.*--format"):
+        open_session(tiny_extractor, backend="torchscript")
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """Rewrite extractor.json so that only the session can notice what was done to the folder."""
+    import json
+
+    from amix.engine.publish import sha256_file
+
+    document = json.loads((folder / "extractor.json").read_bytes())
+    document["files"] = {name: sha256_file(folder / name) for name in document["files"]}
+    (folder / "extractor.json").write_bytes(canonical.seal({**document, **changes}))
+
+
+def test_eager_refuses_another_encoder_under_the_same_name(tiny_extractor: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_extractor, tmp_path / "extractor")
+    reseal(folder, weights_sha256="0" * 64)
+    with pytest.raises(ArtifactError, match="its weights are not those"):
+        open_session(folder, backend="eager")
+    reseal(folder, model=str(tmp_path / "gone"))
+    with pytest.raises(ArtifactError, match="the eager backend needs the original encoder again"):
+        open_session(folder, backend="eager")
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "unlisted.bin"])
+def test_weights_in_files_that_the_record_does_not_list_are_refused(
+    location: str, tiny_extractor: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_extractor, tmp_path / "extractor")
+    model = onnx.load(folder / "model.onnx")
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    reseal(folder)
+    with pytest.raises(ArtifactError, match=f"reads weights from '{location}'"):
+        open_session(folder)
+
+
+def test_a_graph_that_is_none_is_an_artifact_error(everything: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(everything, tmp_path / "extractor")
+    for name in ("model.onnx", "model.torchscript.pt", "model.pt2"):
+        (folder / name).write_bytes(b"not a graph")
+    reseal(folder)
+    for backend in open_extractor(folder).backends:
+        with pytest.raises(ArtifactError, match=r"cannot open it.*Export it again"):
+            open_session(folder, backend=backend)
+
+
+def run_python(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return done.stdout.strip()
+
+
+def test_without_onnxruntime_the_message_names_the_extra(tiny_extractor: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from amix.engine.sessions import open_session\n"
+        "from amix.engine.errors import DependencyError\n"
+        "try: open_session(sys.argv[1])\n"
+        "except DependencyError as error: print(error)"
+    )
+    assert "pip install 'attentionmix[cpu]'" in run_python(code, tiny_extractor)
+
+
+def test_a_worker_needs_no_torch(tiny_extractor: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "import numpy as np\n"
+        "from amix.engine.sessions import open_session\n"
+        "ids = np.full((2, 6), 50)\n"
+        "print(open_session(sys.argv[1], threads=1).run(ids, np.ones_like(ids)).shape)"
+    )
+    assert run_python(code, tiny_extractor) == "(2, 4, 6)"
