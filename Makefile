@@ -30,7 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: venv
-	$(BIN)/amix demo
+	rm -rf amix-demo
+	$(BIN)/amix demo amix-demo
 
 test: venv
 	$(BIN)/python -m pytest -q
@@ -47,5 +48,5 @@ format: venv
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf $(VENV) build dist amix-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find amix tests -name __pycache__ -type d -prune -exec rm -rf {} +
