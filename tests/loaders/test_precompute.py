@@ -23,6 +23,12 @@ from amix.loaders.manifest import Manifest
 from amix.loaders.precompute import PrecomputeOptions, precompute
 from tests.loaders.conftest import contents, document
 
+# webdataset leaves its tars to the garbage collector.
+leaves_files_open = pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning",
+    "ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning",
+)
+
 OPTIONS = PrecomputeOptions(samples_per_shard=16, workers=1)
 
 
@@ -189,7 +195,8 @@ def test_rejects_are_recorded_with_row_and_reason(tiny_extractor, tmp_path, writ
     manifest = precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=OPTIONS)
     assert manifest.samples == 30
     found = [
-        (line["row"], line["reason"]) for line in map(json.loads, (tmp_path / "out" / "rejects.jsonl").open())
+        (line["row"], line["reason"])
+        for line in map(json.loads, (tmp_path / "out" / "rejects.jsonl").read_text().splitlines())
     ]
     assert [row for row, _ in found] == [3, 20, *range(32, 40)]
     assert "text" in found[0][1]
@@ -234,6 +241,7 @@ def test_long_texts_are_cut_and_counted(tiny_extractor, tmp_path, write_jsonl):
     assert dataset[0]["relevance"].sum() == pytest.approx(64, rel=1e-3)
 
 
+@leaves_files_open
 def test_pairs_and_soft_labels_and_text(tiny_extractor, tmp_path, write_jsonl):
     rows = [
         {"text": "a film", "b": "a movie", "label": [0.25, 0.75]},
@@ -292,6 +300,7 @@ def test_relevance_survives_its_code(corpus, tiny_extractor, shards, tmp_path, d
         np.testing.assert_allclose(dataset[number]["relevance"], want, atol=tolerance * want.max(), rtol=1e-3)
 
 
+@leaves_files_open
 def test_tars_are_plain_webdataset(shards, review_rows):
     shard = str(shards / "shard-{00000000..00000003}.tar")
     samples = list(webdataset.WebDataset(shard, shardshuffle=False).decode())
