@@ -205,6 +205,13 @@ def _torch(extractor: Extractor, backend: Backend, cuda: int | None, threads: in
         torch.set_num_threads(threads)
     device = torch.device("cpu" if cuda is None else f"cuda:{cuda}")
     module = _torch_module(extractor, backend, device)
+    if cuda is not None:
+        try:  # graphs keep some devices of the machine that captured them, which only a run brings to light
+            module(*(torch.zeros(1, 2, dtype=torch.int64, device=device) for _ in extractor.inputs))
+        except RuntimeError as problem:
+            raise _no_gpu(
+                cuda, f"the {backend} graph does not run there ({problem})", "Use --format onnx."
+            ) from None
 
     def run(inputs: Mapping[str, Ids]) -> NDArray[np.float32]:
         tensors = [

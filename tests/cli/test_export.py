@@ -1,8 +1,10 @@
 """`amix export` as a user types it."""
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from amix.cli import main
@@ -60,3 +62,16 @@ def test_a_folder_in_use_is_refused(tiny_bert: Path, tiny_extractor: Path) -> No
     assert done.exit_code == 2
     assert "already holds other work" in done.stderr
     assert sorted(tiny_extractor.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"), [("onnx", "onnx"), ("onnxscript", "onnx"), ("onnxruntime", "cpu")]
+)
+def test_a_missing_package_names_its_extra(
+    missing: str, extra: str, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)  # what import finds where nothing is installed
+    done = amix("export", tiny_bert, tmp_path / "out")
+    assert done.exit_code == 1
+    assert f"pip install 'attentionmix[{extra}]'" in done.stderr
+    assert not (tmp_path / "out").exists()
