@@ -137,7 +137,9 @@ def _onnxruntime(extractor: Extractor, cuda: int | None, threads: int | None) ->
     options = ort.SessionOptions()
     options.log_severity_level = 3  # what it would warn about is checked here
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # the arena only grows when shapes vary
+    # A plan for every new shape is what makes memory grow. The arena itself settles at the largest batch, and
+    # without it every attention map is paged in anew, at half the speed.
+    options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
         if threads < (os.cpu_count() or 1):  # other workers need the cores that waiting threads would burn
