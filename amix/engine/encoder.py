@@ -33,8 +33,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sen
 class Encoder:
     """A frozen encoder with what amix has to know about it.
 
-    model: float32, in eval mode, eager attention, without pooler. Not to be changed: RelevanceModule copies
-    it.
+    model: float32, in eval mode, eager attention, without pooler. Not to be changed: RelevanceModule copies it.
     name, revision: what was asked for, and the commit it resolved to (None for a folder).
     weights_sha256: over names, dtypes, shapes and bytes of all weights.
     max_length: the number of tokens the position table has room for (512 of RoBERTa's 514).
@@ -72,11 +71,9 @@ class Encoder:
 
 def _unreadable(model_type: str, why: str) -> ExportError:
     return ExportError(
-        f"a model of type '{model_type}' gives no readable attention: {why}. amix needs an encoder "
-        f"whose layers "
-        "return softmax attention weights with attn_implementation='eager': BERT, RoBERTa, DistilBERT, "
-        "ELECTRA, "
-        "MPNet, ALBERT, XLM-R or their like."
+        f"a model of type '{model_type}' gives no readable attention: {why}. amix needs an encoder whose "
+        "layers return softmax attention weights with attn_implementation='eager': BERT, RoBERTa, DistilBERT, "
+        "ELECTRA, MPNet, ALBERT, XLM-R or their like."
     )
 
 
@@ -161,8 +158,8 @@ def _checked_folder(folder: Path, revision: str | None) -> str:
     ):
         if not any((folder / name).exists() for name in names):
             raise ExportError(
-                f"{folder}: not an encoder, {what} is missing. Save one with save_pretrained() of model "
-                f"and tokenizer."
+                f"{folder}: not an encoder, {what} is missing. Save one with save_pretrained() of model and "
+                "tokenizer."
             )
     return str(folder)
 
@@ -173,25 +170,22 @@ def _load_error(model: str, revision: str | None, problem: Exception) -> ExportE
     )
     at = f" at revision {revision}" if revision else ""
     return ExportError(
-        f"{model}{at}: cannot be loaded as an encoder ({reason}). Check the Hub id and the network, or "
-        f"give a folder "
-        "with config.json, weights and tokenizer. Models that bring their own code are not run."
+        f"{model}{at}: cannot be loaded as an encoder ({reason}). Check the Hub id and the network, or give a "
+        "folder with config.json, weights and tokenizer. Models that bring their own code are not run."
     )
 
 
 def _check_tokenizer(model: str, tokenizer: Any, config: Any) -> None:  # noqa: ANN401
     if not getattr(tokenizer, "is_fast", False):
         raise ExportError(
-            f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, and a "
-            f"tokenizer.json is what "
-            "amix stores. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
+            f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, and a tokenizer.json is "
+            "what amix stores. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= config.vocab_size:
         raise ExportError(
             f"{model}: the tokenizer's largest id is {largest}, but the model has {config.vocab_size} "
-            f"embeddings. "
-            "Save the tokenizer that the model was trained with beside it."
+            "embeddings. Save the tokenizer that the model was trained with beside it."
         )
 
 
@@ -228,8 +222,7 @@ class RelevanceModule(nn.Module):
     ) -> None:
         """Copy `encoder` and remove the layers above the deepest of `layers`.
 
-        layers: ascending, within the encoder.  dtype: of weights and attention; the reduction is always
-        float32.
+        layers: ascending, within the encoder.  dtype: of weights and attention; the reduction is always float32.
         cut: False keeps all layers, as the reference that a cut graph is compared with.
         """
         super().__init__()
@@ -284,9 +277,8 @@ def _cut(network: nn.Module, keep: int, layers: int) -> int:
     """Remove the layers after the first `keep` of `layers` in place, and return how many are left."""
     config: Any = network.config
     if getattr(config, "num_hidden_groups", 1) > 1:
-        return (
-            layers  # ALBERT derives each layer's group from the number of layers: cutting would regroup them
-        )
+        # ALBERT derives each layer's group from the number of layers: cutting would regroup them.
+        return layers
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.ModuleList) and len(child) == layers:
