@@ -12,7 +12,7 @@ from amix.cli.output import json_line, json_option, notice, table
 
 SPLITS = ("train", "validation", "test")
 # A few labels, many passes: where a classifier grows over-confident, and mixing has something to mend.
-TRAINING: dict[str, Any] = {"epochs": 5, "batch_size": 16, "lr": 1e-4, "seed": 0}
+TRAINING: dict[str, Any] = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "seed": 0}
 
 
 @click.command()
