@@ -22,7 +22,7 @@ COMMANDS = {
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write shards.",
     "train": "Train a classifier on shards, with or without mixing.",
-    "verify": "Check an extractor, shards or a run for damage.",
+    "verify": "Check shards or an extractor for damage.",
     "info": "Say what a folder holds.",
     "demo": "Run the whole path on a small built-in corpus.",
     "doctor": "Report versions, devices and faults of the installation.",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import amix
+from amix.loaders.environment import available_cores
 
 # The packages that decide whether amix works, in the order shown.
 PACKAGES = (
@@ -84,7 +85,9 @@ class Report:
 def examine() -> Report:
     """Look at the installation and the machine."""
     report = Report(
-        versions={name: installed_version(name) for name in PACKAGES}, cores=cores(), memory=memory()
+        versions={name: installed_version(name) for name in PACKAGES},
+        cores=available_cores(),
+        memory=memory(),
     )
     report.problems += unmet_requirements()
     if installed_version("attentionmix") is None:
@@ -202,11 +205,6 @@ def _starts(provider: str) -> bool:
     except Exception:  # ONNX Runtime's exception types differ by build
         return False
     return bool(session.get_providers()[0] == provider)
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> int | None:

@@ -34,7 +34,7 @@ from amix.cli.output import facts, json_line, json_option, notice
 @click.option(
     "--max-length", type=int, default=512, show_default=True, help="Tokens per text; longer ones are cut."
 )
-@click.option("--workers", type=int, help="Processes.  [default: one per core]")
+@click.option("--workers", type=int, help="Processes.  [default: one per core, one on a GPU]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--samples-per-shard", type=int, default=4096, show_default=True)
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
@@ -62,11 +62,11 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute import PrecomputeOptions, precompute
 
-    if sum(map(bool, (given["no_labels"], given["labels"], given["labels_from"]))) > 1:
+    if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
     names = given.pop("labels")
     corpus_options = CorpusOptions(
-        labels=tuple(name.strip() for name in names.split(",")) if names else None,
+        labels=None if names is None else tuple(name.strip() for name in names.split(",")),
         **{
             name: given.pop(name)
             for name in (

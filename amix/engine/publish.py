@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from amix.engine.errors import UsageError
 
-TEMPORARY = ".tmp-"  # in the name of everything unpublished, which sweep() removes
+TEMPORARY = ".tmp-"  # in the name of everything unpublished
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -103,7 +103,7 @@ def staged_folder(out: Path, what: str) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left in `folder`. Only the holder of the folder's lock may call this."""
+    """Remove what killed writers left in `folder`. Only for a folder whose every file is ours."""
     for path in folder.glob(f".*{TEMPORARY}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -20,7 +20,8 @@ def encode(relevance_HT: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any],
     """
     if not np.isfinite(relevance_HT).all() or (relevance_HT < 0).any():
         raise ShardError(
-            "the extractor gave relevance that is NaN, infinite or negative. Export it again and check it."
+            "the extractor gave relevance that is NaN, infinite or negative. Export it again: 'amix export' "
+            "compares the graph with the encoder."
         )
     if dtype == "uint8":
         scale_H = relevance_HT.max(axis=1).astype("<f4")

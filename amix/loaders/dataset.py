@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from amix.engine.errors import ShardError
 from amix.engine.heads import HeadSpec
-from amix.loaders.manifest import MANIFEST, Manifest, check_files
+from amix.loaders.manifest import Manifest, check_files
 from amix.loaders.shardreader import ShardReader
 from amix.loaders.shardwriter import sample_key
 
@@ -33,7 +32,7 @@ class RelevanceDataset:
         if head is not None:
             self._heads = HeadSpec.parse(head).indices(self.manifest.heads, str(self.folder))
         self._readers: list[ShardReader] = []
-        self._check_names()
+        self.manifest.require_listed()
         for position in range(len(self.manifest.shards)):
             record = self.manifest.record(position)
             check_files(self.folder, record)
@@ -82,12 +81,3 @@ class RelevanceDataset:
         """Return the class id of every sample, (samples,) int32, -1 where there is none, from the indexes alone."""
         parts = [reader.index["label"] for reader in self._readers]
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
-
-    def _check_names(self) -> None:
-        """Refuse shards that the manifest does not list: they come from another run."""
-        listed = {entry["name"] for entry in self.manifest.shards}
-        for path in sorted(self.folder.glob("shard-*.tar")):
-            if path.name.removesuffix(".tar") not in listed:
-                raise ShardError(
-                    f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it."
-                )

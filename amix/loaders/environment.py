@@ -1,6 +1,7 @@
 """What of a machine decides the last bits of relevance: recorded with the shards, compared on resuming."""
 
 import importlib.metadata
+import os
 import platform
 from pathlib import Path
 
@@ -10,10 +11,18 @@ from amix.engine.artifact import Backend
 _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def environment(backend: Backend, device: str) -> dict[str, str]:
     """Return runtime with its version, device kind, and instruction set. Neither host nor path is in it."""
     runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
     return {
+        "tokenizers": _version("tokenizers"),
         "runtime": f"{runtime} {_version(runtime)}",
         "device": device.partition(":")[0],
         "instructions": _instructions(),

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from amix.engine.errors import ShardError, UsageError
+from amix.engine.publish import sha256_bytes
 from amix.loaders.collate import Collate
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.order import Shuffle, order
@@ -20,8 +21,8 @@ class RelevanceLoader:
     """Iterates over a `RelevanceDataset` in padded batches of tensors (see `Collate` for what they hold).
 
     batch_size: samples per global batch, all ranks together.
-    group_size: consecutive samples of a global batch among which partners are drawn; a rank owns whole groups,
-        so what is mixed with what does not depend on the number of ranks. None = batch_size / world_size.
+    group_size: samples of a global batch that stay together; a rank gets whole groups. None = batch_size / world_size;
+        give it to resume under another number of ranks, which needs the same groups.
     subset: sample numbers to use in place of all of them; the order is drawn over these.
     drop_last: leave out a last batch that is not full.
     workers: processes that read ahead; 0 reads in this one.
@@ -71,7 +72,10 @@ class RelevanceLoader:
     def __len__(self) -> int:
         """Batches per epoch."""
         whole, rest = divmod(self._samples, self.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
+        # Every rank delivers the same number of batches, or collective operations would wait for ever: a rest that
+        # does not reach the last rank is left out.
+        enough = rest > (self._world_size - 1) * (self.batch_size // self._world_size)
+        return whole + (enough and not self._drop_last)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration follows, from its beginning."""
@@ -118,6 +122,7 @@ class RelevanceLoader:
         return {
             "manifest": self.dataset.manifest.sha256,
             "samples": self._samples,
+            "subset": None if self._subset is None else sha256_bytes(self._subset.astype("<i8").tobytes()),
             "seed": self._seed,
             "shuffle": self._shuffle,
             "batch_size": self.batch_size,
@@ -135,7 +140,7 @@ class RelevanceLoader:
         for begin in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size):
             whole = numbers[begin : begin + self.batch_size]
             batches.append(whole[self._rank * share : (self._rank + 1) * share].tolist())
-        return [batch for batch in batches if batch]
+        return batches
 
 
 class _Batches:

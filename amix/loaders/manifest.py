@@ -1,5 +1,6 @@
 """The documents of a shard folder: the record of each shard, and the manifest that lists them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from amix.loaders.layout import Layout
 FORMAT = "amix-shards"
 VERSION = 1
 MANIFEST = "manifest.json"
+_SHARD_NAME = re.compile(r"shard-\d{8}")
 _FILE_KINDS = ("tar", "index", "crc")
 
 
@@ -23,7 +25,9 @@ def read_document(path: Path) -> tuple[dict[str, Any], str]:
     try:
         data = path.read_bytes()
     except OSError as problem:
-        raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
+        raise ShardError(
+            f"{path}: cannot be read ({problem.strerror}). Run the same 'amix precompute' again."
+        ) from None
     return canonical.unseal(data, str(path)), sha256_bytes(data)
 
 
@@ -152,8 +156,27 @@ class Manifest:
     def record(self, position: int) -> dict[str, Any]:
         """Return the record of a shard. Raises ShardError when it is not the one that the manifest vouches for."""
         entry = self.fields["shards"][position]
-        path = self.folder / f"{entry['name']}.json"
+        name = str(entry["name"])
+        path = self.folder / f"{name}.json"
+        # A manifest from elsewhere must not make us read outside its folder.
+        if not _SHARD_NAME.fullmatch(name) or path.is_symlink():
+            raise ShardError(
+                f"{self.folder}: {MANIFEST} names the shard '{name}', or its record is a link. It was not "
+                "written by 'amix precompute'; do not use it."
+            )
         record, sha256 = read_document(path)
         if sha256 != entry["record_sha256"]:
             raise ShardError(f"{path}: is the record of another run than {MANIFEST}. Build the folder again.")
+        names = [record["files"][kind]["name"] for kind in _FILE_KINDS]
+        if names != [f"{name}.tar", f"{name}.index.npy", f"{name}.crc.npy"]:
+            raise ShardError(f"{path}: names files that are not its own. Do not use this folder.")
         return record
+
+    def require_listed(self) -> None:
+        """Raise ShardError when the folder holds a tar that the manifest does not list: it is of another run."""
+        listed = {f"{entry['name']}.tar" for entry in self.fields["shards"]}
+        for path in sorted(self.folder.glob("shard-*.tar")):
+            if path.name not in listed:
+                raise ShardError(
+                    f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it."
+                )

@@ -5,7 +5,6 @@ comes last and makes the folder a cache.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 from amix.engine.artifact import Backend, Extractor, open_extractor
 from amix.engine.errors import CorpusError, ShardError, UsageError
 from amix.engine.heads import select_heads
+from amix.engine.sessions import open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
-from amix.loaders.environment import environment
+from amix.loaders.environment import available_cores, environment
 from amix.loaders.layout import RELEVANCE_DTYPES, Layout
-from amix.loaders.manifest import Manifest
+from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.publication import publish_manifest
 from amix.loaders.unit import UnitSettings
 from amix.loaders.workers import WorkerPool
@@ -32,7 +32,7 @@ class PrecomputeOptions:
 
     heads: `all`, layers or heads (`0`, `0.8,1.3`).  dtype: float16, float32, or uint8 (square-root code).
     max_length: tokens a text may have, special ones included; the encoder's limit holds in any case.
-    workers: processes; None = one per core.  max_rejects: unusable rows that are tolerated.
+    workers: processes; None = one per core, one on a GPU.  max_rejects: unusable rows that are tolerated.
     labels_from: another shard folder whose class names and numbers are to be used.
     """
 
@@ -85,17 +85,22 @@ def precompute(
     backend = options.backend or artifact.backends[0]
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
+    # A device or runtime that cannot be had is found here, before anything is removed or written.
+    open_session(extractor, device=options.device, threads=1, backend=backend)
     head_indices = select_heads(options.heads, artifact.heads)
     corpus = open_corpus(source, corpus_options)
     layout = _layout(artifact, corpus, corpus_options, options, len(head_indices))
     max_length = min(options.max_length, artifact.max_length)
     plan = {
+        "format": VERSION,
         "corpus": corpus.identity,
         "labels": None if corpus.label_names is None else list(corpus.label_names),
         "extractor": {
             "fingerprint": artifact.fingerprint,
             "graph_sha256": artifact.graph_sha256[backend],
             "tokenizer_sha256": artifact.files["tokenizer.json"],
+            "special_ids": list(artifact.special_ids),
+            "pad_id": artifact.pad_id,
         },
         "heads": [list(artifact.heads[index]) for index in head_indices],
         "layout": asdict(layout),
@@ -115,8 +120,11 @@ def precompute(
             rejects.add(record["rejects"])
         units = _pending(corpus, options.samples_per_shard, done=set(workspace.records))
         # A first look at the units, so that no more workers start than there is work for.
-        cores = len(os.sched_getaffinity(0))
-        first = list(itertools.islice(units, options.workers or cores))
+        cores = available_cores()
+        # On a GPU every further worker would cost a context of its own on the same card.
+        workers = options.workers or (cores if options.device == "cpu" else 1)
+        first = list(itertools.islice(units, workers))
+        published = set(workspace.records)
         if first:
             settings = UnitSettings(
                 out=out.absolute(),
@@ -132,10 +140,13 @@ def precompute(
             with WorkerPool(settings, len(first)) as pool:
                 for summary in pool.map(itertools.chain(first, units)):
                     rejects.add(summary["rejects"])
+                    published.add(summary["unit"])
                     on_unit(summary)
-        records = workspace.read_records(plan)
+        records = workspace.read_records(plan, published)
         if not any(record["samples"] for record in records):
-            raise CorpusError(f"{source}: no row can be used. {rejects.first()}")
+            raise CorpusError(
+                f"{source}: no row can be used. {rejects.first()} Mend the corpus or name the right columns."
+            )
         publish_manifest(out, records, plan, artifact)
         return Manifest.read(out)
 

@@ -58,12 +58,19 @@ def _entry(out: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+CODE = " Relevance is stored in a square-root code: scale.npy * (relevance.npy / 255)^2, one scale per head."
+
+
 def _card(manifest: dict[str, Any]) -> str:
     names = manifest["label_names"]
+    received = manifest["relevance"] == "received"
+    queries = "summed over" if received else "from the first token, times the number of"
+    code = CODE if manifest["layout"]["dtype"] == "uint8" else ""
     members = [
         "input_ids.npy",
         f"relevance.npy ({len(manifest['heads'])} heads x tokens, {manifest['layout']['dtype']})",
     ]
+    members += [] if names is None else ["its label"]
     return f"""---
 configs:
 - config_name: default
@@ -78,10 +85,9 @@ tags:
 # Token ids with attention relevance
 
 Written by [amix](https://pypi.org/project/attentionmix/): {manifest["samples"]} texts with
-{manifest["tokens"]} tokens, in plain
-WebDataset tars. Per text: {" and ".join(members)}{"" if names is None else ", and its label"}.
+{manifest["tokens"]} tokens, in plain WebDataset tars. Per text: {", ".join(members)}.{code}
 Relevance is the attention that a token receives in one head of a frozen encoder (`{manifest["relevance"]}`),
-summed over the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.
+{queries} the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.
 
 Labels: {"none" if names is None else ", ".join(f"{number} = {name}" for number, name in enumerate(names))}.
 

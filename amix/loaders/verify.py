@@ -1,6 +1,7 @@
 """Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import numpy as np
 
 from amix.engine.errors import ShardError
 from amix.engine.publish import sha256_file
-from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.layout import BLOCK, Layout, padded
 from amix.loaders.manifest import Manifest, check_files
 from amix.loaders.npy import parse_npy
@@ -26,22 +26,26 @@ def verify(
     """
     try:
         manifest = Manifest.read(folder)
-        RelevanceDataset(folder, head=None)
     except ShardError as problem:
         return [str(problem)]
     problems = [
-        *_checked(lambda: _check_totals(manifest)),
-        *_checked(lambda: _check_hash(folder / "tokenizer.json", manifest.fields["tokenizer"]["sha256"])),
+        *_checked(manifest.require_listed),
+        *_checked(partial(_check_totals, manifest)),
+        *_checked(partial(_check_hash, folder / "tokenizer.json", manifest.fields["tokenizer"]["sha256"])),
     ]
     for position, entry in enumerate(manifest.shards):
         on_shard(entry["name"])
-        record = manifest.record(position)
-        problems += _checked(lambda record=record: check_files(folder, record))  # type: ignore[misc]
-        if deep and not problems:
-            for found in record["files"].values():
-                problems += _checked(lambda found=found: _check_hash(folder / found["name"], found["sha256"]))  # type: ignore[misc]
-            problems += _checked(lambda record=record: _check_contents(manifest, record))  # type: ignore[misc]
+        problems += _checked(partial(_check_shard, manifest, position, deep))
     return problems
+
+
+def _check_shard(manifest: Manifest, position: int, deep: bool) -> None:
+    record = manifest.record(position)
+    check_files(manifest.folder, record)
+    if deep:
+        for entry in record["files"].values():
+            _check_hash(manifest.folder / entry["name"], entry["sha256"])
+        _check_contents(manifest, record)
 
 
 def _checked(check: Callable[[], None]) -> list[str]:
@@ -50,7 +54,9 @@ def _checked(check: Callable[[], None]) -> list[str]:
     except ShardError as problem:
         return [str(problem)]
     except OSError as problem:
-        return [f"{problem.filename}: cannot be read ({problem.strerror})."]
+        return [
+            f"{problem.filename}: cannot be read ({problem.strerror}). Run the same 'amix precompute' again."
+        ]
     return []
 
 
@@ -83,11 +89,14 @@ def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
     """Walk the tar member by member; everything in it must be what index, checksums and layout say."""
     reader = ShardReader(manifest.folder, record, manifest.layout)
     layout, data, position = manifest.layout, reader.path.read_bytes(), 0
-    classes = len(manifest.label_names or ())
+    classes, last = len(manifest.label_names or ()), record["rows"][0] - 1
+    if (len(reader.index), int(reader.index["tokens"].sum())) != (record["samples"], record["tokens"]):
+        raise ShardError(f"{reader.path}: its index counts other samples or tokens than its record.")
     for number, (row, offset, tokens, label) in enumerate(reader.index.tolist()):
         where = f"{reader.path}: sample {sample_key(row)}"
-        if offset != position or not record["rows"][0] <= row < record["rows"][1]:
+        if offset != position or not last < row < record["rows"][1]:
             raise ShardError(f"{where}: the index does not agree with the tar.")
+        last = row
         members = dict(_members(data, position, sample_key(row), layout, where))
         position += sum(BLOCK + padded(len(content)) for content in members.values())
         for name in layout.arrays:

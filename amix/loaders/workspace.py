@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from amix.engine.errors import ShardError, UsageError
-from amix.engine.publish import TEMPORARY, sweep
+from amix.engine.publish import TEMPORARY, sha256_file
+from amix.loaders.layout import BLOCK
 from amix.loaders.manifest import MANIFEST, Manifest, check_files, read_document
 
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
+_FIRST_MEMBER = re.compile(rb"\d{12}\.input_ids\.npy\0")
 _LAST_FILES = ("tokenizer.json", "README.md", "rejects.jsonl", MANIFEST)  # written when every record stands
 
 
@@ -45,13 +47,14 @@ class Workspace:
             ) from None
         try:
             self._refuse_other_work()
-            sweep(self._folder)
+            self._sweep()
         except BaseException:
             os.close(self._descriptor)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._sweep()  # workers that were ended in the middle of a write left their temporary files
         os.close(self._descriptor)
 
     def clear(self) -> None:
@@ -67,12 +70,11 @@ class Workspace:
 
         Raises ShardError naming the first difference when the folder was begun with another plan.
         """
-        if (self._folder / MANIFEST).is_file():
-            manifest = Manifest.read(self._folder)
-            self._compare(manifest.fields["plan"], plan)
-            for position in range(len(manifest.shards)):
-                check_files(self._folder, manifest.record(position))
+        manifest = self._whole(plan)
+        if manifest is not None:
             return manifest
+        # A manifest over damaged files is none: what it lists and still stands is found by the records.
+        (self._folder / MANIFEST).unlink(missing_ok=True)
         for path in sorted(self._folder.glob("shard-*.json")):
             try:
                 record, _ = read_document(path)
@@ -86,16 +88,36 @@ class Workspace:
             self.records[record["unit"]] = record
         return None
 
-    def read_records(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the records of all units, in order; raises ShardError when one is missing."""
+    def read_records(self, plan: Mapping[str, Any], units: set[int]) -> list[dict[str, Any]]:
+        """Return the records of `units`, in order; raises ShardError unless exactly these are there."""
         self.records = {}
         self.resume(plan)
-        missing = sorted(set(range(len(self.records))) - set(self.records))
-        if missing:
+        odd = sorted(units ^ set(self.records))
+        if odd:
             raise ShardError(
-                f"{self._folder}: the shard of unit {missing[0]} vanished while the run went on. Run it again."
+                f"{self._folder}: the shard of unit {odd[0]} changed while the run went on. Run the same command again."
             )
-        return [self.records[unit] for unit in sorted(self.records)]
+        return [self.records[unit] for unit in sorted(units)]
+
+    def _whole(self, plan: Mapping[str, Any]) -> Manifest | None:
+        try:
+            manifest = Manifest.read(self._folder)
+        except ShardError:
+            return None
+        self._compare(manifest.fields["plan"], plan)
+        try:
+            for position in range(len(manifest.shards)):
+                check_files(self._folder, manifest.record(position))
+            tokenizer = self._folder / "tokenizer.json"
+            intact = sha256_file(tokenizer) == manifest.fields["tokenizer"]["sha256"]
+        except (ShardError, OSError):
+            return None
+        return manifest if intact else None
+
+    def _sweep(self) -> None:
+        for path in self._folder.iterdir():
+            if _is_leftover(path.name):
+                path.unlink(missing_ok=True)
 
     def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for name, old, new in _differences("", before, now):
@@ -106,11 +128,8 @@ class Workspace:
 
     def _refuse_other_work(self) -> None:
         names = {path.name for path in self._folder.iterdir()}
-        ours = {
-            name
-            for name in names
-            if _SHARD_FILE.fullmatch(name) or (name.startswith(".") and TEMPORARY in name)
-        }
+        ours = {name for name in names if _is_leftover(name)}
+        ours |= {name for name in names if _SHARD_FILE.fullmatch(name) and self._is_ours(name)}
         if MANIFEST in names or any(name.endswith(".json") for name in ours):
             ours |= names & set(_LAST_FILES)
         if names - ours:
@@ -118,6 +137,26 @@ class Workspace:
                 f"{self._folder}: already holds other work ({min(names - ours)}). Shards are written to an absent or "
                 "empty folder, or one of an earlier precompute run. Name another one."
             )
+
+    def _is_ours(self, name: str) -> bool:
+        """Tell a tar of a killed run, which may lack its record, from somebody else's of the same name."""
+        if not name.endswith(".tar"):
+            return True
+        try:
+            with (self._folder / name).open("rb") as file:
+                head = file.read(BLOCK)
+        except OSError:
+            return False
+        return len(head) < BLOCK or head == bytes(BLOCK) or _FIRST_MEMBER.match(head) is not None
+
+
+def _is_leftover(name: str) -> bool:
+    published, mark, _ = name.removeprefix(".").partition(TEMPORARY)
+    return (
+        name.startswith(".")
+        and bool(mark)
+        and (published in _LAST_FILES or bool(_SHARD_FILE.fullmatch(published)))
+    )
 
 
 def _differences(prefix: str, before: object, now: object) -> list[tuple[str, object, object]]:

@@ -112,6 +112,13 @@ def test_ranks_share_each_batch_in_whole_groups(dataset):
         assert shared == batch["keys"]
 
 
+def test_every_rank_delivers_the_same_number_of_batches(dataset):
+    for batch_size in (14, 16, 22, 58):
+        parts = [list(RelevanceLoader(dataset, batch_size=batch_size, rank=r, world_size=2)) for r in (0, 1)]
+        loader = RelevanceLoader(dataset, batch_size=batch_size, world_size=2)
+        assert len(parts[0]) == len(parts[1]) == len(loader)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [0, 1, 5, 8])
 def test_going_on_gives_exactly_the_batches_that_were_missing(dataset, workers, stop):

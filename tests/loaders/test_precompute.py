@@ -124,6 +124,37 @@ def test_a_finished_run_is_left_as_it_is(shards, corpus, tiny_extractor, damaged
     assert times == {path: path.stat().st_mtime_ns for path in damaged.iterdir()}
 
 
+@pytest.mark.parametrize(
+    "name", ["shard-00000001.tar", "shard-00000002.json", "tokenizer.json", "manifest.json"]
+)
+def test_damage_to_a_finished_cache_is_mended_by_the_same_command(
+    shards, corpus, tiny_extractor, damaged, name
+):
+    (damaged / name).write_bytes(b"short")
+    precompute(str(corpus), damaged, extractor=tiny_extractor, options=OPTIONS)
+    assert contents(damaged) == contents(shards)
+
+
+def test_a_restart_that_cannot_run_removes_nothing(corpus, tiny_extractor, damaged):
+    before = contents(damaged)
+    options = replace(OPTIONS, restart=True, device="cuda")
+    with pytest.raises(DeviceError):
+        precompute(str(corpus), damaged, extractor=tiny_extractor, options=options)
+    assert contents(damaged) == before
+
+
+def test_somebody_elses_tars_are_refused_and_kept(corpus, tiny_extractor, tmp_path):
+    with tarfile.open(tmp_path / "shard-00000000.tar", "w") as tar:
+        tar.add(corpus, "data.jsonl")
+    before = contents(tmp_path)
+    for restart in (False, True):
+        with pytest.raises(UsageError, match=r"already holds other work \(shard-00000000\.tar\)"):
+            precompute(
+                str(corpus), tmp_path, extractor=tiny_extractor, options=replace(OPTIONS, restart=restart)
+            )
+    assert contents(tmp_path) == before
+
+
 def test_only_what_is_missing_is_built_again(shards, corpus, tiny_extractor, damaged):
     (damaged / "manifest.json").unlink()
     (damaged / "shard-00000001.tar").write_bytes(b"short")
@@ -216,6 +247,7 @@ def test_too_many_rejects_stop_the_run_and_it_goes_on_when_they_are_allowed(
         precompute(
             str(corpus), tmp_path / "out", extractor=tiny_extractor, options=replace(OPTIONS, max_rejects=9)
         )
+    assert not list((tmp_path / "out").glob(".*"))
     options = replace(OPTIONS, max_rejects=10)
     assert precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=options).samples == 10
 

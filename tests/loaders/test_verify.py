@@ -86,6 +86,22 @@ def test_missing_and_extra_and_swapped_shards_are_found(damaged):
     assert any("is missing" in problem for problem in verify(damaged))
 
 
+def test_every_damaged_shard_is_reported(damaged):
+    for name in ("shard-00000000.tar", "shard-00000003.tar"):
+        flip(damaged / name, 700)
+    problems = verify(damaged, deep=True)
+    assert ["shard-00000000.tar" in problems[0], "shard-00000003.tar" in problems[1]] == [True, True]
+
+
+def test_a_manifest_that_names_other_folders_is_refused(damaged):
+    fields = json.loads((damaged / "manifest.json").read_bytes())
+    fields["shards"][0]["name"] = "../elsewhere/shard-00000000"
+    (damaged / "shard-00000000.tar").unlink()
+    (damaged / "manifest.json").write_bytes(canonical.seal(fields))
+    with pytest.raises(ShardError, match="do not use it"):
+        RelevanceDataset(damaged)
+
+
 def test_the_record_of_another_run_is_found(damaged):
     path = damaged / "shard-00000001.json"
     record = json.loads(path.read_bytes())
