@@ -198,12 +198,19 @@ def hash_weights(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _usable_positions(network: nn.Module, config: Any, tokenizer: Any) -> int:  # noqa: ANN401
+def position_table_room(network: nn.Module) -> int | None:
+    """Return how many tokens a model's table of positions has room for (512 of RoBERTa's 514); None without one."""
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             # RoBERTa and its kin count positions from pad + 1, which shows as a padding index of the table.
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1
-            return module.num_embeddings - offset
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def _usable_positions(network: nn.Module, config: Any, tokenizer: Any) -> int:  # noqa: ANN401
+    room = position_table_room(network)
+    if room is not None:
+        return room
     limits = (getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None))
     return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < 1_000_000), default=512)
 

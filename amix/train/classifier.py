@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from amix.engine.encoder import quiet_transformers
+from amix.engine.encoder import position_table_room, quiet_transformers
 from amix.engine.errors import TrainError, UsageError
 from amix.engine.tokenizer import tokenizer_fingerprint
 from amix.loaders.dataset import RelevanceDataset
@@ -92,10 +92,9 @@ def require_room(classifier: nn.Module, model: str, dataset: RelevanceDataset) -
 
 def usable_positions(classifier: nn.Module) -> int:
     """Return how many tokens the model has positions for (512 of RoBERTa's 514)."""
-    for name, module in classifier.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin count positions from pad + 1, which shows as a padding index of the table.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    room = position_table_room(classifier)
+    if room is not None:
+        return room
     limit = getattr(classifier.config, "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else 1_000_000  # relative positions know no limit
 
