@@ -57,7 +57,6 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     """
     from tqdm import tqdm
 
-    from amix.engine.artifact import open_extractor
     from amix.engine.errors import UsageError
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute import PrecomputeOptions, precompute
@@ -82,11 +81,6 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         },
     )
     options = PrecomputeOptions(**given)
-    limit = open_extractor(extractor).max_length
-    if options.max_length > limit and _is_given("max_length"):
-        notice(
-            f"--max-length {options.max_length}: the encoder takes at most {limit} tokens; texts are cut there."
-        )
 
     began = time.perf_counter()
     seen = {"tokens": 0, "rejects": 0, "rows": 0}
@@ -116,6 +110,11 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     if not seen["rows"]:
         notice(f"{out}: was complete already; nothing was computed.")
     fields = manifest.fields
+    if options.max_length > manifest.max_length and _is_given("max_length"):
+        notice(
+            f"--max-length {options.max_length}: the encoder takes at most {manifest.max_length} tokens; "
+            "texts are cut there."
+        )
     if fields["rejects"]:
         notice(
             f"{fields['rejects']} rows could not be used; {out / 'rejects.jsonl'} names them with reasons."

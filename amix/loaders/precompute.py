@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from amix.engine.artifact import Backend, Extractor, open_extractor
+from amix.engine.artifact import Backend, Extractor
 from amix.engine.errors import CorpusError, ShardError, UsageError
 from amix.engine.heads import select_heads
 from amix.engine.sessions import open_session
@@ -81,12 +81,12 @@ def precompute(
     published before stays.
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
-    artifact = open_extractor(extractor)
-    backend = options.backend or artifact.backends[0]
+    # A device or runtime that cannot be had is found here, before anything is removed or written.
+    session = open_session(extractor, device=options.device, threads=1, backend=options.backend)
+    artifact, backend = session.extractor, session.backend
+    del session  # each worker opens its own
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
-    # A device or runtime that cannot be had is found here, before anything is removed or written.
-    open_session(extractor, device=options.device, threads=1, backend=backend)
     head_indices = select_heads(options.heads, artifact.heads)
     corpus = open_corpus(source, corpus_options)
     layout = _layout(artifact, corpus, corpus_options, options, len(head_indices))

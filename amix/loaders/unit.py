@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine import canonical
-from amix.engine.artifact import Backend, open_extractor
+from amix.engine.artifact import Backend
 from amix.engine.sessions import open_session
 from amix.loaders.batching import length_batches
 from amix.loaders.corpus import Row
@@ -41,10 +41,10 @@ class UnitBuilder:
 
     def __init__(self, settings: UnitSettings) -> None:
         self._settings = settings
-        self._takes_types = "token_type_ids" in open_extractor(settings.extractor).inputs
         self._session = open_session(
             settings.extractor, device=settings.device, threads=settings.threads, backend=settings.backend
         )
+        self._takes_types = "token_type_ids" in self._session.extractor.inputs
         self._encoder = TextEncoder(settings.extractor / "tokenizer.json", settings.max_length)
 
     def build(self, unit: int, rows: list[Row]) -> dict[str, Any]:
