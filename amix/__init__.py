@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from amix.engine.attentionmix import AttentionMix
     from amix.engine.errors import AmixError
     from amix.engine.losses import soft_cross_entropy
-    from amix.engine.mixing import NoMix, WordMixup
+    from amix.engine.mixing import NoMix
+    from amix.engine.pairmix import SentenceMixup, TMix, WordMixup
     from amix.engine.sessions import open_session
+    from amix.engine.ssmix import SSMix
     from amix.loaders.dataset import RelevanceDataset
     from amix.loaders.loader import RelevanceLoader
 
@@ -23,6 +25,9 @@ __all__ = [
     "NoMix",
     "RelevanceDataset",
     "RelevanceLoader",
+    "SSMix",
+    "SentenceMixup",
+    "TMix",
     "WordMixup",
     "__version__",
     "open_session",
@@ -35,7 +40,10 @@ _HOMES = {
     "NoMix": "amix.engine.mixing",
     "RelevanceDataset": "amix.loaders.dataset",
     "RelevanceLoader": "amix.loaders.loader",
-    "WordMixup": "amix.engine.mixing",
+    "SSMix": "amix.engine.ssmix",
+    "SentenceMixup": "amix.engine.pairmix",
+    "TMix": "amix.engine.pairmix",
+    "WordMixup": "amix.engine.pairmix",
     "open_session": "amix.engine.sessions",
     "soft_cross_entropy": "amix.engine.losses",
 }

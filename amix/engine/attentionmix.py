@@ -10,8 +10,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from amix.engine.errors import MixingError
-from amix.engine.mixing import Mixer, require_between, require_one_of, same_shape, whole_where_alone
+from amix.engine.errors import UsageError
+from amix.engine.mixing import Mixer, Pairs, Ratios, require_between, require_one_of, whole_where_alone
+from amix.engine.plan import hidden_layer
 
 LabelWeight = Literal["ratio", "mass"]
 
@@ -23,16 +24,17 @@ class AttentionMix(Mixer):
     The source's summary prints no equations; the reading followed here is rules 3 to 8 of
     docs/architecture.md.
 
-    level: where to mix; `embedding` = the word embeddings.
+    level: where to mix; `embedding` = the word embeddings, as in the source; `hidden:k` = the hidden states after
+        k layers (mixing of encodings is the source's open question).
     label_weight: `ratio` = mean ratio over the content of both texts; `mass` = share of relevance mixed in.
     special: `drop` takes relevance from special tokens; `keep` lets them count like words.
     strength: s in [0, 1] pulls every ratio and label weight toward the row's own side, 1 - s (1 - ratio).
     sharpness: k >= 0 in ratio = sigmoid(k (log r_a - log r_b)); 1 = r_a / (r_a + r_b), 0 = one half.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"relevance"})
+    reads: ClassVar[frozenset[str]] = frozenset({"relevance"})
 
-    level: Literal["embedding"] = "embedding"
+    level: str = "embedding"
     label_weight: LabelWeight = "ratio"
     special: Literal["drop", "keep"] = "drop"
     strength: float = 1.0
@@ -40,27 +42,31 @@ class AttentionMix(Mixer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_one_of("level", self.level, ("embedding",))
+        if self.level != "embedding" and hidden_layer(self.level) is None:
+            raise UsageError(
+                f"level is '{self.level}'; it must be embedding or hidden:K, K layers below the mixing."
+            )
         require_one_of("label_weight", self.label_weight, ("ratio", "mass"))
         require_one_of("special", self.special, ("drop", "keep"))
         require_between("strength", self.strength, 0.0, 1.0)
         require_between("sharpness", self.sharpness, 0.0, 1e3)
 
-    def _ratios(
-        self,
-        mask_BT: Tensor,
-        content_BT: Tensor,
-        partner_B: Tensor,
-        relevance: Tensor | None,
-        generator: Generator | None,
-    ) -> tuple[Tensor, Tensor]:
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The level."""
+        return (self.level,)
+
+    def _without_relevance(self) -> str:
+        return "attentionmix needs relevance: pass batch['relevance'], read with a head spec (head='0.8')."
+
+    def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
         del generator
-        relevance_BT = _checked_relevance(relevance, mask_BT)
-        if self.special == "keep":
-            content_BT = mask_BT
-        own_BT = content_relevance(relevance_BT, content_BT, rescale=self.special == "drop")
-        other_BT = own_BT.index_select(0, partner_B)
-        has_own_BT, has_other_BT = content_BT, content_BT.index_select(0, partner_B)
+        assert pairs.relevance_BT is not None
+        mask_BT = pairs.mask_BT
+        content_BT = pairs.content_BT if self.special == "drop" else mask_BT
+        own_BT = content_relevance(pairs.relevance_BT, content_BT, rescale=self.special == "drop")
+        other_BT = pairs.facing(own_BT)
+        has_own_BT, has_other_BT = content_BT, pairs.facing(content_BT)
 
         ratio_BT = pair_ratio(own_BT, other_BT, self.sharpness)
         ratio_BT = whole_where_alone(ratio_BT, has_own_BT, has_other_BT)
@@ -69,14 +75,14 @@ class AttentionMix(Mixer):
         weight_B = self._label_weight(ratio_BT, own_BT, other_BT, union_BT)
 
         # Where neither side has content, special tokens and padding face each other (rule 4).
-        token_a_BT, token_b_BT = mask_BT, mask_BT.index_select(0, partner_B)
+        token_a_BT, token_b_BT = mask_BT, pairs.facing(mask_BT)
         rest_BT = whole_where_alone(weight_B[:, None].expand(mask_BT.shape), token_a_BT, token_b_BT)
         rest_BT = torch.where(token_a_BT | token_b_BT, rest_BT, 1.0)
         ratio_BT = torch.where(union_BT, ratio_BT, rest_BT)
         if self.strength != 1.0:
             ratio_BT = 1.0 - self.strength * (1.0 - ratio_BT)
             weight_B = 1.0 - self.strength * (1.0 - weight_B)
-        return ratio_BT, weight_B
+        return Ratios(ratio_BT=ratio_BT, weight_B=weight_B, site=self.level)
 
     def _label_weight(self, ratio_BT: Tensor, own_BT: Tensor, other_BT: Tensor, union_BT: Tensor) -> Tensor:
         match self.label_weight:
@@ -118,17 +124,3 @@ def pair_ratio(own_BT: Tensor, other_BT: Tensor, sharpness: float = 1.0) -> Tens
     if sharpness != 1.0:
         own_BT, other_BT = own_BT.pow(sharpness), other_BT.pow(sharpness)
     return torch.where(peak_BT > 0, own_BT / torch.where(peak_BT > 0, own_BT + other_BT, 1.0), 0.5)
-
-
-def _checked_relevance(relevance: Tensor | None, mask_BT: Tensor) -> Tensor:
-    if relevance is None:
-        raise MixingError(
-            "attentionmix needs relevance: pass batch['relevance'], read with a head spec (head='0.8')."
-        )
-    relevance_BT = same_shape("relevance", relevance, mask_BT)
-    # On a GPU the check would make the host wait; there the loader's own check has to do.
-    if relevance_BT.device.type == "cpu" and not bool((relevance_BT.isfinite() & (relevance_BT >= 0)).all()):
-        raise MixingError(
-            "relevance holds NaN, infinite or negative values; check the cache with 'amix verify --deep'."
-        )
-    return relevance_BT

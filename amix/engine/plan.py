@@ -3,15 +3,23 @@
 Axes: B batch, T tokens, D width, C classes.
 """
 
+import re
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from amix.engine.errors import MixingError
 
-Site = Literal["embedding"]  # where in the model the plan is applied
+# Where in a model a plan is applied: `embedding`, `hidden:3` or `pooled`.
+_HIDDEN = re.compile(r"hidden:(\d{1,4})", re.ASCII)
+
+
+def hidden_layer(site: str) -> int | None:
+    """Return k of `hidden:k`, the number of layers that run before mixing; None for any other text."""
+    match = _HIDDEN.fullmatch(site)
+    return None if match is None else int(match[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +31,11 @@ class Plan:
     source: (B, T) int64, the position read in the partner's row.
     label_weight: (B,) float32 in [0, 1], weight of the row's own label.
     attention_mask: (B, T) int64, 1 where the mixed row has a token of either side.
-    site: where in the model the plan applies; `embedding` = the word embeddings (`inputs_embeds`).
+    site: where in the model the plan applies. `embedding` = the word embeddings (`inputs_embeds`);
+        `hidden:k` = the hidden states after k layers (transformers' `hidden_states[k]`), below which every
+        row keeps its own mask; `pooled` = the vector that enters the last linear layer.
     is_identity: True when no row is mixed, so that the caller may skip the work.
+    unpaired: rows that stayed unmixed because the batch held no partner of the kind asked for.
     """
 
     partner: Tensor
@@ -32,9 +43,10 @@ class Plan:
     source: Tensor
     label_weight: Tensor
     attention_mask: Tensor
-    site: Site = "embedding"
+    site: str = "embedding"
     is_identity: bool = False
     is_aligned: bool = True  # every position reads its like; saves a gather per position
+    unpaired: int = 0
 
     def mix(self, x: Tensor) -> Tensor:
         """Return ratio * x + (1 - ratio) * x[partner, source], in x's dtype and on x's device.

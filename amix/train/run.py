@@ -18,7 +18,8 @@ from tqdm import tqdm
 from amix.engine.attentionmix import AttentionMix
 from amix.engine.errors import TrainError, UsageError
 from amix.engine.losses import soft_cross_entropy
-from amix.engine.mixing import Mixer, NoMix, WordMixup
+from amix.engine.mixing import Mixer, NoMix
+from amix.engine.pairmix import WordMixup
 from amix.engine.partners import step_generator
 from amix.engine.plan import as_targets
 from amix.loaders.dataset import RelevanceDataset

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from amix.engine.attentionmix import AttentionMix
 from amix.engine.errors import MixingError, UsageError
 from amix.engine.losses import soft_cross_entropy
-from amix.engine.mixing import NoMix, WordMixup
+from amix.engine.mixing import NoMix
+from amix.engine.pairmix import WordMixup
 from amix.engine.partners import derangement, step_generator
 from tests.engine.strategies import batches
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from amix.engine.attentionmix import AttentionMix
 from amix.engine.errors import TrainError
-from amix.engine.mixing import NoMix, WordMixup
+from amix.engine.mixing import NoMix
+from amix.engine.pairmix import WordMixup
 from amix.train.classifier import takes_token_types, usable_positions
 from amix.train.forward import forward, require_embedding_site
 
