@@ -224,23 +224,28 @@ class RelevanceModule(nn.Module):
         layers: Sequence[int],
         kind: RelevanceKind = "received",
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = torch.float32,
         cut: bool = True,
+        share: bool = False,
     ) -> None:
         """Copy `encoder` and remove the layers above the deepest of `layers`.
 
-        layers: ascending, within the encoder.  dtype: of weights and attention; the reduction is always float32.
+        layers: ascending, within the encoder.
+        dtype: of weights and attention, None as they are; the reduction is always float32.
         cut: False keeps all layers, as the reference that a cut graph is compared with.
+        share: hold the encoder's own weights, so that what changes them later is seen.
         """
         super().__init__()
         self.layers = tuple(layers)
         self.kind: RelevanceKind = kind
         self.model_type = encoder.model_type
         self.expected = (encoder.shape[0], encoder.shape[1])
-        self.network = copy.deepcopy(encoder.model)
+        held = (*encoder.model.parameters(), *encoder.model.buffers()) if share else ()
+        self.network = copy.deepcopy(encoder.model, {id(tensor): tensor for tensor in held})
         if cut:
             self.expected = (_cut(self.network, self.layers[-1] + 1, encoder.shape[0]), encoder.shape[1])
-        self.network.to(dtype)
+        if dtype is not None:
+            self.network.to(dtype)
         self.eval()
 
     def forward(

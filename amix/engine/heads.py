@@ -45,6 +45,17 @@ class HeadSpec:
             items.append(item)
         return cls(tuple(items))
 
+    @classmethod
+    def parse_several(cls, text: str) -> tuple[Self, ...]:
+        """Return the specs of `text`, parted by `|`, of which one is drawn for every batch: `0.8|1.mean`.
+
+        Raises HeadError when one is no spec, or stands there twice.
+        """
+        specs = tuple(cls.parse(part) for part in text.split("|"))
+        if len(set(specs)) < len(specs):
+            raise HeadError(f"head specs '{text}': the same one stands there twice. Name each once.")
+        return specs
+
     def __str__(self) -> str:
         return ",".join(
             "mean" if layer is None else f"{layer}.{'mean' if head is None else head}"

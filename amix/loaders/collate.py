@@ -1,6 +1,6 @@
 """Samples in, one padded batch of tensors out.
 
-Axes: B batch, T tokens of the longest sample, C classes.
+Axes: B batch, S head specs, T tokens of the longest sample, C classes.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 class Collate:
     """Pads samples of a `RelevanceDataset` on the right.
 
-    Returns input_ids, attention_mask (B, T) int64; relevance (B, T) float32 where the samples have it;
+    Returns input_ids, attention_mask (B, T) int64; relevance (B, T) or (B, S, T) float32 where the samples have it;
     content (B, T) bool; labels (B,) int64 or (B, C) float32; token_type_ids (B, T) int64 where present; keys.
     Padding: `pad_id` in input_ids, 0 elsewhere.
     """
@@ -35,10 +35,11 @@ class Collate:
             ("token_type_ids", 0),
         ):
             if name in samples[0]:
-                flat = np.concatenate([sample[name] for sample in samples])
-                padded_BT = np.full(mask_BT.shape, fill, flat.dtype)
-                padded_BT[mask_BT] = flat
-                batch[name] = torch.from_numpy(padded_BT)
+                # The token axis first, so that one mask serves arrays of any further axes.
+                flat = np.concatenate([sample[name].T for sample in samples])
+                padded = np.full((*mask_BT.shape, *flat.shape[1:]), fill, flat.dtype)
+                padded[mask_BT] = flat
+                batch[name] = torch.from_numpy(np.moveaxis(padded, 1, -1))
         if "labels" in samples[0]:
             batch["labels"] = torch.from_numpy(np.stack([np.asarray(sample["labels"]) for sample in samples]))
         batch["keys"] = [sample["key"] for sample in samples]

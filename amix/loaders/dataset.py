@@ -1,6 +1,6 @@
-"""The samples of a shard folder by number, each with the relevance of one head spec.
+"""The samples of a shard folder by number, each with the relevance of one head spec or of several.
 
-Axes: T tokens.
+Axes: S head specs, T tokens.
 """
 
 import bisect
@@ -19,7 +19,9 @@ from amix.loaders.shardwriter import sample_key
 class RelevanceDataset:
     """Map-style access to a shard folder that `amix precompute` wrote; works as a torch dataset.
 
-    folder: the shards.  head: a head spec (`0.8`, `0.mean`, `mean`, `0.8,1.3`); None reads no relevance.
+    folder: the shards.
+    head: a head spec (`0.8`, `0.mean`, `mean`, `0.8,1.3`), or several with `|` between them (`0.8|1.mean`), of which
+        a mixer draws one per batch; None reads no relevance.
     On opening, manifest and records are checked by their hashes and files by their sizes; on reading, the
     checksum of exactly the bytes read. Raises ShardError for damage, HeadError for a head that is not stored.
     """
@@ -27,10 +29,11 @@ class RelevanceDataset:
     def __init__(self, folder: str | Path, head: str | None = "0.mean") -> None:
         self.folder = Path(folder)
         self.manifest = Manifest.read(self.folder)
-        self.head = None if head is None else str(HeadSpec.parse(head))
-        self._heads: list[int] = []
-        if head is not None:
-            self._heads = HeadSpec.parse(head).indices(self.manifest.heads, str(self.folder))
+        specs = () if head is None else HeadSpec.parse_several(head)
+        self.head = None if head is None else "|".join(map(str, specs))
+        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
+        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
+        self._rows = [[self._heads.index(position) for position in spec] for spec in picked]
         self._readers: list[ShardReader] = []
         self.manifest.require_listed()
         for position in range(len(self.manifest.shards)):
@@ -46,7 +49,8 @@ class RelevanceDataset:
     def __getitem__(self, number: int) -> dict[str, Any]:
         """Return sample `number` (corpus order) as a dict of unpadded arrays.
 
-        input_ids: (T,) int64.  relevance: (T,) float32, raw, special tokens kept; only with a head.
+        input_ids: (T,) int64.
+        relevance: (T,) float32, raw, special tokens kept; only with a head. (S, T) with several head specs.
         content: (T,) bool, tokens that are not special.  labels: int, or (C,) float32; absent in a cache without.
         token_type_ids: (T,) int64 where the corpus held pairs.  key: str, the corpus row's number.
         """
@@ -63,7 +67,8 @@ class RelevanceDataset:
             "content": ~np.isin(ids_T, self._special),
         }
         if stored.relevance is not None:
-            sample["relevance"] = stored.relevance.mean(axis=0)
+            means = [stored.relevance[rows].mean(axis=0) for rows in self._rows]
+            sample["relevance"] = means[0] if len(means) == 1 else np.stack(means)
         if stored.labels is not None:
             sample["labels"] = stored.labels
         elif self.manifest.label_names is not None:
