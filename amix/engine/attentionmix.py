@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from amix.engine.errors import UsageError
 from amix.engine.mixing import Mixer, Pairs, Ratios, require_between, require_one_of, whole_where_alone
-from amix.engine.plan import hidden_layer
+from amix.engine.site import hidden_layer
 
 LabelWeight = Literal["ratio", "mass"]
 

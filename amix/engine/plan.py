@@ -3,7 +3,6 @@
 Axes: B batch, T tokens, D width, C classes.
 """
 
-import re
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -11,16 +10,6 @@ import torch
 from torch import Tensor
 
 from amix.engine.errors import MixingError
-
-# Where in a model a plan is applied: `embedding`, `hidden:3` or `pooled`.
-_HIDDEN = re.compile(r"hidden:(\d{1,4})", re.ASCII)
-
-
-def hidden_layer(site: str) -> int | None:
-    """Return k of `hidden:k`, the number of layers that run before mixing; None for any other text."""
-    match = _HIDDEN.fullmatch(site)
-    return None if match is None else int(match[1])
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -52,8 +41,13 @@ class Plan:
         """Return ratio * x + (1 - ratio) * x[partner, source], in x's dtype and on x's device.
 
         x: (B, T, D) mixed per token, or (B, D) mixed by the label weight. The argument is not changed.
-        Raises MixingError when the batch or token axis does not fit.
+        Raises MixingError when the batch or token axis does not fit, or for integers.
         """
+        if not x.is_floating_point():
+            raise MixingError(
+                f"cannot mix a tensor of {x.dtype}: token ids are names, not quantities. Mix their embeddings, "
+                "plan.mix(model.get_input_embeddings()(input_ids))."
+            )
         if self.is_identity:
             return x
         if (

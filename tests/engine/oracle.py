@@ -56,3 +56,63 @@ def _ratio(own, other, sharpness):
     if own == 0 or other == 0:
         return 1.0 if other == 0 else 0.0
     return 1 / (1 + math.exp(-sharpness * (math.log(own) - math.log(other))))
+
+
+def pair_ratio(mask, partner, weight, *, keep=True):
+    """The mixers of one ratio per pair: wordMixup (Guo et al. 2019), TMix (Chen et al. 2020)."""
+    rows = []
+    for a, b in enumerate(partner):
+        row = []
+        for j in range(len(mask[a])):
+            if keep and not mask[b][j]:
+                row.append(1.0)
+            elif keep and not mask[a][j]:
+                row.append(0.0)
+            else:
+                row.append(weight[a])
+        rows.append(row)
+    return rows
+
+
+def mix(x, ratio, partner, source):
+    """Rule 5 for one number per token."""
+    return [
+        [ratio[a][j] * x[a][j] + (1 - ratio[a][j]) * x[b][source[a][j]] for j in range(len(x[a]))]
+        for a, b in enumerate(partner)
+    ]
+
+
+def ssmix(content, saliency, partner, share):
+    """SSMix (Yoon et al. 2021, section 2). Returns ratio, source and label weight."""
+    ratios, sources, weights = [], [], []
+    for a, b in enumerate(partner):
+        ratio, source = [1.0] * len(content[a]), list(range(len(content[a])))
+        replaced = 0
+        for own, other in zip(_runs(content[a]), _runs(content[b]), strict=False):
+            width = max(min(int(share * len(own)), len(other)), 1)
+            into = min(
+                (own[i : i + width] for i in range(len(own) - width + 1)),
+                key=lambda places: sum(saliency[a][j] for j in places),
+            )
+            taken = max(
+                (other[i : i + width] for i in range(len(other) - width + 1)),
+                key=lambda places: sum(saliency[b][j] for j in places),
+            )
+            for j, k in zip(into, taken, strict=True):
+                ratio[j], source[j] = 0.0, k
+            replaced += width
+        ratios.append(ratio)
+        sources.append(source)
+        weights.append(1 - replaced / max(sum(content[a]), 1))
+    return ratios, sources, weights
+
+
+def _runs(inside):
+    """The texts of a row: places of content that no other token parts."""
+    runs = []
+    for j, within in enumerate(inside):
+        if within and (j == 0 or not inside[j - 1]):
+            runs.append([])
+        if within:
+            runs[-1].append(j)
+    return runs
