@@ -246,6 +246,8 @@ class RelevanceModule(nn.Module):
             self.expected = (_cut(self.network, self.layers[-1] + 1, encoder.shape[0]), encoder.shape[1])
         if dtype is not None:
             self.network.to(dtype)
+        # A decoder's cache of keys and values has no reader here, and its bookkeeping would fix lengths in the graph.
+        self.network.config.use_cache = False
         self.eval()
 
     def forward(
