@@ -8,7 +8,8 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.errors import UsageError
-from amix.train.config import METHOD_OPTIONS, USES, TrainConfig, read_config, resolve, rules
+from amix.train.config import METHOD_OPTIONS, USES, TrainConfig, rules
+from amix.train.configfile import read_config, resolve
 
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 
@@ -19,8 +20,10 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, rule in reversed(rules().items()):
         default = defaults[name]
         shown = "" if default is None else f"  [default: {default}]"
-        kind = click.Choice(rule.choices) if rule.choices and name != "level" else rule.kind
+        kind = click.Choice(rule.choices) if rule.choices else rule.kind
         flag = f"--{name.replace('_', '-')}"
+        if rule.kind is bool:
+            flag = f"{flag}/--no-{flag[2:]}"
         command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
     return command
 

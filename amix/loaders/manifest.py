@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from amix.engine import canonical
 from amix.engine.errors import ShardError
@@ -106,6 +106,11 @@ class Manifest:
     def heads(self) -> tuple[Head, ...]:
         """(layer, head) of each stored relevance row."""
         return tuple((layer, head) for layer, head in self.fields["heads"])
+
+    @property
+    def relevance(self) -> Literal["received", "cls"]:
+        """The kind of relevance that is stored (rule 1 of docs/architecture.md, section 2)."""
+        return "cls" if self.fields["relevance"] == "cls" else "received"
 
     @property
     def label_names(self) -> tuple[str, ...] | None:

@@ -9,7 +9,8 @@ from typing import Any
 from amix.engine.errors import TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
 from amix.train.classifier import load_classifier, load_tokenizer, require_room
-from amix.train.config import USES, TrainConfig, write_config
+from amix.train.config import USES, TrainConfig
+from amix.train.configfile import write_config
 from amix.train.device import open_accelerator, seeded
 from amix.train.evaluate import evaluate, label_names, open_eval_set
 from amix.train.run import Run
@@ -62,7 +63,8 @@ def train(
     out = Path(out)
     start = open_run(out, resume)
     accelerator = open_accelerator(config.device, config.mixed_precision)
-    dataset = RelevanceDataset(shards, head=config.head if "head" in USES[config.method] else None)
+    cached = "head" in USES[config.method] and config.relevance_source == "cache"
+    dataset = RelevanceDataset(shards, head=config.head if cached else None)
     names = label_names(dataset.manifest)
     if len(names) < 2 and not dataset.manifest.multi_label:
         raise TrainError(f"{shards}: has the one class {names[0]!r}; a classifier needs two.")

@@ -15,20 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from amix.engine.attentionmix import AttentionMix
 from amix.engine.errors import TrainError, UsageError
-from amix.engine.losses import soft_cross_entropy
-from amix.engine.mixing import Mixer, NoMix
-from amix.engine.pairmix import WordMixup
 from amix.engine.partners import step_generator
-from amix.engine.plan import as_targets
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.train import checkpoint
 from amix.train.checkpoint import Checkpoint, Weights
 from amix.train.config import TrainConfig
 from amix.train.evaluate import EvalSet, evaluate, label_names, to_device
-from amix.train.forward import forward, require_embedding_site
+from amix.train.forward import require_site
+from amix.train.mixers import build_mixer
+from amix.train.objective import Objective
+from amix.train.online import OnlineRelevance
 from amix.train.optim import build_optimizer, learning_rate, set_learning_rate
 from amix.train.runfolder import MetricsLog
 
@@ -41,26 +39,9 @@ class Progress:
     batch: int = 0
     step: int = 0
     losses: list[float] = field(default_factory=list)  # since the last line of the log
+    unpaired: int = 0  # rows without a partner of the kind asked for, since the same line
     best_epoch: int | None = None
     best_metrics: dict[str, float] | None = None
-
-
-def build_mixer(config: TrainConfig) -> Mixer:
-    """Return the mixer of a configuration."""
-    match config.method:
-        case "none":
-            return NoMix()
-        case "wordmixup":
-            return WordMixup(p=config.p, alpha=config.alpha)
-        case "attentionmix":
-            return AttentionMix(
-                p=config.p,
-                strength=config.strength,
-                sharpness=config.sharpness,
-                level=config.level,
-                label_weight=config.label_weight,
-                special=config.special,
-            )
 
 
 def draw_subset(samples: int, wanted: int | None, seed: int, where: Path) -> NDArray[np.int64] | None:
@@ -106,9 +87,18 @@ class Run:
         self.config, self.accelerator, self.network = config, accelerator, network
         self.dev, self.out, self.identity = dev, out, identity
         self.device = accelerator.device
-        self.mixer = build_mixer(config)
-        self.num_classes = len(label_names(dataset.manifest))
-        self.multi_label = dataset.manifest.multi_label
+        online = None
+        if config.method == "attentionmix" and config.relevance_source == "online":
+            online = OnlineRelevance(network, config.head, dataset.manifest.relevance)
+        self.objective = Objective(
+            mixer=build_mixer(config, network.config.num_hidden_layers),
+            num_classes=len(label_names(dataset.manifest)),
+            multi_label=dataset.manifest.multi_label,
+            clean_weight=config.clean_weight,
+            online=online,
+        )
+        # A plan from the cache is made where the batch is; one that runs the model is made where the model is.
+        self.plans_on_device = online is not None or "saliency" in self.objective.mixer.needs
         subset = draw_subset(len(dataset), config.train_samples, config.subset_seed, dataset.folder)
         self.loader = RelevanceLoader(dataset, batch_size=config.batch_size, seed=config.seed, subset=subset)
         self.steps = config.epochs * math.ceil(len(self.loader) / config.gradient_accumulation)
@@ -149,8 +139,8 @@ class Run:
 
                     if at.step % config.log_steps == 0 or at.step == self.steps:
                         mean = self._collect()
-                        log.loss(at.step, epoch + 1, mean, rate)
-                        at.losses = []
+                        log.loss(at.step, epoch + 1, mean, rate, at.unpaired)
+                        at.losses, at.unpaired = [], 0
                         bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}")
                     if at.batch < len(self.loader):
                         self._checkpoint_if_due()
@@ -185,36 +175,21 @@ class Run:
 
     @torch.no_grad()
     def check_site(self) -> None:
-        """Refuse a model whose word embeddings cannot be mixed."""
+        """Refuse a model that cannot be mixed where the plans will be."""
         lengths = self.loader.dataset.lengths()
         pair = np.array([int(lengths.argmin()), int(lengths.argmax())], np.int64)
         batch = next(iter(RelevanceLoader(self.loader.dataset, batch_size=2, shuffle="none", subset=pair)))
-        require_embedding_site(self.network, to_device(batch, self.device))
+        require_site(self.network, to_device(batch, self.device), self.objective.mixer.sites)
 
     def _loss(self, batch: dict[str, Any], epoch: int, number: int) -> Tensor:
-        """Return (1 - c) * mixed + c * clean (rule 8), with no forward pass whose weight is 0."""
-        plan = self.mixer.plan(
-            batch["attention_mask"],
-            relevance=batch.get("relevance"),
-            content=batch["content"],
-            generator=step_generator(self.config.seed, epoch, number),
-        )
-        mixed_BC = plan.mix_labels(batch["labels"], self.num_classes).to(self.device)
-        clean_BC = as_targets(batch["labels"], self.num_classes).to(self.device)
+        """Return the loss of a batch; the same for the same seed, epoch, number and weights."""
+        generator = step_generator(self.config.seed, epoch, number)
         torch.manual_seed(dropout_seed(self.config.seed, epoch, number))
-        on_device, plan = to_device(batch, self.device), plan.to(self.device)
-        clean = 0.0 if plan.is_identity else self.config.clean_weight
-        total = torch.zeros((), device=self.device)
+        on_device = to_device(batch, self.device)
         with self.accelerator.autocast():
-            if clean < 1.0:
-                logits_BC = forward(self.network, on_device, plan)
-                total = total + (1.0 - clean) * soft_cross_entropy(
-                    logits_BC, mixed_BC, multi_label=self.multi_label
-                )
-            if clean > 0.0:
-                logits_BC = forward(self.network, on_device)
-                total = total + clean * soft_cross_entropy(logits_BC, clean_BC, multi_label=self.multi_label)
-        return total
+            plan = self.objective.plan(self.network, on_device if self.plans_on_device else batch, generator)
+            self.at.unpaired += plan.unpaired
+            return self.objective.loss(self.network, on_device, plan.to(self.device))
 
     def _group_size(self, batch: int) -> int:
         """Return how many batches the optimizer step of this batch takes; an epoch's last may take fewer."""

@@ -69,9 +69,13 @@ class MetricsLog:
         self._file.close()
         self._board.close()
 
-    def loss(self, step: int, epoch: int, loss: float, lr: float) -> None:
-        """Log the mean loss since the last line, and the learning rate of this step."""
-        self._write({"step": step, "epoch": epoch, "loss": loss, "lr": lr})
+    def loss(self, step: int, epoch: int, loss: float, lr: float, unpaired: int = 0) -> None:
+        """Log the mean loss since the last line, and the learning rate of this step.
+
+        unpaired: rows since then that stayed unmixed for want of a partner; a line says so where there were any.
+        """
+        extra = {"unpaired": unpaired} if unpaired else {}
+        self._write({"step": step, "epoch": epoch, "loss": loss, "lr": lr, **extra})
         self._board.add_scalar("train/loss", loss, step)
         self._board.add_scalar("train/lr", lr, step)
 

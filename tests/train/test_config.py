@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from amix.engine.errors import ConfigError, HeadError, UsageError
-from amix.train.config import METHOD_OPTIONS, TrainConfig, read_config, resolve, rules, write_config
+from amix.train.config import METHOD_OPTIONS, TrainConfig, rules
+from amix.train.configfile import read_config, resolve, write_config
 
 
 def yaml_file(folder: Path, text: str) -> Path:
@@ -29,8 +30,8 @@ def yaml_file(folder: Path, text: str) -> Path:
         ("lr", 0, "above 0, at most 1"),
         ("alpha", 0, "above 0"),
         ("seed", -1, "between 0 and"),
-        ("method", "mixup", "none, wordmixup, attentionmix"),
-        ("level", "hidden:3", "one of: embedding"),
+        ("method", "mixup", "none, wordmixup, sentencemixup, tmix, ssmix, attentionmix"),
+        ("level", "hidden", "embedding or hidden:K"),
         ("mixed_precision", "fp8", "no, bf16, fp16"),
         ("checkpoint_steps", 0, "at least 1"),
         ("label_weight", "mean", "ratio, mass"),

@@ -11,7 +11,8 @@ import torch
 
 from amix.engine.errors import DeviceError, HeadError, TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
-from amix.train.config import TrainConfig, read_config, resolve
+from amix.train.config import TrainConfig
+from amix.train.configfile import read_config, resolve
 from amix.train.evaluate import open_eval_set, predict
 from amix.train.loop import train
 from amix.train.metrics import report

@@ -14,7 +14,8 @@ import pytest
 
 from amix.engine.errors import TrainError, UsageError
 from amix.train.checkpoint import find
-from amix.train.config import TrainConfig, resolve, write_config
+from amix.train.config import TrainConfig
+from amix.train.configfile import resolve, write_config
 from amix.train.loop import TrainResult, train
 
 CONFIG = TrainConfig(

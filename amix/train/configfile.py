@@ -1,0 +1,103 @@
+"""The YAML file of a run's options: read strictly, written beside the result, the same values both ways."""
+
+import difflib
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amix.engine import publish
+from amix.engine.errors import ConfigError
+from amix.train.config import TrainConfig, rules
+from amix.train.rules import Rule
+
+# What a saved config.yaml says beside the options: where the run's parts came from.
+INPUTS = ("shards", "model", "dev", "eval")
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options that a YAML file sets, and what it says of the run's inputs (`INPUTS`).
+
+    Raises ConfigError naming file and key: not YAML, an unknown key, a key that stands twice, a wrong value.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem}).") from None
+    except yaml.YAMLError as problem:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}.") from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: holds a {type(document).__name__}; write one 'option: value' a line.")
+
+    known, options, inputs = rules(), {}, {}
+    for key, value in document.items():
+        if key in known:
+            options[key] = _from_yaml(path, key, value, known[key])
+        elif key in INPUTS:
+            inputs[key] = _input(path, key, value)
+        else:
+            near = difflib.get_close_matches(str(key).replace("-", "_"), [*known, *INPUTS], n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join([*known, *INPUTS])}."
+            raise ConfigError(f"{path}: unknown key '{key}'. {hint}")
+    return options, inputs
+
+
+def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration: flags that are not None win over the file, the file over the defaults."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return TrainConfig(**{**file_options, **given})
+
+
+def write_config(path: Path, config: TrainConfig, inputs: Mapping[str, Any]) -> None:
+    """Publish the resolved configuration; `read_config` reads it back to the same values."""
+    text = yaml.safe_dump({**inputs, **config.as_dict()}, sort_keys=False, allow_unicode=True)
+    publish.write_atomic(path, text.encode())
+
+
+def _from_yaml(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
+    if rule.kind is float and isinstance(value, str):  # YAML 1.1 takes 2e-5, which lacks a point, for a text
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    try:
+        return rule.checked(key, value)
+    except ConfigError as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+
+
+def _input(path: Path, key: str, value: object) -> Any:  # noqa: ANN401
+    if key == "eval":
+        if not isinstance(value, dict) or not all(
+            isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+        ):
+            raise ConfigError(f"{path}: eval must be a list of 'name: shards' lines.")
+    elif not (isinstance(value, str) or (value is None and key == "dev")):
+        raise ConfigError(f"{path}: {key} is {value!r}; it must be a folder or a name.")
+    return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where PyYAML keeps the last, and takes texts as they are written.
+
+    YAML 1.1 would read `head: 0.10` as 0.1, which is another head, and `mixed_precision: no` as False.
+    """
+
+    texts = frozenset(name for name, rule in rules().items() if rule.kind is str and not rule.optional)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, value_node in node.value:
+            if key_node.value in self.texts and isinstance(value_node, yaml.ScalarNode):
+                value_node.tag = "tag:yaml.org,2002:str"
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key}' stands twice", key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,181 @@
+"""What a method costs per training step, relative to plain fine-tuning, and what the cache saves.
+
+    python bench/step_cost.py SHARDS --model MODEL [--steps 200] [--json FILE]
+
+Every variant takes its turn on the same batch of 32, loader, plan, forward, backward, clipping and optimizer
+included; the order rotates from step to step. A ratio is the median over steps of variant / none, both taken in
+the same step. `online` reads relevance off the model in training: up to the layer of its head (what amix does), or
+in a pass through the whole model (what a training loop that asks its model for attentions does).
+Mixing alone = drawing the plan and mixing embeddings and labels.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amix.engine.partners import step_generator
+from amix.loaders.dataset import RelevanceDataset
+from amix.loaders.loader import RelevanceLoader
+from amix.train.classifier import load_classifier
+from amix.train.config import TrainConfig
+from amix.train.evaluate import label_names
+from amix.train.mixers import build_mixer
+from amix.train.objective import Objective
+from amix.train.online import OnlineRelevance
+from amix.train.optim import build_optimizer
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "none": {"method": "none"},
+    "wordmixup": {"method": "wordmixup"},
+    "attentionmix": {"method": "attentionmix", "head": "0.mean"},
+    "attentionmix, online": {"method": "attentionmix", "head": "0.mean", "relevance_source": "online"},
+    "attentionmix, online, whole pass": {
+        "method": "attentionmix",
+        "head": "LAST.mean",
+        "relevance_source": "online",
+    },
+    "sentencemixup": {"method": "sentencemixup"},
+    "tmix": {"method": "tmix"},
+    "ssmix": {"method": "ssmix"},
+    "attentionmix, hidden": {"method": "attentionmix", "level": "hidden:1", "head": "0.mean"},
+    "wordmixup, clean_weight 0.5": {"method": "wordmixup", "clean_weight": 0.5},
+}
+TARGETS = {"wordmixup": 1.03, "attentionmix": 1.03}
+
+
+class Variant:
+    """One method with its own loader; the model and its optimizer are everyone's."""
+
+    def __init__(
+        self,
+        network: Any,  # noqa: ANN401  a transformers classifier
+        dataset_of: Callable[[str | None], RelevanceDataset],
+        options: dict[str, Any],
+    ) -> None:
+        depth = network.config.num_hidden_layers
+        options = {**options}
+        if "head" in options:
+            options["head"] = options["head"].replace("LAST", str(depth - 1))
+        config = TrainConfig(**options)
+        is_online = config.relevance_source == "online"
+        cached = config.method == "attentionmix" and not is_online
+        self.dataset = dataset_of(config.head if cached else None)
+        self.online = OnlineRelevance(network, config.head) if is_online else None
+        self.objective = Objective(
+            mixer=build_mixer(config, depth),
+            num_classes=len(label_names(self.dataset.manifest)),
+            clean_weight=config.clean_weight,
+            online=self.online,
+        )
+        self.network = network
+        self.batches = self._endless()
+
+    def _endless(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        loader = RelevanceLoader(self.dataset, batch_size=32, seed=0)
+        for epoch in range(10**6):
+            loader.set_epoch(epoch)
+            for number, batch in enumerate(loader):
+                if (
+                    len(batch["input_ids"]) == 32
+                ):  # the last of an epoch is shorter, and would be another step
+                    yield epoch, number, batch
+
+    def step(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        """Take one training step; return seconds of the whole and of its parts."""
+        began = time.perf_counter()
+        epoch, number, batch = next(self.batches)
+        loaded = time.perf_counter()
+        plan = self.objective.plan(self.network, batch, step_generator(0, epoch, number))
+        planned = time.perf_counter()
+        loss = self.objective.loss(self.network, batch, plan)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        whole = time.perf_counter() - began
+        words = self.network.get_input_embeddings()(batch["input_ids"]).detach()
+        begin_mix = time.perf_counter()
+        if plan.site != "pooled":
+            plan.mix(words)
+        plan.mix_labels(batch["labels"], self.objective.num_classes)
+        mixing = time.perf_counter() - begin_mix
+        attention = 0.0
+        if self.online is not None:
+            begin = time.perf_counter()
+            self.online(batch)
+            attention = time.perf_counter() - begin
+        plan_time = planned - loaded - attention
+        return {
+            "step": whole,
+            "load": loaded - began,
+            "attention": attention,
+            "mixing": max(plan_time, 0.0) + mixing,
+        }
+
+
+def main() -> None:
+    """Measure in turn, print the table, write the list."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shards")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--variants", help="a selection, with ; between them; none is always there")
+    parser.add_argument("--json", type=Path, dest="out")
+    given = parser.parse_args()
+
+    opened: dict[str | None, RelevanceDataset] = {}
+
+    def dataset_of(head: str | None) -> RelevanceDataset:
+        if head not in opened:
+            opened[head] = RelevanceDataset(given.shards, head=head)
+        return opened[head]
+
+    manifest = dataset_of(None).manifest
+    torch.manual_seed(0)
+    network = load_classifier(given.model, label_names(manifest), manifest).train()
+    optimizer = build_optimizer(network, TrainConfig(lr=1e-6))
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-6
+    wanted = list(VARIANTS) if given.variants is None else ["none", *given.variants.split(";")]
+    variants = {name: Variant(network, dataset_of, VARIANTS[name]) for name in wanted}
+
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+    names = list(variants)
+    for number in range(given.steps + 3):
+        turn = number % len(names)
+        for name in [*names[turn:], *names[:turn]]:
+            taken = variants[name].step(optimizer)
+            if number >= 3:  # the first steps pay for allocations
+                times[name].append(taken)
+
+    def median(name: str, part: str) -> float:
+        return statistics.median(each[part] for each in times[name])
+
+    plain = [each["step"] for each in times["none"]]
+    lines = ["| method | step over none | step | loading | attention | mixing |", "|---|---|---|---|---|---|"]
+    results = []
+    for name in names:
+        ratio = statistics.median(each["step"] / base for each, base in zip(times[name], plain, strict=True))
+        parts = " | ".join(
+            f"{1e3 * median(name, part):.1f} ms" for part in ("step", "load", "attention", "mixing")
+        )
+        lines.append(f"| {name} | {ratio:.3f} | {parts} |")
+        results.append({"measure": f"step of {name} over none", "value": ratio, "target": TARGETS.get(name)})
+        results.append(
+            {"measure": f"mixing alone, {name}, ms", "value": 1e3 * median(name, "mixing"), "target": None}
+        )
+    print("\n".join(lines))  # noqa: T201  a bench prints
+    if given.out is not None:
+        given.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
