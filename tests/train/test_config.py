@@ -32,6 +32,11 @@ def yaml_file(folder: Path, text: str) -> Path:
         ("seed", -1, "between 0 and"),
         ("method", "mixup", "none, wordmixup, sentencemixup, tmix, ssmix, attentionmix"),
         ("level", "hidden", "embedding or hidden:K"),
+        ("partner", "nearest", "random, other-class, same-class, similar-length"),
+        ("relevance_source", "live", "cache, online"),
+        ("max_lambda", 1, "true or false"),
+        ("span_share", 1.5, "between 0 and 1"),
+        ("pad", "cut", "keep, zero"),
         ("mixed_precision", "fp8", "no, bf16, fp16"),
         ("checkpoint_steps", 0, "at least 1"),
         ("label_weight", "mean", "ratio, mass"),
@@ -106,3 +111,18 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     options, read = read_config(tmp_path / "config.yaml")
     assert resolve(options, {}) == config
     assert read == inputs
+
+
+@pytest.mark.parametrize("layers", ["", "7,7", "7;9", "-1", "seven", "auto,3"])
+def test_layers_are_numbers_or_auto(layers: str) -> None:
+    with pytest.raises(ConfigError, match=r"^layers is"):
+        TrainConfig(method="tmix", layers=layers)
+
+
+def test_auto_layers_are_the_sources_twelfths_of_the_model() -> None:
+    config = TrainConfig(method="tmix")
+    assert config.layer_numbers(12) == (7, 9, 12)
+    assert config.layer_numbers(6) == (4, 6)
+    assert config.layer_numbers(24) == (14, 18, 24)
+    assert config.layer_numbers(2) == (1, 2)
+    assert TrainConfig(method="tmix", layers="1, 3").layer_numbers(6) == (1, 3)

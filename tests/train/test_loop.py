@@ -11,7 +11,7 @@ import torch
 
 from amix.engine.errors import DeviceError, HeadError, TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
-from amix.train.config import TrainConfig
+from amix.train.config import USES, TrainConfig
 from amix.train.configfile import read_config, resolve
 from amix.train.evaluate import open_eval_set, predict
 from amix.train.loop import train
@@ -59,11 +59,20 @@ def test_overfits_a_tiny_set_and_opens_in_transformers(
     assert tokenizer("The film is warm.")["input_ids"] == first["input_ids"].tolist()
 
 
-@pytest.mark.parametrize("method", ["none", "wordmixup", "attentionmix"])
+RUNS: dict[str, dict[str, Any]] = {
+    **{method: {"method": method} for method in USES},
+    "wordmixup, same class": {"method": "wordmixup", "partner": "same-class"},
+    "attentionmix, hidden": {"level": "hidden:1"},
+    "attentionmix, several heads": {"head": "0.1|1.mean"},
+    "attentionmix, online": {"relevance_source": "online", "head": "1.0"},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_equal_runs_are_equal(
-    method: str, reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+    name: str, reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    config = TrainConfig(method=method, p=0.7, clean_weight=0.3, log_steps=2, **FAST)  # type: ignore[arg-type]
+    config = TrainConfig(p=0.7, clean_weight=0.3, log_steps=2, **{**FAST, **RUNS[name]})
     results = []
     for name in ("a", "b"):
         torch.manual_seed(len(results))  # what the caller drew before must not matter
@@ -284,6 +293,40 @@ def test_class_weights_train_as_multi_label(make_shards: Any, tiny_bert: Path, t
         AutoModelForSequenceClassification.from_pretrained(result.model), RelevanceDataset(shards)
     )
     assert truth.shape == logits.shape == (16, 3)
+
+
+@pytest.mark.parametrize("method", [method for method in USES if method != "none"])
+def test_pairs_of_texts_train_with_their_token_types(
+    method: str, make_shards: Any, review_rows: list[dict[str, Any]], tiny_bert: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"text": one["text"], "other": two["text"], "label": int(one["label"] == two["label"])}
+        for one, two in zip(review_rows[:16], review_rows[16:32], strict=True)
+    ]
+    shards = make_shards(rows, pair_column="other")
+    sample = RelevanceDataset(shards)[0]
+    assert set(sample["token_type_ids"].tolist()) == {0, 1}
+    config = TrainConfig(**{**FAST, "method": method})
+    result = train(shards, tmp_path / "run", str(tiny_bert), config, evals=[("eval", shards)])
+    assert 0 <= result.eval["eval"]["accuracy"] <= 1
+
+
+def test_rows_without_a_partner_are_counted(
+    make_shards: Any, review_rows: list[dict[str, Any]], tiny_bert: Path, tmp_path: Path
+) -> None:
+    rows = [{**row, "label": "odd" if number == 3 else "even"} for number, row in enumerate(review_rows[:8])]
+    config = TrainConfig(**{**FAST, "method": "wordmixup", "partner": "same-class", "log_steps": 1})
+    train(make_shards(rows), tmp_path / "run", str(tiny_bert), config)
+    assert [line["unpaired"] for line in lines(tmp_path / "run") if "loss" in line] == [1]
+
+
+def test_layers_that_a_model_does_not_have_are_refused(
+    reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    for options in ({"method": "tmix", "layers": "7,9,12"}, {"level": "hidden:3"}):
+        with pytest.raises(TrainError, match="2 layers"):
+            train(reviews, tmp_path / "run", str(tiny_bert), TrainConfig(**{**FAST, **options}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_subset_is_drawn_without_the_labels_and_nests() -> None:
