@@ -73,7 +73,7 @@ def _unreadable(model_type: str, why: str) -> ExportError:
     return ExportError(
         f"a model of type '{model_type}' gives no readable attention: {why}. amix needs an encoder whose "
         "layers return softmax attention weights with attn_implementation='eager': BERT, RoBERTa, DistilBERT, "
-        "ELECTRA, MPNet, ALBERT, XLM-R or their like."
+        "ELECTRA, MPNet, ALBERT, XLM-R, DeBERTa-v2, ModernBERT, GPT-2, Llama or their like."
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from amix.engine.encoder import Encoder, RelevanceModule
-from amix.engine.errors import ExportError
+from amix.engine.errors import AmixError, ExportError, UsageError
 from amix.engine.sessions import Ids, Session
 
 TEXTS = (
@@ -44,13 +44,21 @@ class Probe:
 
 
 def make_probes(encoder: Encoder, reference: RelevanceModule) -> list[Probe]:
-    """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding."""
+    """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
+
+    Raises UsageError where the kind of relevance has no meaning in a model of this type.
+    """
     probes: list[Probe] = []
     for number, (batch, length) in enumerate(SHAPES):
         inputs = _encode(encoder, number, batch, min(length, encoder.max_length))
         with torch.inference_mode():
             relevance_BHT = reference(*(torch.from_numpy(inputs[name]) for name in encoder.input_names))
         probes.append(Probe(inputs=inputs, relevance_BHT=relevance_BHT.numpy()))
+    if reference.kind == "cls" and not any(probe.relevance_BHT[:, :, 1:].any() for probe in probes):
+        raise UsageError(
+            f"--relevance cls: the first token of a decoder ({encoder.model_type}) attends to nothing but itself, "
+            "so it says nothing of the others. Use --relevance received."
+        )
     return probes
 
 
@@ -80,7 +88,16 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
     dtype, where = session.extractor.dtype, f"the exported graph ({session.backend})"
     largest = square = norm = 0.0
     for probe in probes:
-        found_BHT = session.run(**probe.inputs)
+        try:
+            found_BHT = session.run(**probe.inputs)
+        except AmixError:
+            raise
+        except Exception as problem:  # every backend has its own kinds
+            rows, tokens = probe.inputs["input_ids"].shape
+            raise ExportError(
+                f"{where} cannot run {rows} texts of {tokens} tokens ({problem}). It is not published. Use another "
+                "--format."
+            ) from problem
         mask_BT = probe.inputs["attention_mask"]
         shape = tuple(found_BHT.shape)
         if shape != probe.relevance_BHT.shape or not np.isfinite(found_BHT).all():

@@ -71,6 +71,10 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
             )
         except Exception as problem:
             raise _load_error(model, "cannot be loaded as a classifier", problem) from problem
+    settings = classifier.config.get_text_config()
+    if settings.pad_token_id is None:
+        # Decoders find the last token by it, here and in every later use of the trained model.
+        settings.pad_token_id = manifest.pad_id
     words = classifier.get_input_embeddings().num_embeddings
     if manifest.vocab_size > words:
         raise TrainError(

@@ -89,7 +89,7 @@ def _last_token(ids_BT: Tensor, pad: int, plan: Plan) -> Tensor:
     """
     token_BT = ids_BT != pad
     other_BT = token_BT[plan.partner[:, None], plan.source] & (plan.ratio < 1)
-    mixed_BT = (token_BT | other_BT) & plan.attention_mask.bool()
+    mixed_BT = ((token_BT & (plan.ratio > 0)) | other_BT) & plan.attention_mask.bool()
     return (mixed_BT * torch.arange(mixed_BT.shape[1], device=mixed_BT.device)).argmax(dim=1)
 
 

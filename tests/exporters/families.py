@@ -26,6 +26,29 @@ DISTILBERT = {
     "max_position_embeddings": 64,
 }
 
+# Special tokens within the tiny vocabulary.
+IDS = {"bos_token_id": 2, "eos_token_id": 3}
+GPT2 = {
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_positions": 64,
+    "initializer_range": 0.5,
+    "pad_token_id": 0,
+    **IDS,
+}
+DEBERTA = {
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+}
+# Layer 0 attends to everything, layer 1 to four tokens on either side.
+MODERN = {"local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3, **IDS}
+GROUPED = {"num_key_value_heads": 1, **IDS}
+
 # Family -> configuration class, its settings, usable positions. RoBERTa and its kin lose pad + 1 positions.
 FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "bert": ("BertConfig", {**SMALL, "max_position_embeddings": 64}, 64),
@@ -35,7 +58,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "mpnet": ("MPNetConfig", {**SMALL, "max_position_embeddings": 66, "pad_token_id": 1}, 64),
     "albert": ("AlbertConfig", {**SMALL, "max_position_embeddings": 64, "embedding_size": 8}, 64),
     "xlm-roberta": ("XLMRobertaConfig", {**SMALL, "max_position_embeddings": 66, "type_vocab_size": 1}, 65),
+    "deberta-v2": ("DebertaV2Config", {**SMALL, "max_position_embeddings": 64, **DEBERTA}, 64),
+    "modernbert": ("ModernBertConfig", {**SMALL, "max_position_embeddings": 64, **MODERN}, 64),
+    "gpt2": ("GPT2Config", GPT2, 64),
+    "llama": ("LlamaConfig", {**SMALL, "max_position_embeddings": 64, **GROUPED}, 64),
+    "mistral": (
+        "MistralConfig",
+        {**SMALL, "max_position_embeddings": 64, "sliding_window": 8, **GROUPED},
+        64,
+    ),
 }
+CAUSAL = ("gpt2", "llama", "mistral")
 UNREADABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "fnet": (
         "FNetConfig",

@@ -1,31 +1,36 @@
 """Every supported family: exported, compared, and right in plain onnxruntime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
-from amix.engine.errors import ExportError
+from amix.engine.errors import ExportError, UsageError
 from amix.engine.sessions import open_session
 from amix.exporters.export import export
-from tests.exporters.families import FAMILIES, UNREADABLE, save, save_family
+from amix.exporters.parity import Probe, check
+from tests.exporters.families import CAUSAL, FAMILIES, UNREADABLE, save, save_family
 
 CAPTURED = {"distilbert", "albert"}  # to .pt2 as well
+# One layer of the two: capturing a layer for ONNX takes seconds, and every layer is compared below.
+LAYER = {"modernbert": 1}  # the one that attends within a window
+TRACED = {"mistral"}  # Llama with a window: captured by the same code as Llama and ModernBERT
 # BERT itself is the tests' tiny extractor: see test_export.py and tests/engine/test_sessions.py.
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "bert"])
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"bert"} - TRACED))
 def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str, tmp_path: Path) -> None:
     encoder = save_family(tmp_path / family, family)
-    # One layer of the two: capturing a layer for ONNX takes seconds, and the next test compares them all.
     formats = ("onnx", "pt2") if family in CAPTURED else ("onnx",)
 
-    extractor = export(str(encoder), tmp_path / "out", layers=[0], formats=formats)
+    layer = LAYER.get(family, 0)
+    extractor = export(str(encoder), tmp_path / "out", layers=[layer], formats=formats)
 
     assert extractor.model_type == family
-    assert extractor.heads == ((0, 0), (0, 1))
+    assert extractor.heads == ((layer, 0), (layer, 1))
     assert extractor.max_length == FAMILIES[family][2]
     assert all(extractor.parity[backend]["max_abs"] < 1e-4 for backend in extractor.backends)
 
@@ -47,6 +52,12 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
     assert (relevance >= 0).all()
     assert (relevance[mask[:, None, :].repeat(2, axis=1) == 0] == 0).all()
 
+    # Neither padding nor what else is in the batch has a say, also beyond a window of attention.
+    for row, count in ((0, len(ids)), (1, 5)):
+        alone = {name: feeds[name][row : row + 1, :count] for name in extractor.inputs}
+        (expected,) = plain.run(["relevance"], alone)
+        np.testing.assert_allclose(relevance[row : row + 1, :, :count], expected, atol=1e-5)
+
     longest = np.full((1, extractor.max_length), 50, np.int64)  # the last usable position really is usable
     found = open_session(tmp_path / "out").run(longest, np.ones_like(longest))
     np.testing.assert_allclose(found.sum(axis=2), extractor.max_length, rtol=1e-5)
@@ -55,10 +66,14 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
 @pytest.mark.parametrize("family", [*FAMILIES, "albert in groups"])
 @pytest.mark.parametrize("kind", ["received", "cls"])
 def test_all_layers_of_a_cut_model_agree_with_the_whole_one(family: str, kind: str, tmp_path: Path) -> None:
-    more = {"num_hidden_layers": 4} if family != "distilbert" else {"n_layers": 4}
+    more: dict[str, Any] = {{"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4}
     if family == "albert in groups":
         family, more = "albert", {**more, "num_hidden_groups": 2}
     encoder = save_family(tmp_path / family, family, **more)
+    if family in CAUSAL and kind == "cls":
+        with pytest.raises(UsageError, match=r"--relevance cls: the first token of a decoder"):
+            export(str(encoder), tmp_path / "out", relevance=kind, formats=("torchscript",))
+        return
 
     extractor = export(
         str(encoder), tmp_path / "out", layers=[2, 0], relevance=kind, formats=("torchscript",)
@@ -75,3 +90,15 @@ def test_a_model_without_readable_attention_is_refused_by_type(family: str, tmp_
     with pytest.raises(ExportError, match=rf"'{family}' gives no readable attention.*BERT, RoBERTa"):
         export(str(encoder), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == [family]
+
+
+def test_a_graph_that_fails_on_a_shape_is_refused_with_its_message(tiny_extractor: Path) -> None:
+    ids = np.full((1, 4), 50, np.int64)
+    probe = Probe(
+        inputs={"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": 9 * ids},
+        relevance_BHT=np.zeros((1, 4, 4), np.float32),
+    )
+    with pytest.raises(
+        ExportError, match=r"\(onnxruntime\) cannot run 1 texts of 4 tokens .*another --format"
+    ):
+        check(open_session(tiny_extractor), [probe])
