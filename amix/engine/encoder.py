@@ -247,7 +247,8 @@ class RelevanceModule(nn.Module):
         if dtype is not None:
             self.network.to(dtype)
         # A decoder's cache of keys and values has no reader here, and its bookkeeping would fix lengths in the graph.
-        self.network.config.use_cache = False
+        config: Any = self.network.config
+        config.use_cache = False
         self.eval()
 
     def forward(

@@ -7,7 +7,6 @@ import contextlib
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -101,14 +100,9 @@ def linear_head(network: Any) -> nn.Linear | None:  # noqa: ANN401
     return wide[-1] if wide else None
 
 
-@lru_cache(maxsize=64)
-def _parameters(kind: Any) -> frozenset[str]:  # noqa: ANN401  a class
-    return frozenset(inspect.signature(kind.forward).parameters)
-
-
 def takes(network: Any, argument: str) -> bool:  # noqa: ANN401
     """Tell whether the forward method of an unwrapped model names `argument`."""
-    return argument in _parameters(type(network))
+    return argument in inspect.signature(type(network).forward).parameters
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Tiny random encoders of every family, saved with one shared tokenizer."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def save(folder: Path, config_class: str, settings: dict[str, Any], seed: int = 
     """Save a model of random weights and the tests' tokenizer to `folder`, and return it."""
     size = write_tokenizer(folder, max_length=64)
     config = getattr(transformers, config_class)(**{**settings, **more, "vocab_size": size})
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # DeBERTa-v2 and ModernBERT of transformers 4.57 use torch.jit where they are defined.
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.manual_seed(seed)
         model = transformers.AutoModel.from_config(config)
     model.save_pretrained(folder)

@@ -1,5 +1,6 @@
 """Tiny random classifiers of every family, and a batch of rows of different lengths."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -63,7 +64,9 @@ def classifier(family: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     kind, settings = FAMILIES[family]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # DeBERTa-v2 and ModernBERT of transformers 4.57 use torch.jit where they are defined.
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.manual_seed(0)
         config = AutoConfig.for_model(kind, num_labels=3, **{**_SMALL, **settings, **more})
         model = AutoModelForSequenceClassification.from_config(config).eval()
