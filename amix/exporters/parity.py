@@ -4,13 +4,14 @@ Axes: B batch, H heads, T tokens.
 """
 
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amix.engine.encoder import Encoder, RelevanceModule
+from amix.engine.encoder import Encoder, RelevanceKind, RelevanceModule
 from amix.engine.errors import AmixError, ExportError, UsageError
 from amix.engine.sessions import Ids, Session
 
@@ -46,20 +47,42 @@ class Probe:
 def make_probes(encoder: Encoder, reference: RelevanceModule) -> list[Probe]:
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
-    Raises UsageError where the kind of relevance has no meaning in a model of this type.
+    Raises UsageError where the kind of relevance has no meaning in the encoder, ExportError where the installed
+    transformers cannot export it.
     """
     probes: list[Probe] = []
     for number, (batch, length) in enumerate(SHAPES):
+        if number == 1 and is_causal(encoder):  # the first probe has shown that there are maps to look at
+            _check_decoder(encoder, reference.kind)
         inputs = _encode(encoder, number, batch, min(length, encoder.max_length))
         with torch.inference_mode():
             relevance_BHT = reference(*(torch.from_numpy(inputs[name]) for name in encoder.input_names))
         probes.append(Probe(inputs=inputs, relevance_BHT=relevance_BHT.numpy()))
-    if reference.kind == "cls" and not any(probe.relevance_BHT[:, :, 1:].any() for probe in probes):
+    return probes
+
+
+def is_causal(encoder: Encoder) -> bool:
+    """Tell whether tokens attend only to what is before them, as in a decoder."""
+    ids_BT = torch.full((1, 3), encoder.config.vocab_size // 2)
+    with torch.inference_mode():
+        maps = encoder.model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), output_attentions=True)
+    return not maps.attentions[0][:, :, 0, 1:].any()
+
+
+def _check_decoder(encoder: Encoder, kind: RelevanceKind) -> None:
+    if kind == "cls":
         raise UsageError(
             f"--relevance cls: the first token of a decoder ({encoder.model_type}) attends to nothing but itself, "
             "so it says nothing of the others. Use --relevance received."
         )
-    return probes
+    installed = metadata.version("transformers")
+    if int(installed.partition(".")[0]) < 5:
+        # Its causal masks are made by vmap over index functions, which neither torch.export nor torch.jit can follow.
+        raise ExportError(
+            f"a decoder ({encoder.model_type}) is exported with transformers 5 or later; {installed} is installed, "
+            "whose causal masks cannot be captured. Export in an environment with transformers 5: what it "
+            "writes can be used with either."
+        )
 
 
 def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str, Ids]:

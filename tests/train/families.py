@@ -70,10 +70,7 @@ def classifier(family: str, **more: Any) -> Any:
         torch.manual_seed(0)
         config = AutoConfig.for_model(kind, num_labels=3, **{**_SMALL, **settings, **more})
         model = AutoModelForSequenceClassification.from_config(config).eval()
-        for (
-            name,
-            value,
-        ) in model.named_parameters():  # biases start at 0 and norms at 1, which would hide them
+        for value in model.parameters():  # biases start at 0 and norms at 1, which would hide them
             if value.ndim == 1:
                 with torch.no_grad():
                     value.add_(0.1 * torch.randn_like(value))
