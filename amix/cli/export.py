@@ -9,7 +9,7 @@ from amix.cli.output import facts, json_line, json_option, notice
 
 if TYPE_CHECKING:
     from amix.engine.encoder import RelevanceKind
-    from amix.exporters.export import Dtype, Format
+    from amix.exporters.export import Dtype, Format, Via
 
 
 def _layers(text: str) -> list[int] | None:
@@ -54,6 +54,13 @@ def _layers(text: str) -> list[int] | None:
     help="Of weights and attention; int8 changes relevance by several per cent.",
 )
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
+@click.option(
+    "--via",
+    type=click.Choice(["direct", "optimum"]),
+    default="direct",
+    show_default=True,
+    help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The artifact is the same.",
+)
 @json_option
 def command(
     model: str,
@@ -64,6 +71,7 @@ def command(
     formats: tuple["Format", ...],
     dtype: "Dtype",
     opset: int | None,
+    via: "Via",
     as_json: bool,
 ) -> None:
     """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
@@ -86,6 +94,7 @@ def command(
         formats=list(dict.fromkeys(formats)),
         dtype=dtype,
         opset=opset,
+        via=via,
     )
 
     sizes = {name: (out / name).stat().st_size for name in extractor.files}

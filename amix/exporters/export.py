@@ -17,12 +17,16 @@ from amix.engine.sessions import open_session
 from amix.engine.tokenizer import special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
 from amix.exporters.onnx import OPSETS, quantize_int8, require_onnx, write_onnx
+from amix.exporters.optimum import OPSETS as OPTIMUM_OPSETS
+from amix.exporters.optimum import PACKAGES as OPTIMUM_PACKAGES
+from amix.exporters.optimum import require_optimum, write_optimum
 from amix.exporters.parity import check, make_probes
 from amix.exporters.pt2 import write_pt2
 from amix.exporters.torchscript import write_torchscript
 
 Format = Literal["onnx", "torchscript", "pt2"]
 Dtype = Literal["float32", "float16", "int8"]
+Via = Literal["direct", "optimum"]
 
 _BACKENDS: dict[Format, Backend] = {"onnx": "onnxruntime", "torchscript": "torchscript", "pt2": "pt2"}
 _PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
@@ -38,18 +42,22 @@ def export(
     formats: Sequence[Format] = ("onnx",),
     dtype: Dtype = "float32",
     opset: int | None = None,
+    via: Via = "direct",
 ) -> Extractor:
     """Export the encoder `model` (Hub id or folder) to the folder `out`, which must be absent or empty.
 
     layers: whose heads are exported, None for all; nothing after the attention of the deepest one is kept.
+    via: who writes the ONNX graph, torch.onnx or Hugging Face Optimum; the artifact is the same.
     Every graph is compared with the encoder in eager PyTorch before `out` appears; a failure leaves nothing.
     Raises UsageError for options that cannot be right, ExportError for encoders that cannot be exported.
     """
     out = Path(out)
-    _check_options(relevance, formats, dtype, opset)
+    _check_options(relevance, formats, dtype, opset, via)
     require_vacant(out, "an extractor")
     if "onnx" in formats:
         require_onnx()
+    if via == "optimum":
+        require_optimum()
 
     encoder = load_encoder(model, revision)
     wanted = _checked_layers(encoder, layers)
@@ -58,8 +66,8 @@ def export(
         probes = make_probes(encoder, RelevanceModule(encoder, wanted, relevance, cut=False))
 
         _write_encoder_files(encoder, stage)
-        got_opset = _write_graphs(encoder, wanted, relevance, formats, dtype, opset, stage)
-        draft = _describe(encoder, wanted, relevance, dtype, got_opset, stage)
+        got_opset = _write_graphs(encoder, wanted, relevance, formats, dtype, opset, via, stage)
+        draft = _describe(encoder, wanted, relevance, dtype, got_opset, via, stage)
         write_extractor(draft)  # the parity check opens the folder as users will
 
         parity: dict[str, Any] = {
@@ -72,10 +80,11 @@ def export(
     return replace(extractor, folder=out)
 
 
-def _check_options(relevance: str, formats: Sequence[str], dtype: str, opset: int | None) -> None:
+def _check_options(relevance: str, formats: Sequence[str], dtype: str, opset: int | None, via: str) -> None:
     for option, value, choices in (
         ("relevance", relevance, get_args(RelevanceKind)),
         ("dtype", dtype, get_args(Dtype)),
+        ("via", via, get_args(Via)),
         *(("format", name, get_args(Format)) for name in formats),
     ):
         if value not in choices:
@@ -84,8 +93,13 @@ def _check_options(relevance: str, formats: Sequence[str], dtype: str, opset: in
         raise UsageError("no --format given. Choose from onnx, torchscript, pt2.")
     if dtype == "int8" and set(formats) != {"onnx"}:
         raise UsageError("--dtype int8 exists for --format onnx only. Leave the other formats out.")
-    if opset is not None and not OPSETS[0] <= opset <= OPSETS[1]:
-        raise UsageError(f"--opset {opset}: give {OPSETS[0]} to {OPSETS[1]}, or leave it out.")
+    if via == "optimum" and set(formats) != {"onnx"}:
+        other = next(name for name in formats if name != "onnx")
+        raise UsageError(f"--format {other}: Optimum writes onnx only. Leave it or --via optimum out.")
+    lowest, highest = OPTIMUM_OPSETS if via == "optimum" else OPSETS
+    if opset is not None and not lowest <= opset <= highest:
+        where = " with --via optimum" if via == "optimum" else ""
+        raise UsageError(f"--opset {opset}: give {lowest} to {highest}{where}, or leave it out.")
 
 
 def _checked_layers(encoder: Encoder, layers: Sequence[int] | None) -> list[int]:
@@ -116,23 +130,26 @@ def _write_graphs(
     formats: Sequence[Format],
     dtype: Dtype,
     opset: int | None,
+    via: Via,
     stage: Path,
 ) -> int | None:
     module = RelevanceModule(
         encoder, layers, relevance, dtype=torch.float16 if dtype == "float16" else torch.float32
     )
     got_opset = None
+    path = stage / GRAPHS["onnxruntime"]
     if "torchscript" in formats:
         write_torchscript(module, encoder, stage / GRAPHS["torchscript"])
-    if "onnx" in formats or "pt2" in formats:
+    if via == "optimum":
+        got_opset = write_optimum(module, encoder, path, opset)
+    elif "onnx" in formats or "pt2" in formats:
         program = capture(module, encoder)
         if "pt2" in formats:
             write_pt2(program, encoder, stage / GRAPHS["pt2"])
         if "onnx" in formats:
-            path = stage / GRAPHS["onnxruntime"]
             got_opset = write_onnx(program, encoder.input_names, path, opset)
-            if dtype == "int8":
-                quantize_int8(path)
+    if dtype == "int8":  # for ONNX only, as checked
+        quantize_int8(path)
     return got_opset
 
 
@@ -142,6 +159,7 @@ def _describe(
     relevance: RelevanceKind,
     dtype: Dtype,
     opset: int | None,
+    via: Via,
     stage: Path,
 ) -> Extractor:
     tokenizer_text = (stage / "tokenizer.json").read_text(encoding="utf-8")
@@ -165,7 +183,7 @@ def _describe(
         weights_sha256=encoder.weights_sha256,
         files={path.name: sha256_file(path) for path in sorted(stage.iterdir()) if path.is_file()},
         parity={},
-        versions=_versions(),
+        versions=_versions(_PACKAGES + (OPTIMUM_PACKAGES if via == "optimum" else ())),
         fingerprint=fingerprint(
             weights_sha256=encoder.weights_sha256,
             tokenizer_fingerprint=tokenizer_hash,
@@ -176,9 +194,9 @@ def _describe(
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -61,6 +61,11 @@ def write_onnx(
         raise ExportError(
             f"torch.onnx cannot write this encoder ({problem}). Use --format torchscript, or another --opset."
         ) from problem
+    return finish(model, path)
+
+
+def finish(model: "onnx.ModelProto", path: Path) -> int:
+    """Name the axes of `model`, remove what tells of its making, save it to `path`; return its opset."""
     _clean(model)
     _save(model, path)
     return int(next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
