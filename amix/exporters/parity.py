@@ -52,12 +52,12 @@ def make_probes(encoder: Encoder, reference: RelevanceModule) -> list[Probe]:
     """
     probes: list[Probe] = []
     for number, (batch, length) in enumerate(SHAPES):
-        if number == 1 and is_causal(encoder):  # the first probe has shown that there are maps to look at
-            _check_decoder(encoder, reference.kind)
         inputs = _encode(encoder, number, batch, min(length, encoder.max_length))
         with torch.inference_mode():
             relevance_BHT = reference(*(torch.from_numpy(inputs[name]) for name in encoder.input_names))
         probes.append(Probe(inputs=inputs, relevance_BHT=relevance_BHT.numpy()))
+    if is_causal(encoder):
+        _check_decoder(encoder, reference.kind)
     return probes
 
 

@@ -44,9 +44,10 @@ def forward(model: Any, batch: Mapping[str, Any], plan: Plan | None = None) -> T
         inputs["token_type_ids"] = batch["token_type_ids"]
     if takes(network, "use_cache"):
         inputs["use_cache"] = False  # a decoder would keep keys and values for a next token
+    head = token_head(network)
+    if head is not None and len(batch["input_ids"]) > 1:
+        pad_id(network)
     if plan is None or plan.is_identity:
-        if token_head(network) is not None and len(batch["input_ids"]) > 1:
-            pad_id(network)
         return _logits(model(**inputs))
     if plan.site == "pooled":
         if linear_head(network) is None:
@@ -54,7 +55,6 @@ def forward(model: Any, batch: Mapping[str, Any], plan: Plan | None = None) -> T
         # The last layer is linear, w (a x + b y) + c = a (w x + c) + b (w y + c) with a + b = 1: mixing its
         # outputs is mixing its inputs, in every family and whatever becomes the pooled vector.
         return plan.mix(_logits(model(**inputs)).float())
-    head = token_head(network)
     if head is None:
         return _logits(_mixed(model, network, inputs, plan))
     require_whole_batch(model, "mixing in a decoder-style classifier")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from amix.engine.errors import TrainError
 from amix.engine.mixing import Mixer, NoMix
 from amix.engine.pairmix import SentenceMixup, TMix, WordMixup
 from amix.engine.plan import Plan
-from amix.train.classifier import takes_token_types
+from amix.loaders.dataset import RelevanceDataset
+from amix.train.classifier import load_classifier, takes_token_types
 from amix.train.forward import forward, require_site, unwrapped
 from tests.train.families import batch, classifier
 
@@ -323,3 +325,11 @@ def test_mixing_between_layers_survives_gradient_checkpointing() -> None:
         gradients.append([value.grad.clone() for value in model.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         assert torch.allclose(plain, recomputed, atol=1e-5)
+
+
+def test_a_loaded_decoder_knows_what_its_batches_are_padded_with(reviews: Path, tmp_path: Path) -> None:
+    classifier("gpt2", vocab_size=300, pad_token_id=None).save_pretrained(tmp_path)
+    manifest = RelevanceDataset(reviews).manifest
+    model = load_classifier(str(tmp_path), ("bad", "good"), manifest)
+    assert model.config.pad_token_id == manifest.pad_id
+    require_site(model, batch(model), ["embedding", "hidden:1"])
