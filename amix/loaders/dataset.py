@@ -82,6 +82,11 @@ class RelevanceDataset:
         parts = [reader.index["tokens"] for reader in self._readers]
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
+    def rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the corpus row of every sample, (samples,) int64, ascending, from the indexes alone."""
+        parts = [reader.index["row"].astype(np.int64) for reader in self._readers]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
     def class_ids(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Return the class id of every sample, (samples,) int32, -1 where there is none, from the indexes alone."""
         parts = [reader.index["label"] for reader in self._readers]

@@ -1,7 +1,7 @@
 """The documents of a shard folder: the record of each shard, and the manifest that lists them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,11 @@ class Manifest:
         if names != [f"{name}.tar", f"{name}.index.npy", f"{name}.crc.npy"]:
             raise ShardError(f"{path}: names files that are not its own. Do not use this folder.")
         return record
+
+    def rejects(self) -> Iterator[tuple[int, str]]:
+        """Yield the row and the reason of every corpus row that has no sample, from the records."""
+        for position in range(len(self.shards)):
+            yield from ((row, reason) for row, reason in self.record(position)["rejects"])
 
     def require_listed(self) -> None:
         """Raise ShardError when the folder holds a tar that the manifest does not list: it is of another run."""

@@ -1,0 +1,162 @@
+"""`amix inspect`: a text's tokens shaded by relevance, in the terminal or as a page, alone or mixed with another."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amix.cli.output import json_line, json_option, notice, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amix.loaders.inspection import InspectedMix, InspectedText, Inspector
+
+# Backgrounds of the terminal's 256 colours, from none to strong; black reads well on all of them.
+_SHADES = (None, 230, 222, 215, 208, 202)
+
+
+@click.command()
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.option("--row", type=click.IntRange(min=0), help="Row of the corpus.  [default: the first]")
+@click.option("--head", help="Head spec: 0.8, 0.mean, mean, or 0.8,1.3.  [default: 0.mean, or mean]")
+@click.option("--with", "other_row", type=click.IntRange(min=0), help="A second row, to mix with.")
+@click.option("--label-weight", type=click.Choice(["ratio", "mass"]), default="ratio", show_default=True)
+@click.option("--special", type=click.Choice(["drop", "keep"]), default="drop", show_default=True)
+@click.option("--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True)
+@click.option("--sharpness", type=click.FloatRange(0, 1000), default=1.0, show_default=True)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with a head picker, and a second text to mix with, to this file.",
+)
+@json_option
+def command(
+    shards: Path,
+    row: int | None,
+    head: str | None,
+    other_row: int | None,
+    html: Path | None,
+    as_json: bool,
+    **mixing: Any,  # noqa: ANN401  options of AttentionMix
+) -> None:
+    """Show a text of SHARDS token by token: how much attention each receives, and how it mixes with another text."""
+    from amix.engine.attentionmix import AttentionMix
+    from amix.loaders.inspection import Inspector
+
+    inspector = Inspector(shards)
+    text = inspector.text(inspector.first_row() if row is None else row)
+    head = head or inspector.default_head()
+    relevance = inspector.relevance(text, head)
+    mixer = AttentionMix(**mixing)
+    other = None if other_row is None else inspector.text(other_row)
+
+    if html is not None:
+        from amix.cli.inspectpage import write_page
+
+        partner = other or inspector.text(inspector.partner_row(text.row))
+        write_page(html, inspector, text, partner, head, mixer)
+        notice(f"{html}: open it in a browser; it needs no network.")
+    found: dict[str, Any] = {"head": head, **_described(text, relevance)}
+    mix = None
+    if other is not None:
+        mix = inspector.mix(text, other, head, mixer)
+        found["with"] = {
+            **_described(other, inspector.relevance(other, head)),
+            "ratio": [float(value) for value in mix.ratio],
+            "label_weight": mix.label_weight,
+            "labels": inspector.soft_label(text, other, mix.label_weight),
+        }
+    if as_json:
+        json_line(found)
+        return
+    _show_text(text, relevance, head)
+    if other is not None and mix is not None:
+        _show_mix(inspector, text, other, mix)
+
+
+def _described(text: "InspectedText", relevance: "Sequence[float] | Any") -> dict[str, Any]:  # noqa: ANN401
+    return {
+        "row": text.row,
+        "label": text.label,
+        "tokens": [
+            {"token": token, "content": bool(inside), "relevance": float(value)}
+            for token, inside, value in zip(text.tokens, text.content, relevance, strict=True)
+        ],
+    }
+
+
+def readable(token: str) -> tuple[str, bool]:
+    """Return a token as text, and whether it goes on the word before it (`##ing`; `Ġ` and `▁` begin a word)."""
+    if token.startswith("##") and len(token) > 2:
+        return token[2:], True
+    if token[:1] in ("Ġ", "▁") and len(token) > 1:
+        return token[1:], False
+    return token, False
+
+
+def _label_text(label: str | dict[str, float] | None) -> str:
+    if label is None:
+        return "no label"
+    if isinstance(label, str):
+        return f"label {label}"
+    return "labels " + (", ".join(f"{name} {weight:g}" for name, weight in label.items()) or "none")
+
+
+def _show_text(text: "InspectedText", relevance: Any, head: str) -> None:  # noqa: ANN401
+    click.echo(
+        f"row {text.row}, {_label_text(text.label)}; head {head}: "
+        f"{len(text.tokens)} tokens receive {float(relevance.sum()):.2f} in all"
+    )
+    colour = click.get_current_context().color
+    if not (sys.stdout.isatty() if colour is None else colour):
+        rows = [
+            [number, token, float(value)]
+            for number, (token, value) in enumerate(zip(text.tokens, relevance, strict=True))
+        ]
+        table(["position", "token", "relevance"], rows)
+        return
+    inside = [float(value) for value, is_content in zip(relevance, text.content, strict=True) if is_content]
+    peak = max(inside, default=0.0) or 1.0
+    line = ""
+    for token, value, is_content in zip(text.tokens, relevance, text.content, strict=True):
+        shown, is_glued = readable(token)
+        line += "" if is_glued or not line else " "
+        if not is_content:  # where most attention goes, and what mixing leaves out
+            line += click.style(shown, dim=True)
+            continue
+        shade = _SHADES[min(round(float(value) / peak * (len(_SHADES) - 1)), len(_SHADES) - 1)]
+        line += shown if shade is None else click.style(shown, fg=16, bg=shade)
+    click.echo(line, color=True)
+
+
+def _show_mix(
+    inspector: "Inspector", text: "InspectedText", other: "InspectedText", mix: "InspectedMix"
+) -> None:
+    def token(which: "InspectedText", place: int) -> str | None:
+        return which.tokens[place] if place < len(which.tokens) else None
+
+    click.echo(f"\nmixed with row {other.row}, {_label_text(other.label)}")
+    rows = [
+        [
+            place,
+            token(text, place),
+            float(mix.own[place]),
+            token(other, place),
+            float(mix.other[place]),
+            float(ratio),
+            _survivor(token(text, place), token(other, place), float(ratio)),
+        ]
+        for place, ratio in enumerate(mix.ratio)
+    ]
+    table(["position", "token", "relevance", "other", "relevance", "ratio", "survives"], rows)
+    labels = inspector.soft_label(text, other, mix.label_weight)
+    shown = ", ".join(f"{name} {weight:.4f}" for name, weight in labels.items())
+    click.echo(f"label weight {mix.label_weight:.4f}" + (f": {shown}" if shown else ""))
+
+
+def _survivor(own: str | None, other: str | None, ratio: float) -> str | None:
+    if ratio == 0.5 and own is not None and other is not None:
+        return "both"
+    return own if ratio > 0.5 else other

@@ -1,0 +1,225 @@
+"""`amix inspect`: the numbers are the cache's and the mixer's, in the terminal, as JSON, and in a real browser."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from amix.cli import main
+from amix.engine.attentionmix import AttentionMix
+from amix.loaders.dataset import RelevanceDataset
+
+BROWSERS = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+BROWSER = next((path for path in BROWSERS if path), None)
+HOSTILE = '</script><img src=x onerror=alert(1)> & "quoted" <!-- it\'s'
+
+
+def amix(*arguments, **options):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
+    folder = tmp_path_factory.mktemp("inspect")
+    rows = [{**row, "label": ("bad", "good")[row["label"]]} for row in review_rows[:6]]
+    rows.insert(2, {"text": "", "label": "bad"})
+    rows.append({"text": HOSTILE, "label": "good"})
+    corpus = write_jsonl(folder / "rows.jsonl", rows)
+    made = amix(
+        "precompute",
+        corpus,
+        folder / "shards",
+        "--extractor",
+        tiny_extractor,
+        "--workers",
+        1,
+        "--labels",
+        "bad,good",
+    )
+    assert made.exit_code == 0, made.output
+    return folder / "shards"
+
+
+def inspected(shards, *arguments):
+    done = amix("inspect", shards, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_json_holds_the_caches_relevance_and_the_tokenizers_tokens(shards):
+    found = inspected(shards, "--row", 3, "--head", "0.1")
+    sample = RelevanceDataset(shards, head="0.1")[2]  # row 2 was rejected
+    assert (found["row"], found["head"]) == (3, "0.1")
+    np.testing.assert_allclose(
+        [each["relevance"] for each in found["tokens"]], sample["relevance"], rtol=1e-6
+    )
+    assert [each["content"] for each in found["tokens"]] == sample["content"].tolist()
+    assert found["tokens"][0]["token"] == "[CLS]"
+    assert found["label"] in ("bad", "good")
+    assert inspected(shards)["row"] == 0
+    assert inspected(shards)["head"] == "0.mean"
+
+
+def plan_of(shards, rows, head, **options):
+    dataset = RelevanceDataset(shards, head=head)
+    places = [dataset.rows().tolist().index(row) for row in rows]
+    samples = [dataset[place] for place in places]
+    length = max(len(sample["input_ids"]) for sample in samples)
+
+    def padded(name):
+        rows = [np.pad(sample[name], (0, length - len(sample[name]))) for sample in samples]
+        return torch.from_numpy(np.stack(rows))
+
+    mask = torch.arange(length) < torch.tensor([len(sample["input_ids"]) for sample in samples])[:, None]
+    return AttentionMix(**options).plan(
+        mask.long(), relevance=padded("relevance"), content=padded("content"), partner=torch.tensor([1, 0])
+    )
+
+
+def test_a_mix_is_the_one_that_training_makes(shards):
+    found = inspected(
+        shards, "--row", 1, "--with", 4, "--head", "1.0", "--label-weight", "mass", "--strength", 0.7
+    )
+    plan = plan_of(shards, (1, 4), "1.0", label_weight="mass", strength=0.7)
+    np.testing.assert_allclose(found["with"]["ratio"], plan.ratio[0].numpy(), rtol=1e-6)
+    assert found["with"]["label_weight"] == pytest.approx(float(plan.label_weight[0]))
+    assert sum(found["with"]["labels"].values()) == pytest.approx(1)
+    alone = inspected(shards, "--row", 1, "--with", 1)
+    assert set(alone["with"]["labels"].values()) == {1.0}
+
+
+def test_without_colour_there_is_a_table(shards):
+    done = amix("inspect", shards, "--row", 1, "--with", 4)
+    assert "\x1b[" not in done.stdout
+    assert "position  token" in done.stdout
+    assert "label weight 0." in done.stdout
+    forced = amix("inspect", shards, "--row", 1, color=True, env={"NO_COLOR": "1"})
+    assert "\x1b[" not in forced.stdout
+
+
+def test_a_terminal_gets_shades(shards):
+    code = "import sys; sys.argv[0] = 'amix'; from amix.cli import main; main()"
+    screen, terminal = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, "inspect", str(shards), "--row", "1"],
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "NO_COLOR"},
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(screen, 4096)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    _, errors = child.communicate()
+    os.close(screen)
+    assert child.returncode == 0, errors
+    assert b"\x1b[38;5;16m\x1b[48;5;208m" in shown or b"\x1b[38;5;16m\x1b[48;5;202m" in shown
+    assert b"\x1b[2m[CLS]" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--row", 99), "holds rows 0 to 7"),
+        (("--row", 2), "was rejected"),
+        (("--head", "7.0"), "'7.0'"),
+        (("--head", "first"), "not understood"),
+        (("--with", 50), "holds rows 0 to 7"),
+        (("--strength", 2), "strength"),
+    ],
+)
+def test_what_cannot_be_shown_is_a_sentence(shards, arguments, says):
+    done = amix("inspect", shards, *arguments)
+    assert done.exit_code in (1, 2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def page(shards, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    done = amix("inspect", shards, "--row", 1, "--with", 7, "--html", path)
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def test_the_page_needs_nothing_from_elsewhere(page):
+    text = page.read_text()
+    assert not re.search(r"https?://|<link|<img|src=(?!x)|@import|url\(", text.replace("onerror", ""))
+    assert text.count("</script>") == 2  # a hostile text has not added one
+    assert '"relevance":[[' in text
+
+
+def test_the_page_finds_a_partner_by_itself(shards, tmp_path):
+    done = amix("inspect", shards, "--row", 1, "--html", tmp_path / "page.html")
+    assert done.exit_code == 0, done.output
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "page.html").read_text()).group(1))
+    own, other = data["texts"]
+    assert own["label"] != other["label"]
+
+
+def browse(page, tmp_path, fragment, *options):
+    # Each flag keeps a fresh headless browser from reaching for the network or a screen.
+    flags = "headless no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars disable-sync"
+    flags += " disable-background-networking disable-component-update"
+    quiet = [f"--{flag}" for flag in flags.split()] + [f"--user-data-dir={tmp_path}/profile"]
+    address = page.as_uri() + fragment
+    return subprocess.run(
+        [BROWSER, *quiet, *options, address], capture_output=True, text=True, timeout=120, check=True
+    )
+
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        ("0.mean", {}),
+        ("1.0", {"label_weight": "mass"}),
+        ("mean", {"strength": 0.4, "sharpness": 2.5}),
+        ("0.1,1.0", {"special": "keep"}),
+    ],
+)
+def test_the_browser_computes_what_training_does(page, shards, tmp_path, head, options):
+    fragment = "#" + "&".join(f"{name}={value}" for name, value in {"head": head, **options}.items())
+    dom = browse(page, tmp_path, fragment, "--dump-dom").stdout
+    plan = plan_of(shards, (1, 7), head, **options)
+    weight = float(re.search(r'<body[^>]*data-label-weight="([\d.e-]+)"', dom).group(1))
+    ratios = [float(value) for value in re.findall(r'<li data-ratio="([\d.e-]+)"', dom)]
+    assert weight == pytest.approx(float(plan.label_weight[0]), abs=1e-4)
+    np.testing.assert_allclose(ratios, plan.ratio[0].numpy(), atol=1e-4)
+    pressed = re.findall(r'<button[^>]*data-head="([^"]+)"[^>]*aria-pressed="true"', dom)
+    assert pressed == ([] if "," in head else [head])
+    assert "<img" not in dom  # the hostile text is on the page as text
+    assert "&lt;" in dom
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_is_a_picture(page, tmp_path, width):
+    from PIL import Image
+
+    picture = tmp_path / "page.png"
+    browse(page, tmp_path, "#head=1.1", f"--screenshot={picture}", f"--window-size={width},1600")
+    with Image.open(picture) as image:
+        colours = image.convert("RGB").getcolors(1 << 24)
+        assert image.width >= width
+    assert len(colours) > 50  # text, shades and bars, not an empty page
+    share = max(count for count, _ in colours) / sum(count for count, _ in colours)
+    assert share < 0.97
