@@ -58,3 +58,9 @@ def special_ids(tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401  of transfor
     """Return the sorted ids of a transformers tokenizer's cls, sep, bos, eos, pad and mask tokens."""
     ids = (getattr(tokenizer, f"{role}_token_id", None) for role in SPECIAL_ROLES)
     return tuple(sorted({token for token in ids if token is not None}))
+
+
+def padding_id(tokenizer: Any) -> int:  # noqa: ANN401  of transformers, never imported here
+    """Return the id to pad batches with: the pad token's, else the end of text's (GPT-2 has no other), else 0."""
+    ids = (getattr(tokenizer, f"{role}_token_id", None) for role in ("pad", "eos"))
+    return next((int(token) for token in ids if token is not None), 0)

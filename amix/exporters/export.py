@@ -14,7 +14,7 @@ from amix.engine.encoder import Encoder, RelevanceKind, RelevanceModule, load_en
 from amix.engine.errors import ExportError, UsageError
 from amix.engine.publish import require_vacant, sha256_file, staged_folder
 from amix.engine.sessions import open_session
-from amix.engine.tokenizer import special_ids, tokenizer_fingerprint
+from amix.engine.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
 from amix.exporters.onnx import OPSETS, quantize_int8, require_onnx, write_onnx
 from amix.exporters.optimum import OPSETS as OPTIMUM_OPSETS
@@ -177,7 +177,7 @@ def _describe(
         opset=opset,
         inputs=encoder.input_names,
         vocab_size=encoder.config.vocab_size,
-        pad_id=encoder.tokenizer.pad_token_id or 0,
+        pad_id=padding_id(encoder.tokenizer),
         special_ids=special_ids(encoder.tokenizer),
         tokenizer_fingerprint=tokenizer_hash,
         weights_sha256=encoder.weights_sha256,

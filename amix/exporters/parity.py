@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from amix.engine.encoder import Encoder, RelevanceKind, RelevanceModule
 from amix.engine.errors import AmixError, ExportError, UsageError
 from amix.engine.sessions import Ids, Session
+from amix.engine.tokenizer import padding_id
 
 TEXTS = (
     "The film opens on an empty platform, and for ten minutes nothing happens; I was never bored.",
@@ -86,7 +87,7 @@ def _check_decoder(encoder: Encoder, kind: RelevanceKind) -> None:
 
 
 def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str, Ids]:
-    pad = encoder.tokenizer.pad_token_id or 0
+    pad = padding_id(encoder.tokenizer)
     ids_BT = np.full((batch, length), pad, np.int64)
     mask_BT, types_BT = np.zeros_like(ids_BT), np.zeros_like(ids_BT)
     for row in range(batch):
