@@ -11,6 +11,7 @@ from torch import Tensor
 
 from amix.engine.errors import MixingError
 
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How every row of a batch is mixed with its partner. Made by a mixer's `plan`, applied by `mix`.
