@@ -252,7 +252,8 @@ def _torch_module(extractor: Extractor, backend: Backend, device: "torch.device"
 def _eager_module(extractor: Extractor) -> Any:  # noqa: ANN401
     import torch
 
-    from amix.engine.encoder import RelevanceKind, RelevanceModule, load_encoder
+    from amix.engine.encoder import RelevanceKind, load_encoder
+    from amix.engine.relevancemodule import RelevanceModule
 
     if extractor.dtype not in ("float32", "float16"):
         raise ArtifactError(

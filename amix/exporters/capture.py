@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from amix.engine.encoder import Encoder, RelevanceModule
+from amix.engine.encoder import Encoder
 from amix.engine.errors import ExportError
+from amix.engine.relevancemodule import RelevanceModule
 
 
 @contextlib.contextmanager

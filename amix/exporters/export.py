@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 import torch
 
 from amix.engine.artifact import GRAPHS, Backend, Extractor, fingerprint, write_extractor
-from amix.engine.encoder import Encoder, RelevanceKind, RelevanceModule, load_encoder, quiet_transformers
+from amix.engine.encoder import Encoder, RelevanceKind, load_encoder, quiet_transformers
 from amix.engine.errors import ExportError, UsageError
 from amix.engine.publish import require_vacant, sha256_file, staged_folder
+from amix.engine.relevancemodule import RelevanceModule
 from amix.engine.sessions import open_session
 from amix.engine.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture

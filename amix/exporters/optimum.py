@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from amix.engine.encoder import Encoder, RelevanceModule, quiet_transformers
+from amix.engine.encoder import Encoder, quiet_transformers
 from amix.engine.errors import DependencyError, ExportError
+from amix.engine.relevancemodule import RelevanceModule
 from amix.exporters.capture import example_inputs, quiet_torch
 from amix.exporters.onnx import finish
 

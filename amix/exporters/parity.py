@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amix.engine.encoder import Encoder, RelevanceKind, RelevanceModule
+from amix.engine.encoder import Encoder, RelevanceKind
 from amix.engine.errors import AmixError, ExportError, UsageError
+from amix.engine.relevancemodule import RelevanceModule
 from amix.engine.sessions import Ids, Session
 from amix.engine.tokenizer import padding_id
 

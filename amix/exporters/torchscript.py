@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from amix.engine.encoder import Encoder, RelevanceModule, quiet_transformers
+from amix.engine.encoder import Encoder, quiet_transformers
 from amix.engine.errors import ExportError
+from amix.engine.relevancemodule import RelevanceModule
 from amix.exporters.capture import example_inputs, quiet_torch
 
 

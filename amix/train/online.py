@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amix.engine.encoder import Encoder, RelevanceKind, RelevanceModule, quiet_transformers
+from amix.engine.encoder import Encoder, RelevanceKind, quiet_transformers
 from amix.engine.heads import HeadSpec
+from amix.engine.relevancemodule import RelevanceModule
 from amix.train.classifier import takes_token_types
 from amix.train.network import unwrapped
 
