@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import amix
 
@@ -109,28 +110,43 @@ def test_the_wheel_brings_command_licence_and_extras(wheel: zipfile.ZipFile) -> 
     assert "amix = amix.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert "Apache License" in wheel.read(f"{info}/licenses/LICENSE").decode()
     metadata = wheel.read(f"{info}/METADATA").decode()
-    for extra in ("cpu", "gpu", "onnx", "demo", "dev"):
+    for extra in ("cpu", "gpu", "onnx", "optimum", "demo", "dev"):
         assert f"Provides-Extra: {extra}" in metadata
 
 
-def test_the_tested_versions_name_torch_exactly_and_hold_no_local_build() -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    assert "torch" in pins
+# List of tested versions -> the extras that are installed with it.
+TESTED = {
+    "constraints.txt": ("cpu", "onnx", "demo", "dev"),
+    "constraints-optimum.txt": ("cpu", "optimum", "demo", "dev"),
+}
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_the_tested_versions_name_torch_exactly_and_hold_no_local_build(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    assert "torch" in pins(name)
     assert [line for line in lines if "+" in line or "/" in line or "@" in line] == []
 
 
-def test_every_declared_dependency_has_a_tested_version() -> None:
+@pytest.mark.parametrize(("name", "extras"), TESTED.items())
+def test_every_declared_dependency_has_a_tested_version_that_it_allows(
+    name: str, extras: tuple[str, ...]
+) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [
-        *project["dependencies"],
-        *(
-            line
-            for name, lines in project["optional-dependencies"].items()
-            if name != "gpu"
-            for line in lines
-        ),
-    ]
-    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    names = {line.split(">")[0].split("<")[0].split("=")[0].lower() for line in declared}
-    assert names - pinned == set()
+    declared = [*project["dependencies"]]
+    for extra in extras:
+        declared += project["optional-dependencies"][extra]
+    tested = pins(name)
+    for requirement in map(Requirement, declared):
+        assert requirement.specifier.contains(tested[requirement.name.lower()]), f"{name}: {requirement}"
+
+
+def test_every_extra_is_tested_but_the_one_that_needs_a_gpu() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tested = {extra for extras in TESTED.values() for extra in extras}
+    assert set(project["optional-dependencies"]) - tested == {"gpu"}
