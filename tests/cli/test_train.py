@@ -67,8 +67,10 @@ def test_options_that_a_method_does_not_use_are_ignored_with_a_note(
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("--level", "hidden:3"), 2, "level is 'hidden:3'; it must be one of: embedding"),
-        (("--method", "mixup"), 2, "'mixup' is not one of 'none', 'wordmixup', 'attentionmix'"),
+        (("--level", "deep"), 2, "level is 'deep'; it must be embedding or hidden:K"),
+        (("--level", "hidden:3"), 1, "BertForSequenceClassification has 2 layers"),
+        (("--method", "tmix", "--layers", "7,9,12"), 1, "options 'layers' and 'level' go from 0"),
+        (("--method", "mixup"), 2, "'mixup' is not one of 'none', 'wordmixup', 'sentencemixup'"),
         (("--p", "2"), 2, "p is 2.0; it must be a number between 0 and 1"),
         (("--head", "7.7"), 2, "does not hold it"),
         (("--device", "cuda:99"), 1, "cuda:99"),
