@@ -64,7 +64,7 @@ def export(
     wanted = _checked_layers(encoder, layers)
     with staged_folder(out, "an extractor") as stage:
         # First, so that an encoder without readable attention is refused before anything slow.
-        probes = make_probes(encoder, RelevanceModule(encoder, wanted, relevance, cut=False))
+        probes = make_probes(encoder, RelevanceModule(encoder, wanted, relevance, cut=False), via)
 
         _write_encoder_files(encoder, stage)
         got_opset = _write_graphs(encoder, wanted, relevance, formats, dtype, opset, via, stage)

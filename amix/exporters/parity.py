@@ -46,9 +46,10 @@ class Probe:
     relevance_BHT: NDArray[np.float32]
 
 
-def make_probes(encoder: Encoder, reference: RelevanceModule) -> list[Probe]:
+def make_probes(encoder: Encoder, reference: RelevanceModule, via: str = "direct") -> list[Probe]:
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
+    via: who will write the graph, `direct` or `optimum`.
     Raises UsageError where the kind of relevance has no meaning in the encoder, ExportError where the installed
     transformers cannot export it.
     """
@@ -59,7 +60,7 @@ def make_probes(encoder: Encoder, reference: RelevanceModule) -> list[Probe]:
             relevance_BHT = reference(*(torch.from_numpy(inputs[name]) for name in encoder.input_names))
         probes.append(Probe(inputs=inputs, relevance_BHT=relevance_BHT.numpy()))
     if is_causal(encoder):
-        _check_decoder(encoder, reference.kind)
+        _check_decoder(encoder, reference.kind, via)
     return probes
 
 
@@ -71,19 +72,20 @@ def is_causal(encoder: Encoder) -> bool:
     return not maps.attentions[0][:, :, 0, 1:].any()
 
 
-def _check_decoder(encoder: Encoder, kind: RelevanceKind) -> None:
+def _check_decoder(encoder: Encoder, kind: RelevanceKind, via: str) -> None:
     if kind == "cls":
         raise UsageError(
             f"--relevance cls: the first token of a decoder ({encoder.model_type}) attends to nothing but itself, "
             "so it says nothing of the others. Use --relevance received."
         )
     installed = metadata.version("transformers")
-    if int(installed.partition(".")[0]) < 5:
-        # Its causal masks are made by vmap over index functions, which neither torch.export nor torch.jit can follow.
+    if int(installed.partition(".")[0]) < 5 and via == "direct":
+        # Its causal masks are made by vmap over index functions, which neither torch.export nor torch.jit can follow;
+        # Optimum puts others in their place while it traces.
         raise ExportError(
             f"a decoder ({encoder.model_type}) is exported with transformers 5 or later; {installed} is installed, "
-            "whose causal masks cannot be captured. Export in an environment with transformers 5: what it "
-            "writes can be used with either."
+            "whose causal masks cannot be captured. Give --via optimum, or export in an environment with "
+            "transformers 5: what it writes can be used with either."
         )
 
 

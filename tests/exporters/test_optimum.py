@@ -125,7 +125,15 @@ def test_layer_0_ends_with_its_attention_and_holds_no_path(tiny_bert: Path, tmp_
 @needs_optimum
 @pytest.mark.parametrize(
     ("family", "options"),
-    [("roberta", {"dtype": "float16"}), ("distilbert", {"dtype": "int8"}), ("albert", {"relevance": "cls"})],
+    [
+        ("roberta", {"dtype": "float16"}),
+        ("distilbert", {"dtype": "int8"}),
+        ("albert", {"relevance": "cls"}),
+        ("deberta-v2", {}),
+        ("modernbert", {}),
+        ("gpt2", {}),  # decoders: with transformers 4.57 this is the only way
+        ("mistral", {}),
+    ],
 )
 def test_other_families_and_options(family: str, options: dict[str, Any], tmp_path: Path) -> None:
     encoder = save_family(tmp_path / family, family)
