@@ -10,8 +10,8 @@ STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
 EXTRAS := cpu,onnx,dev
 OPTIMUM_EXTRAS := cpu,optimum,dev
-# The core: all that loads or runs a model, and the commands.
-OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/loaders tests/cli
+# The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
+OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli $(wildcard tests/loaders/test_corpus*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-optimum check format clean
