@@ -1,0 +1,87 @@
+"""Every example as a user runs it: a program of its own, on the packaged sentences, with a tiny encoder."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+needs_lightning = pytest.mark.skipif(
+    importlib.util.find_spec("lightning") is None, reason="needs lightning: pip install lightning"
+)
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    found = os.environ.get("PYTHONPATH")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{found}" if found else str(ROOT),  # a clone that is not installed
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty of the packaged sentences as train, twenty as test."""
+    from amix.loaders.precompute import PrecomputeOptions, precompute
+
+    folder = tmp_path_factory.mktemp("sample")
+    for split, rows in (("train", 40), ("test", 20)):
+        source = resources.files("amix.cli") / "demo_data" / f"{split}.jsonl"
+        corpus = folder / f"{split}.jsonl"
+        corpus.write_text("".join(source.read_text("utf-8").splitlines(keepends=True)[:rows]), "utf-8")
+        precompute(
+            str(corpus), folder / split, extractor=tiny_extractor, options=PrecomputeOptions(workers=1)
+        )
+    return folder
+
+
+def check_table(output: str) -> None:
+    lines = output.splitlines()[-3:]  # the Trainer writes its log before
+    assert lines[0].split() == ["method", "accuracy", "nll", "ece"]
+    assert [line.split()[0] for line in lines[1:]] == ["plain", "mixed"]
+    rows = [[float(cell) for cell in line.split()[1:]] for line in lines[1:]]
+    assert all(0 <= accuracy <= 1 and nll > 0 and 0 <= ece <= 1 for accuracy, nll, ece in rows)
+    assert rows[0][1] != rows[1][1]
+
+
+@pytest.mark.parametrize("name", ["hf_trainer", pytest.param("lightning_module", marks=needs_lightning)])
+def test_the_example_runs_on_shards(name: str, tiny_bert: Path, shards: Path) -> None:
+    done = run(EXAMPLES / f"{name}.py", "--model", tiny_bert, "--shards", shards, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    check_table(done.stdout)
+
+
+def test_an_example_makes_its_shards_itself(tiny_bert: Path) -> None:
+    done = run(EXAMPLES / "plain_pytorch.py", "--model", tiny_bert, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    check_table(done.stdout)
+
+
+def test_without_lightning_a_sentence_says_so() -> None:
+    blocked = (
+        "import runpy, sys; sys.modules['lightning'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    done = run("-c", blocked, EXAMPLES / "lightning_module.py")
+    assert done.returncode == 1
+    assert "pip install lightning" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_examples_are_programs_that_the_readme_names() -> None:
+    programs = {path.name for path in EXAMPLES.glob("*.py")} - {"sample_set.py"}
+    readme = (EXAMPLES / "README.md").read_text("utf-8")
+    assert set(re.findall(r"examples/(\w+\.py)", readme)) - {"sample_set.py"} == programs
+    for name in programs:
+        assert os.access(EXAMPLES / name, os.X_OK), name
+        assert (EXAMPLES / name).read_text("utf-8").startswith("#!/usr/bin/env python")
