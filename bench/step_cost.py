@@ -76,15 +76,19 @@ class Variant:
         self.network = network
         self.batches = self._endless()
 
-    def _endless(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    def _endless(self) -> Iterator[tuple[int, int, dict[str, Any], float]]:
+        """Yield epoch, number, batch and the seconds that reading it took."""
         loader = RelevanceLoader(self.dataset, batch_size=32, seed=0)
         for epoch in range(10**6):
             loader.set_epoch(epoch)
+            began = time.perf_counter()
             for number, batch in enumerate(loader):
+                seconds = time.perf_counter() - began
                 if (
                     len(batch["input_ids"]) == 32
                 ):  # the last of an epoch is shorter, and would be another step
-                    yield epoch, number, batch
+                    yield epoch, number, batch, seconds
+                began = time.perf_counter()
 
     def step(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Take one training step; return seconds of the whole and of its parts."""
