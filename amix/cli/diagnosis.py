@@ -110,19 +110,37 @@ def installed_version(name: str) -> str | None:
 
 
 def unmet_requirements() -> Iterator[Problem]:
-    """Compare what amix declares with what is installed; nothing when amix runs without being installed."""
+    """Compare what amix declares with what is installed; nothing when amix runs without being installed.
+
+    What an extra declares counts where all of its packages are there: that of Optimum narrows the versions of
+    others, which is nobody's concern without it.
+    """
     try:
         from packaging.requirements import Requirement
 
-        lines = importlib.metadata.requires("attentionmix") or []
+        declared = [Requirement(line) for line in importlib.metadata.requires("attentionmix") or []]
+        extras = importlib.metadata.metadata("attentionmix").get_all("Provides-Extra") or []
     except ImportError:  # PackageNotFoundError is one as well
         return
-    for requirement in map(Requirement, lines):
-        optional = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
+    needed = [each for each in declared if each.marker is None or each.marker.evaluate({"extra": ""})]
+    wanted = list(needed)
+    for extra in extras:
+        own = [
+            each
+            for each in declared
+            if each not in needed and each.marker is not None and each.marker.evaluate({"extra": extra})
+        ]
+        if all(installed_version(each.name) is not None for each in own):
+            wanted += own
+    said: set[tuple[str, str]] = set()
+    for requirement in wanted:
         version = installed_version(requirement.name)
-        if version is None and not optional:
+        if (requirement.name, str(requirement.specifier)) in said:
+            continue
+        said.add((requirement.name, str(requirement.specifier)))
+        if version is None:
             yield Problem(f"{requirement.name} is not installed.", f"pip install '{_bare(requirement)}'")
-        elif version is not None and not requirement.specifier.contains(version, prereleases=True):
+        elif not requirement.specifier.contains(version, prereleases=True):
             yield Problem(
                 f"{requirement.name} {version} is installed; amix needs {requirement.specifier}.",
                 f"pip install '{_bare(requirement)}'",

@@ -54,6 +54,19 @@ def test_a_sound_installation_is_reported_with_versions_and_exit_code_0() -> Non
     assert done.stderr == ""
 
 
+def test_an_extra_counts_only_where_all_of_it_is_installed(packages: Path) -> None:
+    info = packages / "attentionmix-9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: attentionmix\nVersion: 9\nProvides-Extra: old\n"
+        "Requires-Dist: numpy<1; extra == 'old'\nRequires-Dist: old-companion; extra == 'old'\n"
+    )
+    assert "numpy" not in str(json.loads(doctor("--json").stdout.splitlines()[-1])["problems"])
+    install(packages, "old-companion", "1.0")
+    problems = json.loads(doctor("--json").stdout.splitlines()[-1])["problems"]
+    assert ["amix needs <1" in problem["what"] for problem in problems] == [True]
+
+
 def test_both_builds_of_onnxruntime_are_a_problem_with_a_remedy(packages: Path) -> None:
     install(packages, "onnxruntime-gpu", "1.32.0")
     done = doctor()
