@@ -3,7 +3,10 @@
 Axes: B batch, H heads, T tokens.
 """
 
+import contextlib
+import resource
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,17 +53,22 @@ class UnitBuilder:
     def build(self, unit: int, rows: list[Row]) -> dict[str, Any]:
         """Publish the shard of `rows`, which are consecutive, and return a summary for the parent.
 
-        The summary has samples, tokens, rejects, truncated, and seconds spent in the session and in all.
+        The summary counts rows, samples, tokens, tokens computed (padding included), rejects and cut texts, and says
+        what the unit cost: seconds and CPU seconds in all, seconds per stage, CPU seconds in the session, and
+        the largest memory of this process so far.
         """
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
+        self._stages = dict.fromkeys(("tokenize", "session", "store"), 0.0)
+        self._session_cpu = 0.0
         usable = [row for row in rows if row.reject is None]
-        encoded = self._encoder.encode(usable)
+        with self._stage("tokenize"):
+            encoded = self._encoder.encode(usable)
         rejects = [
             [row.number, row.reject.encode("utf-8", "backslashreplace").decode()]
             for row in rows
             if row.reject is not None
         ]
-        relevance, session_seconds = self._relevance(encoded)
+        relevance, computed = self._relevance(encoded)
         samples = [
             self._sample(row, text, relevance_HT)
             for row, text, relevance_HT in zip(usable, encoded, relevance, strict=True)
@@ -73,7 +81,8 @@ class UnitBuilder:
             "truncated": truncated,
             "plan": self._settings.plan,
         }
-        record = ShardWriter(self._settings.out, unit, self._settings.layout).publish(samples, facts)
+        with self._stage("store"):
+            record = ShardWriter(self._settings.out, unit, self._settings.layout).publish(samples, facts)
         return {
             "unit": unit,
             "rows": len(rows),
@@ -81,16 +90,28 @@ class UnitBuilder:
             "tokens": record["tokens"],
             "rejects": rejects,
             "truncated": truncated,
-            "session_seconds": session_seconds,
+            "computed_tokens": computed,
             "seconds": time.perf_counter() - began,
+            "cpu_seconds": time.process_time() - cpu_began,
+            "stages": self._stages,
+            "session_cpu_seconds": self._session_cpu,
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
 
-    def _relevance(self, encoded: list[Encoded]) -> tuple[list[NDArray[np.float32]], float]:
-        """Return each text's relevance, (H, T) float32 of its own length, and the seconds spent in the session."""
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._stages[name] += time.perf_counter() - began
+
+    def _relevance(self, encoded: list[Encoded]) -> tuple[list[NDArray[np.float32]], int]:
+        """Return each text's relevance, (H, T) float32 of its own length, and the number of tokens computed."""
         results: list[NDArray[np.float32] | None] = [None] * len(encoded)
         heads = list(self._settings.head_indices)
         lengths = [len(text.ids) for text in encoded]
-        seconds = 0.0
+        computed = 0
         for batch in length_batches(lengths):
             longest = lengths[batch[-1]]
             ids_BT = np.zeros((len(batch), longest), np.int64)
@@ -102,12 +123,14 @@ class UnitBuilder:
                 mask_BT[place, : len(text.ids)] = 1
                 if types_BT is not None and text.token_type_ids is not None:
                     types_BT[place, : len(text.ids)] = text.token_type_ids
-            started = time.perf_counter()
-            relevance_BHT = self._session.run(ids_BT, mask_BT, types_BT)
-            seconds += time.perf_counter() - started
+            with self._stage("session"):
+                cpu_began = time.process_time()
+                relevance_BHT = self._session.run(ids_BT, mask_BT, types_BT)
+                self._session_cpu += time.process_time() - cpu_began
+            computed += ids_BT.size
             for place, position in enumerate(batch):
                 results[position] = relevance_BHT[place, heads, : lengths[position]]
-        return [found for found in results if found is not None], seconds
+        return [found for found in results if found is not None], computed
 
     def _sample(self, row: Row, text: Encoded, relevance_HT: NDArray[np.float32]) -> Sample:
         layout = self._settings.layout
