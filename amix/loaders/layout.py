@@ -86,6 +86,13 @@ class Layout:
                 return np.dtype("<f4"), (self.classes,)
         raise AssertionError(name)
 
+    def array_bytes(self, tokens: int) -> int:
+        """Return how many bytes of the tar the array members of a sample take, headers and filling included."""
+        end = 0
+        for begin, size in self.payloads(tokens).values():
+            end = begin - HEADER_BYTES + padded(HEADER_BYTES + size)
+        return end
+
     def payloads(self, tokens: int) -> dict[str, tuple[int, int]]:
         """Return for every array member where its payload begins, from the sample's offset, and its size in bytes."""
         places: dict[str, tuple[int, int]] = {}

@@ -1,20 +1,26 @@
 """Samples in, one published shard out: tar, index, checksums, record, in this order.
 
+Where every sample stands in the tar follows from the lengths of the texts. So the file gets its size first, which finds
+out about a full disk before any work is done, and samples go to their places in whatever order their relevance
+comes: no more than a batch of it is ever in memory.
+
 Axes: H heads, T tokens.
 """
 
-import hashlib
+import errno
 import io
+import os
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine import canonical
-from amix.engine.publish import atomic_writer, fsync_folder, sha256_bytes
+from amix.engine.publish import atomic_writer, fsync_folder, sha256_bytes, sha256_file
 from amix.loaders.codes import encode
 from amix.loaders.layout import BLOCK, INDEX_DTYPE, Layout, padded
 from amix.loaders.npy import npy_header
@@ -24,11 +30,10 @@ _ZEROS = bytes(BLOCK)
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One text as it is stored: ids (T,), relevance (H, T) float32, and what belongs to it."""
+    """One text as it is stored, but for its relevance: ids (T,), and what belongs to it."""
 
     row: int
     ids: NDArray[Any]
-    relevance: NDArray[np.float32]
     label: int = -1
     labels: tuple[float, ...] | None = None
     token_type_ids: NDArray[Any] | None = None
@@ -61,28 +66,44 @@ def tar_header(name: str, size: int) -> bytes:
 
 
 class ShardWriter:
-    """Writes one shard's samples in the order given, and publishes the four files together at the end."""
+    """Writes one shard, and publishes its four files together at the end."""
 
     def __init__(self, folder: Path, unit: int, layout: Layout) -> None:
         self._path = folder / shard_name(unit)
         self._unit = unit
         self._layout = layout
 
-    def publish(self, samples: list[Sample], facts: dict[str, Any]) -> dict[str, Any]:
+    def publish(
+        self,
+        samples: Sequence[Sample],
+        relevance: Iterable[tuple[int, NDArray[np.float32]]],
+        facts: dict[str, Any],
+    ) -> dict[str, Any]:
         """Write all files of the unit and return the record; the record's own file is the commit.
 
+        samples: in the order of the corpus.
+        relevance: (position in samples, (H, T) float32) of every sample once, in any order.
         facts: what the record says beside the files (rows, rejects, plan).
         """
+        tails = [self._tail(sample) for sample in samples]
         index = np.zeros(len(samples), INDEX_DTYPE)
+        position = 0
+        for number, (sample, tail) in enumerate(zip(samples, tails, strict=True)):
+            index[number] = (sample.row, position, len(sample.ids), sample.label)
+            position += self._layout.array_bytes(len(sample.ids)) + len(tail)
+        size = position + 2 * BLOCK  # a tar ends with two empty blocks
         crc = np.zeros((len(samples), self._layout.crc_columns), "<u4")
         tar = self._path.with_suffix(".tar")
         with atomic_writer(tar) as file:
-            hashed = _HashingFile(file)
-            for position, sample in enumerate(samples):
-                index[position] = (sample.row, hashed.position, len(sample.ids), sample.label)
-                self._write_sample(hashed, sample, crc[position])
-            hashed.write(_ZEROS * 2)
-        files = {"tar": {"name": tar.name, "bytes": hashed.position, "sha256": hashed.hexdigest()}}
+            _reserve(file.fileno(), size)
+            count = 0
+            for number, relevance_HT in relevance:
+                data = self._arrays(samples[number], relevance_HT, crc[number]) + tails[number]
+                _write_at(file.fileno(), data, int(index["offset"][number]))
+                count += 1
+            assert count == len(samples), (count, len(samples))
+            sha256 = sha256_file(Path(file.name))
+        files = {"tar": {"name": tar.name, "bytes": size, "sha256": sha256}}
         for kind, array in (("index", index), ("crc", crc)):
             data = _npy_file(array)
             path = self._path.with_suffix(f".{kind}.npy")
@@ -104,9 +125,10 @@ class ShardWriter:
         fsync_folder(self._path.parent)
         return record
 
-    def _write_sample(self, file: "_HashingFile", sample: Sample, crc: NDArray[np.uint32]) -> None:
+    def _arrays(self, sample: Sample, relevance_HT: NDArray[np.float32], crc: NDArray[np.uint32]) -> bytes:
+        """Return the members of a sample that are arrays, and fill in their checksums."""
         layout, key, tokens = self._layout, sample_key(sample.row), len(sample.ids)
-        stored_HT, scale_H = encode(sample.relevance, layout.dtype)
+        stored_HT, scale_H = encode(relevance_HT, layout.dtype)
         arrays = {
             "input_ids": sample.ids,
             "relevance": stored_HT,
@@ -115,38 +137,48 @@ class ShardWriter:
             "labels": sample.labels,
         }
         sums: list[int] = []
+        parts: list[bytes] = []
         for name in layout.arrays:
             dtype, shape = layout.array(name, tokens)
             array = np.ascontiguousarray(arrays[name], dtype)
             assert array.shape == shape, (name, array.shape, shape)
             payload = array.tobytes()
-            file.write_member(f"{key}.{name}.npy", npy_header(dtype, shape) + payload)
+            parts += _member(f"{key}.{name}.npy", npy_header(dtype, shape), payload)
             sums += [zlib.crc32(row) for row in array] if name == "relevance" else [zlib.crc32(payload)]
         crc[:] = sums
-        if layout.cls:
-            file.write_member(f"{key}.cls", str(sample.label).encode())
-        if layout.text:
-            file.write_member(f"{key}.txt", (sample.text or "").encode())
+        return b"".join(parts)
+
+    def _tail(self, sample: Sample) -> bytes:
+        """Return the members of a sample that are no arrays; they stand behind the arrays."""
+        key, parts = sample_key(sample.row), []
+        if self._layout.cls:
+            parts += _member(f"{key}.cls", str(sample.label).encode())
+        if self._layout.text:
+            parts += _member(f"{key}.txt", (sample.text or "").encode())
+        return b"".join(parts)
 
 
-class _HashingFile:
-    """A binary file that knows its position and its sha256."""
+def _member(name: str, *parts: bytes) -> list[bytes]:
+    """Return a member of a tar in pieces: header, content, filling."""
+    size = sum(len(part) for part in parts)
+    return [tar_header(name, size), *parts, _ZEROS[: padded(size) - size]]
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self.position = 0
 
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._sha256.update(data)
-        self.position += len(data)
+def _reserve(descriptor: int, size: int) -> None:
+    """Give a file its size, and its room on the disk where the file system can."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as problem:
+        if problem.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.ftruncate(descriptor, size)
 
-    def write_member(self, name: str, data: bytes) -> None:
-        self.write(tar_header(name, len(data)) + data + _ZEROS[: padded(len(data)) - len(data)])
 
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _npy_file(array: NDArray[Any]) -> bytes:

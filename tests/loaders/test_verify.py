@@ -122,12 +122,10 @@ def test_values_that_no_run_writes_are_found(damaged):
 
     manifest = Manifest.read(damaged)
     record = manifest.record(3)
-    samples = [
-        Sample(row=row, ids=np.array([2, 60_000, 3]), relevance=np.ones((4, 3), np.float32), label=0)
-        for row in range(48, 60)
-    ]
+    samples = [Sample(row=row, ids=np.array([2, 60_000, 3]), label=0) for row in range(48, 60)]
+    relevance = [(number, np.ones((4, 3), np.float32)) for number in range(len(samples))]
     facts = {key: record[key] for key in ("rows", "rows_sha256", "rejects", "truncated", "plan")}
-    ShardWriter(damaged, 3, manifest.layout).publish(samples, facts)
+    ShardWriter(damaged, 3, manifest.layout).publish(samples, relevance, facts)
     fields = dict(manifest.fields)
     entry = dict(fields["shards"][3])
     new = json.loads((damaged / "shard-00000003.json").read_bytes())

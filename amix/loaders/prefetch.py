@@ -1,0 +1,66 @@
+"""An iterator that works ahead in a thread of its own, by a bounded number of items."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Generic, Self, TypeVar
+
+Item = TypeVar("Item")
+
+
+class _End:
+    """What the thread sends last: that the source is exhausted, or what it raised."""
+
+    def __init__(self, problem: BaseException | None) -> None:
+        self.problem = problem
+
+
+class Prefetched(Generic[Item]):
+    """Iterate over `source`, which runs in a thread at most `depth` items ahead.
+
+    A slow consumer stops the source instead of filling memory. What the source raises is raised here. Leaving the
+    `with` block stops the thread after the item that it is at.
+    waited: seconds that the consumer has spent waiting so far.
+    """
+
+    def __init__(self, source: Iterator[Item], depth: int) -> None:
+        self._source = source
+        self._queue: queue.Queue[Item | _End] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.waited = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():  # it may be waiting for room
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                self._thread.join(0.01)
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            began = time.perf_counter()
+            item = self._queue.get()
+            self.waited += time.perf_counter() - began
+            if isinstance(item, _End):
+                if item.problem is not None:
+                    raise item.problem
+                return
+            yield item
+
+    def _run(self) -> None:
+        problem: BaseException | None = None
+        try:
+            for item in self._source:
+                self._queue.put(item)
+                if self._stopped.is_set():
+                    return
+        except BaseException as error:  # also what is no Exception must reach the consumer, which waits
+            problem = error
+        self._queue.put(_End(problem))
