@@ -1,6 +1,7 @@
 """Atomic publishing: a file or folder has its final name only when it is whole and on the disk."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -9,9 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from amix.engine.errors import UsageError
+from amix.engine.errors import AmixError, UsageError
 
 TEMPORARY = ".tmp-"  # in the name of everything unpublished
+
+# What a file system answers when it will not take more -> what that means, and what to do.
+_REFUSALS = {
+    errno.ENOSPC: ("the disk is full", "Make room there"),
+    errno.EDQUOT: ("the disk quota is used up", "Make room there, or have the quota raised,"),
+    errno.EFBIG: ("a file may not grow as large there as it must", "Raise the limit (ulimit -f)"),
+    errno.EROFS: ("the file system is read-only", "Make it writable"),
+    errno.EACCES: ("permission denied", "Change its permissions"),
+    errno.EPERM: ("not permitted", "Change its permissions"),
+    errno.EIO: ("the disk reports an input/output error", "Have it checked"),
+}
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -23,6 +35,21 @@ def sha256_file(path: Path) -> str:
     """Return the sha256 of a file's bytes in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what a disk refuses while the block writes to `folder` into an AmixError that says what to do."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in _REFUSALS:
+            raise
+        what, remedy = _REFUSALS[problem.errno]
+        raise AmixError(
+            f"{folder}: cannot be written: {what}. What was finished there is whole and is kept. "
+            f"{remedy} and run the same command again, or name another folder."
+        ) from problem
 
 
 def fsync_folder(folder: Path) -> None:
@@ -44,17 +71,20 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Yield a binary file that becomes `path` when the block ends well, and vanishes when it does not.
 
     The data is flushed to the disk before the rename; the folder's entry is the caller's (`fsync_folder`).
+    Raises AmixError when the disk is full or refuses for another reason that its user can mend.
     """
     temporary = temporary_sibling(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with explained(path.parent):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first problem is the one to tell
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_atomic(path: Path, data: bytes) -> None:

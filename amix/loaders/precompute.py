@@ -4,8 +4,9 @@ The unit of work is one shard = one range of corpus rows. A unit whose record st
 comes last and makes the folder a cache.
 """
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from amix.loaders.environment import available_cores, environment
 from amix.loaders.layout import RELEVANCE_DTYPES, Layout
 from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.publication import publish_manifest
+from amix.loaders.stopping import sigterm_ends
 from amix.loaders.unit import UnitSettings
 from amix.loaders.workers import WorkerPool
 from amix.loaders.workspace import Workspace
@@ -109,7 +111,8 @@ def precompute(
         "environment": environment(backend, options.device),
     }
 
-    with Workspace(out) as workspace:
+    stopped = f"{out}: ended by SIGTERM. Finished shards are kept: run the same command again to go on."
+    with sigterm_ends(stopped), Workspace(out) as workspace:
         if options.restart:
             workspace.clear()
         finished = workspace.resume(plan)
@@ -118,30 +121,30 @@ def precompute(
         rejects = _Rejects(options.max_rejects)
         for record in workspace.records.values():
             rejects.add(record["rejects"])
-        units = _pending(corpus, options.samples_per_shard, done=set(workspace.records))
-        # A first look at the units, so that no more workers start than there is work for.
-        cores = available_cores()
-        # On a GPU every further worker would cost a context of its own on the same card.
-        workers = options.workers or (cores if options.device == "cpu" else 1)
-        first = list(itertools.islice(units, workers))
         published = set(workspace.records)
-        if first:
-            settings = UnitSettings(
-                out=out.absolute(),
-                extractor=extractor.absolute(),
-                device=options.device,
-                backend=backend,
-                threads=max(1, cores // len(first)),
-                head_indices=tuple(head_indices),
-                max_length=max_length,
-                layout=layout,
-                plan=plan,
-            )
-            with WorkerPool(settings, len(first)) as pool:
-                for summary in pool.map(itertools.chain(first, units)):
-                    rejects.add(summary["rejects"])
-                    published.add(summary["unit"])
-                    on_unit(summary)
+        with contextlib.closing(_pending(corpus, options.samples_per_shard, done=published.copy())) as units:
+            # A first look at the units, so that no more workers start than there is work for.
+            cores = available_cores()
+            # On a GPU every further worker would cost a context of its own on the same card.
+            workers = options.workers or (cores if options.device == "cpu" else 1)
+            first = list(itertools.islice(units, workers))
+            if first:
+                settings = UnitSettings(
+                    out=out.absolute(),
+                    extractor=extractor.absolute(),
+                    device=options.device,
+                    backend=backend,
+                    threads=max(1, cores // len(first)),
+                    head_indices=tuple(head_indices),
+                    max_length=max_length,
+                    layout=layout,
+                    plan=plan,
+                )
+                with WorkerPool(settings, len(first)) as pool:
+                    for summary in pool.map(itertools.chain(first, units)):
+                        rejects.add(summary["rejects"])
+                        published.add(summary["unit"])
+                        on_unit(summary)
         records = workspace.read_records(plan, published)
         if not any(record["samples"] for record in records):
             raise CorpusError(
@@ -151,12 +154,14 @@ def precompute(
         return Manifest.read(out)
 
 
-def _pending(corpus: Corpus, size: int, done: set[int]) -> Iterator[tuple[int, list[Row]]]:
+def _pending(corpus: Corpus, size: int, done: set[int]) -> Generator[tuple[int, list[Row]], None, None]:
     """Yield (unit, rows) of the units that are not done, reading the corpus once."""
     first = next(unit for unit in itertools.count() if unit not in done)
-    for unit, rows in itertools.groupby(corpus.rows(first * size), key=lambda row: row.number // size):
-        if unit not in done:
-            yield unit, list(rows)
+    # Closed with this generator: a stream that a stopped run leaves to the interpreter's end may abort it.
+    with contextlib.closing(corpus.rows(first * size)) as stream:
+        for unit, rows in itertools.groupby(stream, key=lambda row: row.number // size):
+            if unit not in done:
+                yield unit, list(rows)
 
 
 class _Rejects:

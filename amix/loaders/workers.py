@@ -1,24 +1,32 @@
 """Spawned workers, each with its own session: units out, summaries back, deaths noticed, errors kept whole."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from amix.engine.errors import AmixError, ShardError
 from amix.loaders.corpus import Row
+from amix.loaders.stopping import STOPPING, undisturbed
 from amix.loaders.unit import UnitBuilder, UnitSettings
 
 Unit = tuple[int, list[Row]]
 
+_FAREWELL = 10.0  # seconds that a worker has for leaving when its work is done
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
 
 class WorkerPool:
-    """A few worker processes; leaving the `with` block ends them, whatever they were at."""
+    """A few worker processes. Leaving the `with` block ends them: by an exception, whatever they were at."""
 
     def __init__(self, settings: UnitSettings, count: int) -> None:
         self._settings = settings
@@ -29,22 +37,42 @@ class WorkerPool:
     def __enter__(self) -> Self:
         # Spawned, never forked: a session made before a fork hangs, and threads do not survive one.
         context = multiprocessing.get_context("spawn")
-        for number in range(self._count):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_work, args=(theirs, self._settings), name=f"amix-worker-{number}", daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._workers[ours] = process
+        try:
+            for number in range(self._count):
+                with undisturbed():
+                    self._start(context, number)
+        except BaseException:
+            self._end(at_once=True)
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for connection, process in self._workers.items():
-            connection.close()
-            process.terminate()
-        for process in self._workers.values():
-            process.join()
+    def __exit__(self, problem: type[BaseException] | None, *_: object) -> None:
+        self._end(at_once=problem is not None)
+
+    def _start(self, context: SpawnContext, number: int) -> None:
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_work, args=(theirs, self._settings), name=f"amix-worker-{number}", daemon=True
+        )
+        # A worker inherits the block: a Ctrl-C while it is still importing would show its traceback.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            theirs.close()
+        self._workers[ours] = process
+
+    def _end(self, *, at_once: bool) -> None:
+        with undisturbed():
+            for connection, process in self._workers.items():
+                connection.close()  # for an idle worker the end of its work
+                if at_once:
+                    process.kill()
+            for process in self._workers.values():
+                process.join(_FAREWELL)
+                process.kill()
+                process.join()
 
     def map(self, units: Iterator[Unit]) -> Iterator[dict[str, Any]]:
         """Yield the summary of each unit as it is published, in any order.
@@ -83,6 +111,9 @@ class WorkerPool:
     def _death(self, connection: Connection) -> ShardError:
         process, unit = self._workers[connection], self._busy[connection]
         process.join(10)
+        if process.exitcode == -signal.SIGTERM:
+            # Who ends a whole group of processes ends this one too: its own signal, not this death, is the news.
+            time.sleep(1)
         return ShardError(
             f"worker {process.pid} died with exit code {process.exitcode} at unit {unit} (a negative code is a signal; "
             "-9 is often the system out of memory). Finished shards are kept: run the same command again to go on, "
@@ -93,9 +124,10 @@ class WorkerPool:
 def _work(connection: Connection, settings: UnitSettings) -> None:
     # Ctrl-C reaches the whole group; the parent decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    _end_with_parent()
     if settings.threads == 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     builder: UnitBuilder | None = None
     while True:
         try:
@@ -110,11 +142,21 @@ def _work(connection: Connection, settings: UnitSettings) -> None:
 
 
 def _end_with_parent() -> None:
-    """Leave at once when the parent is gone, so that a killed run does not write beside its successor."""
+    """From now on, end at once when the parent does, so that a killed run does not write beside its successor."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    if sys.platform == "linux":
+        # The kernel's way also ends a worker in the middle of a C call that lets no other thread run.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
+    if wait([sentinel], 0):  # a unit that was sent before may still lie in the pipe
+        os._exit(1)
 
 
 def _rebuilt(unit: int, kind: type[Exception], message: str, trace: str) -> AmixError:

@@ -1,5 +1,6 @@
 """A shard folder while it is written: locked, cleared of leftovers, and compared with what is asked for."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from amix.engine.errors import ShardError, UsageError
-from amix.engine.publish import TEMPORARY, sha256_file
+from amix.engine.publish import TEMPORARY, explained, fsync_folder, sha256_file, temporary_sibling
 from amix.loaders.layout import BLOCK
 from amix.loaders.manifest import MANIFEST, Manifest, check_files, read_document
+from amix.loaders.stopping import undisturbed
 
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
 _FIRST_MEMBER = re.compile(rb"\d{12}\.input_ids\.npy\0")
@@ -31,39 +33,41 @@ class Workspace:
         if (self._folder.exists() or self._folder.is_symlink()) and not self._folder.is_dir():
             raise UsageError(f"{self._folder}: is not a folder; shards need one. Name another place.")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            _make(self._folder)
+            # A lock on the folder itself leaves no file behind, and goes with its holder however that ends.
+            self._descriptor = os.open(self._folder, os.O_RDONLY)
         except OSError as problem:
             raise UsageError(
-                f"{self._folder}: cannot be made ({problem.strerror}). Name another place."
-            ) from None
-        # A lock on the folder itself leaves no file behind, and goes with its holder however that ends.
-        self._descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise ShardError(
-                f"{self._folder}: another process is writing shards there. Wait for it, or name another folder."
+                f"{self._folder}: cannot be made or opened ({problem.strerror}). Name another place, or mend it."
             ) from None
         try:
+            self._lock()
             self._refuse_other_work()
-            self._sweep()
+            with explained(self._folder):
+                self._sweep()
         except BaseException:
             os.close(self._descriptor)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sweep()  # workers that were ended in the middle of a write left their temporary files
-        os.close(self._descriptor)
+        with undisturbed():
+            try:
+                # Workers that were ended in the middle of a write left their temporary files. What cannot be
+                # removed now, the next run removes.
+                with contextlib.suppress(OSError):
+                    self._sweep()
+            finally:
+                os.close(self._descriptor)
 
     def clear(self) -> None:
         """Remove what earlier runs published; the manifest first, so that no half-removed folder looks whole."""
-        for name in reversed(_LAST_FILES):
-            (self._folder / name).unlink(missing_ok=True)
-        for path in sorted(self._folder.iterdir()):
-            if _SHARD_FILE.fullmatch(path.name):
-                path.unlink()
+        with explained(self._folder):
+            (self._folder / MANIFEST).unlink(missing_ok=True)
+            fsync_folder(self._folder)
+            for path in sorted(self._folder.iterdir()):
+                if path.name in _LAST_FILES or _SHARD_FILE.fullmatch(path.name):
+                    path.unlink()
 
     def resume(self, plan: Mapping[str, Any]) -> Manifest | None:
         """Find out what is done; return the manifest when everything is.
@@ -73,8 +77,6 @@ class Workspace:
         manifest = self._whole(plan)
         if manifest is not None:
             return manifest
-        # A manifest over damaged files is none: what it lists and still stands is found by the records.
-        (self._folder / MANIFEST).unlink(missing_ok=True)
         for path in sorted(self._folder.glob("shard-*.json")):
             try:
                 record, _ = read_document(path)
@@ -86,6 +88,13 @@ class Workspace:
             except ShardError:
                 continue
             self.records[record["unit"]] = record
+        with explained(self._folder):
+            # A folder that cannot be written is found here, before anything is computed.
+            probe = temporary_sibling(self._folder / MANIFEST)
+            probe.touch()
+            probe.unlink()
+            # A manifest over damaged files is none: what it lists and still stands was found by the records.
+            (self._folder / MANIFEST).unlink(missing_ok=True)
         return None
 
     def read_records(self, plan: Mapping[str, Any], units: set[int]) -> list[dict[str, Any]]:
@@ -113,6 +122,19 @@ class Workspace:
         except (ShardError, OSError):
             return None
         return manifest if intact else None
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ShardError(
+                f"{self._folder}: another process is writing shards there. Wait for it, or name another folder."
+            ) from None
+        except OSError as problem:
+            raise UsageError(
+                f"{self._folder}: cannot be locked ({problem.strerror}), so two runs could write there at once. "
+                "Name a folder on a local disk, and copy it when it is finished."
+            ) from None
 
     def _sweep(self) -> None:
         for path in self._folder.iterdir():
@@ -148,6 +170,15 @@ class Workspace:
         except OSError:
             return False
         return len(head) < BLOCK or head == bytes(BLOCK) or _FIRST_MEMBER.match(head) is not None
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, durably: a crash of the machine must not lose it with what it holds."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        with contextlib.suppress(PermissionError):  # a folder that may be written, but not read
+            fsync_folder(each.parent)
 
 
 def _is_leftover(name: str) -> bool:
