@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from amix.engine.encoder import Encoder, RelevanceKind
 from amix.engine.errors import AmixError, ExportError, UsageError
 from amix.engine.relevancemodule import RelevanceModule
-from amix.engine.sessions import Ids, Session
+from amix.engine.runner import Ids
+from amix.engine.sessions import Session
 from amix.engine.tokenizer import padding_id
 
 TEXTS = (
@@ -110,7 +111,7 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
     """Return how far `session` is from the reference: largest absolute and relative L2 difference.
 
     Raises ExportError past the tolerance of its dtype, or where rows do not sum to their number of tokens.
-    int8 has no tolerance for its difference: it is reported, and the user's to judge.
+    int8 has no tolerance for its difference: it is reported (amix.exporters.fidelity), and the user's to judge.
     """
     dtype, where = session.extractor.dtype, f"the exported graph ({session.backend})"
     largest = square = norm = 0.0
@@ -136,8 +137,7 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
         if off > TOLERANCE_SUM[dtype] or np.abs(found_BHT * (mask_BT[:, None, :] == 0)).max() > 0:
             raise ExportError(
                 f"{where} gives relevance that does not sum to the number of tokens (off by {off:.1e}) "
-                f"or is not 0 "
-                "at padding. It is not published."
+                "or is not 0 at padding. It is not published."
             )
         difference = found_BHT.astype(np.float64) - probe.relevance_BHT
         largest = max(largest, float(np.abs(difference).max()))
@@ -152,7 +152,6 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
     if value > limit:
         raise ExportError(
             f"{where} differs from the encoder by {value:.1e}, more than the {limit:.0e} allowed for "
-            f"{dtype}. "
-            "It is not published. Try another --format, --opset or --dtype."
+            f"{dtype}. It is not published. Try another --format, --opset or --dtype."
         )
     return report

@@ -1,9 +1,11 @@
 """Sessions: all backends give the same numbers, and what cannot be run is refused with a remedy."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +15,9 @@ import pytest
 
 from amix.engine import canonical
 from amix.engine.artifact import Backend, open_extractor
+from amix.engine.devices import available_cores
 from amix.engine.errors import ArtifactError, DeviceError, UsageError
+from amix.engine.onnxsession import BoundRunner, session_options
 from amix.engine.publish import sha256_file
 from amix.engine.sessions import Session, open_session
 from amix.engine.tokenizer import open_tokenizer
@@ -121,8 +125,86 @@ def test_a_gpu_that_is_not_there_is_an_error_with_a_way_out(everything: Path) ->
             open_session(everything, device="cuda:7", backend=backend)
     with pytest.raises(UsageError, match=r"device 'tpu' is unknown\. Use cpu, cuda or cuda:N"):
         open_session(everything, device="tpu")
+    with pytest.raises(UsageError, match=r"names 2 devices; a session runs on one"):
+        open_session(everything, device="cuda:0,cuda:1")
     with pytest.raises(UsageError, match="threads is 0"):
         open_session(everything, threads=0)
+
+
+def test_a_bound_output_is_what_an_unbound_one_is(tiny_extractor: Path) -> None:
+    """The way of the GPU, on the processor: one buffer that grows, and answers that later runs leave alone."""
+    import onnxruntime
+
+    graph = tiny_extractor / "model.onnx"
+    runtime = onnxruntime.InferenceSession(graph, session_options(1), ["CPUExecutionProvider"])
+    bound = BoundRunner(runtime, heads=4, device="cpu")
+    draw = np.random.default_rng(0)
+    answers = []
+    for batch, tokens in ((2, 9), (5, 40), (1, 1), (3, 7), (40, 5), (1, 64), (5, 40)):
+        ids = draw.integers(5, 100, (batch, tokens))
+        mask = (np.arange(tokens) < draw.integers(1, tokens + 1, (batch, 1))).astype(np.int64)
+        # Not contiguous, as a slice of a larger batch is not.
+        inputs = {"input_ids": np.asfortranarray(ids), "attention_mask": mask, "token_type_ids": 0 * ids}
+        answers.append((bound(inputs), runtime.run(["relevance"], inputs)[0]))
+    for found, expected in answers:  # at the end, when the buffer has seen them all
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.float32
+
+
+def test_a_bound_session_used_by_several_threads_mixes_nothing_up(tiny_extractor: Path) -> None:
+    import onnxruntime
+
+    graph = tiny_extractor / "model.onnx"
+    runtime = onnxruntime.InferenceSession(graph, session_options(1), ["CPUExecutionProvider"])
+    bound = BoundRunner(runtime, heads=4, device="cpu")
+    batches = [np.full((1 + number % 3, 4 + number), 50 + number) for number in range(40)]
+    inputs = [
+        {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": 0 * ids} for ids in batches
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        for found, given in zip(pool.map(bound, inputs), inputs, strict=True):
+            np.testing.assert_array_equal(found, runtime.run(["relevance"], given)[0])
+
+
+def test_waiting_threads_spin_only_where_no_other_worker_needs_the_core() -> None:
+    def spinning(threads: int | None) -> str:
+        options = session_options(threads)
+        try:
+            return options.get_session_config_entry("session.intra_op.allow_spinning")
+        except RuntimeError:  # not set: the default, on
+            return "1"
+
+    cores = available_cores()
+    assert [spinning(threads) for threads in (None, cores, cores + 1)] == ["1", "1", "1"]
+    if cores > 1:
+        assert spinning(cores - 1) == "0"
+    assert session_options(3).intra_op_num_threads == 3
+
+
+def test_the_pytorch_backends_take_their_threads_when_they_run(everything: Path) -> None:
+    code = (
+        "import os, sys, threading\n"
+        "import amix.engine.torchsession as module\n"
+        "from amix.engine.sessions import open_session\n"
+        "import numpy as np\n"
+        "module.available_cores = lambda: 64\n"
+        "seen = []\n"
+        "def policy(event, arguments):\n"
+        "    if event == 'import' and arguments[0] == 'torch':\n"
+        "        seen.append(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "sys.addaudithook(policy)\n"
+        "session = open_session(sys.argv[1], threads=3, backend='torchscript')\n"
+        "import torch\n"
+        "before, ids = torch.get_num_threads(), np.full((2, 6), 50)\n"
+        "def work():\n"
+        "    session.run(ids, np.ones_like(ids))\n"
+        "    seen.append(torch.get_num_threads())\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start(), thread.join()\n"
+        "print(before, seen[0], seen[-1], os.environ.get('OMP_WAIT_POLICY'), torch.is_inference_mode_enabled())"
+    )
+    # Before the run one thread, as the environment says; torch was loaded with sleeping waits, which nobody inherits.
+    assert run_python(code, everything, OMP_NUM_THREADS="1") == "1 PASSIVE 3 None False"
 
 
 def test_a_backend_without_its_graph_names_those_that_have_one(tiny_extractor: Path) -> None:
@@ -173,9 +255,14 @@ def test_a_graph_that_is_none_is_an_artifact_error(everything: Path, tmp_path: P
             open_session(folder, backend=backend)
 
 
-def run_python(code: str, folder: Path) -> str:
+def run_python(code: str, folder: Path, **variables: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, **variables},
     )
     return done.stdout.strip()
 
