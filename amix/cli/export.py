@@ -8,6 +8,7 @@ import click
 from amix.cli.output import facts, json_line, json_option, notice
 
 if TYPE_CHECKING:
+    from amix.engine.artifact import Extractor
     from amix.engine.encoder import RelevanceKind
     from amix.exporters.export import Dtype, Format, Via
 
@@ -99,12 +100,11 @@ def command(
 
     sizes = {name: (out / name).stat().st_size for name in extractor.files}
     parity = {backend: extractor.parity[backend] for backend in extractor.backends}
-    for backend, report in parity.items():
-        if extractor.dtype == "int8":
-            notice(
-                f"Warning: int8 relevance differs from the encoder's by {report['relative_l2']:.1%} "
-                f"({backend}, relative L2). Use float32 where that matters."
-            )
+    if extractor.dtype == "int8":
+        notice(
+            f"Warning: int8 changes relevance. {_cost(extractor)}. 'amix info {out}' says more. "
+            "Use float32 where that matters."
+        )
     if as_json:
         json_line(
             {
@@ -113,6 +113,7 @@ def command(
                 "max_length": extractor.max_length,
                 "bytes": sizes,
                 "parity": parity,
+                "fidelity": extractor.fidelity or None,
                 "fingerprint": extractor.fingerprint,
             }
         )
@@ -128,6 +129,16 @@ def command(
             "parity": ", ".join(
                 f"{name}: largest difference {report['max_abs']:.1e}" for name, report in parity.items()
             ),
+            **({"fidelity": _cost(extractor)} if extractor.fidelity else {}),
             "fingerprint": extractor.fingerprint,
         }
+    )
+
+
+def _cost(extractor: "Extractor") -> str:
+    error, order = extractor.fidelity["relative_l2"], extractor.fidelity["rank_correlation"]
+    return (
+        f"Relative L2 error: median head {error['median']:.2%}, worst {error['worst']:.2%} ({error['worst_head']}); "
+        f"rank correlation of the words: median head {order['median']:.3f}, worst {order['worst']:.3f} "
+        f"({order['worst_head']})"
     )

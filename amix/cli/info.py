@@ -41,8 +41,13 @@ def _extractor(folder: Path) -> dict[str, Any]:
         "max_length": extractor.max_length,
         "dtype": extractor.dtype,
         "graphs": list(extractor.backends),
+        **{name: _over_heads(value) for name, value in extractor.fidelity.items() if isinstance(value, dict)},
         "fingerprint": extractor.fingerprint,
     }
+
+
+def _over_heads(measure: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in measure.items() if name != "per_head"}
 
 
 def _shards(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The extractor folder: what is in it, and how it is opened with every byte checked. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ class Extractor:
     relevance: `received` or `cls`.  heads: (layer, head) of each row of the output, in order.
     max_length: usable positions.  opset: None without an ONNX graph.  inputs: names, in order.
     files: sha256 of every other file.  parity: how far each graph is from eager PyTorch.
+    fidelity: what a dtype other than float32 costs, per head (amix.exporters.fidelity); empty for float32, and in
+        folders of versions that did not measure it.
     fingerprint: sha256 over what changes the numbers: weights, tokenizer, heads, kind, dtype.
     """
 
@@ -54,6 +56,7 @@ class Extractor:
     parity: Mapping[str, Any]
     versions: Mapping[str, str]
     fingerprint: str
+    fidelity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -124,13 +127,14 @@ def open_extractor(folder: Path | str) -> Extractor:
 
 
 def _from_document(folder: Path, document: dict[str, Any]) -> Extractor:
-    values = {field.name: document[field.name] for field in fields(Extractor) if field.name != "folder"}
+    document = {"fidelity": {}, **document}  # absent from folders of versions that did not measure it
+    values = {one.name: document[one.name] for one in fields(Extractor) if one.name != "folder"}
     values["heads"] = tuple((int(layer), int(head)) for layer, head in values["heads"])
     for name in ("inputs", "special_ids"):
         values[name] = tuple(values[name])
     for name in ("max_length", "vocab_size", "pad_id"):
         values[name] = int(values[name])
-    for name in ("files", "parity", "versions"):
+    for name in ("files", "parity", "versions", "fidelity"):
         values[name] = dict(values[name])
     return Extractor(folder=folder, **values)
 

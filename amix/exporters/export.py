@@ -17,6 +17,7 @@ from amix.engine.relevancemodule import RelevanceModule
 from amix.engine.sessions import open_session
 from amix.engine.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
+from amix.exporters.fidelity import fidelity
 from amix.exporters.onnx import OPSETS, quantize_int8, require_onnx, write_onnx
 from amix.exporters.optimum import OPSETS as OPTIMUM_OPSETS
 from amix.exporters.optimum import PACKAGES as OPTIMUM_PACKAGES
@@ -74,8 +75,13 @@ def export(
         parity: dict[str, Any] = {
             _BACKENDS[name]: check(open_session(stage, backend=_BACKENDS[name]), probes) for name in formats
         }
+        lost: dict[str, Any] = {}
+        if dtype != "float32":
+            lost = fidelity(open_session(stage), RelevanceModule(encoder, wanted, relevance, cut=False))
         extractor = replace(
-            draft, parity={**parity, "probes": [list(p.inputs["input_ids"].shape) for p in probes]}
+            draft,
+            parity={**parity, "probes": [list(p.inputs["input_ids"].shape) for p in probes]},
+            fidelity=lost,
         )
         write_extractor(extractor)
     return replace(extractor, folder=out)

@@ -82,6 +82,11 @@ def test_another_format_version_and_missing_fields_are_refused(copy: Path) -> No
         open_extractor(copy)
 
 
+def test_a_folder_written_before_fidelity_was_measured_still_opens(copy: Path) -> None:
+    rewrite(copy, without="fidelity")
+    assert open_extractor(copy).fidelity == {}
+
+
 @pytest.mark.parametrize("name", ["../outside.bin", "/etc/hostname", "sub/model.onnx", ".."])
 def test_a_record_cannot_name_files_outside_its_folder(name: str, copy: Path) -> None:
     rewrite(copy, files={**open_extractor(copy).files, name: "0" * 64})

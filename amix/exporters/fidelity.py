@@ -1,0 +1,106 @@
+"""What a dtype costs: how far relevance in float16 or int8 is from the encoder's own, head by head.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amix.engine.artifact import Extractor
+from amix.engine.relevancemodule import RelevanceModule
+from amix.engine.runner import Ids
+from amix.engine.sessions import Session
+from amix.engine.tokenizer import open_tokenizer
+from amix.exporters.parity import TEXTS
+
+LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens; int8 errs more on longer texts
+_EVERY = 3  # of the probes' sentences begins a text of each length
+_REPEATS = 4  # all of them, one after the other, are about 250 tokens
+_DIGITS = 6
+
+
+def fidelity(session: Session, reference: RelevanceModule) -> dict[str, Any]:
+    """Compare `session` with `reference`, the same heads in eager PyTorch and float32, on real text.
+
+    Returns `texts` and `tokens` (how much was compared) and, for each of two measures, `per_head` (in the order of the
+    heads), `best`, `median` and `worst` (over heads), and `worst_head` (as a head spec):
+    `relative_l2`: norm of the difference over the norm of the reference, over all tokens of all texts; 0 = equal.
+    `rank_correlation`: Spearman's, over the content tokens of a text, mean over texts; 1 = same order.
+    """
+    extractor = session.extractor
+    square_H, norm_H, order_H = np.zeros((3, len(extractor.heads)))
+    tokens, texts = 0, _texts(extractor)
+    for inputs in texts:
+        found_HT = session.run(**inputs)[0]
+        with torch.inference_mode():
+            expected_BHT = reference(*(torch.from_numpy(inputs[name]) for name in extractor.inputs))
+        expected_HT = expected_BHT[0].numpy().astype(np.float64)
+        square_H += np.square(found_HT - expected_HT).sum(axis=1)
+        norm_H += np.square(expected_HT).sum(axis=1)
+        content_T = ~np.isin(inputs["input_ids"][0], extractor.special_ids)
+        order_H += rank_correlation(found_HT[:, content_T], expected_HT[:, content_T])
+        tokens += content_T.size
+    return {
+        "texts": len(texts),
+        "tokens": tokens,
+        "relative_l2": _over_heads(np.sqrt(square_H / norm_H), extractor, worst="highest"),
+        "rank_correlation": _over_heads(order_H / len(texts), extractor, worst="lowest"),
+    }
+
+
+def rank_correlation(a_HT: NDArray[Any], b_HT: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Spearman's rank correlation (H,) of each row of `a_HT` with the same row of `b_HT`.
+
+    Equal values share their mean rank. A row without any order agrees with another such row (1), and with no order
+    there is (0).
+    """
+    a_HT, b_HT = _centred_ranks(a_HT), _centred_ranks(b_HT)
+    a_H, b_H = np.square(a_HT).sum(axis=1), np.square(b_HT).sum(axis=1)
+    defined_H = (a_H > 0) & (b_H > 0)
+    together_H: NDArray[np.float64] = (a_HT * b_HT).sum(axis=1) / np.sqrt(np.where(defined_H, a_H * b_H, 1.0))
+    together_H[~defined_H] = ((a_H == 0) & (b_H == 0))[~defined_H]
+    return together_H
+
+
+def _centred_ranks(values_HT: NDArray[Any]) -> NDArray[np.float64]:
+    ranks_HT = np.empty(values_HT.shape)
+    for head, values_T in enumerate(values_HT):
+        _, place_T, counts = np.unique(values_T, return_inverse=True, return_counts=True)
+        ranks_HT[head] = (np.cumsum(counts) - (counts - 1) / 2)[place_T]
+    ranks_HT -= (values_HT.shape[1] + 1) / 2
+    return ranks_HT
+
+
+def _texts(extractor: Extractor) -> list[dict[str, Ids]]:
+    """Return texts of every length that the encoder takes, each as a batch of its own: nothing is padded."""
+    tokenizer = open_tokenizer(extractor.folder / "tokenizer.json")
+    texts = []
+    for length in sorted({min(length, extractor.max_length) for length in LENGTHS}):
+        tokenizer.enable_truncation(length)
+        for first in range(0, len(TEXTS), _EVERY):
+            encoding = tokenizer.encode(" ".join((TEXTS[first:] + TEXTS[:first]) * _REPEATS))
+            inputs = {
+                "input_ids": np.array([encoding.ids], np.int64),
+                "attention_mask": np.ones((1, len(encoding.ids)), np.int64),
+                "token_type_ids": np.array([encoding.type_ids], np.int64),
+            }
+            texts.append({name: inputs[name] for name in extractor.inputs})
+    return texts
+
+
+def _over_heads(
+    values_H: NDArray[np.float64], extractor: Extractor, worst: Literal["highest", "lowest"]
+) -> dict[str, Any]:
+    ascending = np.argsort(values_H)
+    best_place, worst_place = ascending[[0, -1] if worst == "highest" else [-1, 0]]
+    layer, head = extractor.heads[worst_place]
+    return {
+        "per_head": [round(float(value), _DIGITS) for value in values_H],
+        "best": round(float(values_H[best_place]), _DIGITS),
+        "median": round(float(np.median(values_H)), _DIGITS),
+        "worst": round(float(values_H[worst_place]), _DIGITS),
+        "worst_head": f"{layer}.{head}",
+    }

@@ -1,0 +1,147 @@
+"""What int8 and float16 cost is measured on export, kept in the record, and said to whoever exports."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from amix.cli import main
+from amix.engine.artifact import open_extractor
+from amix.engine.encoder import load_encoder
+from amix.engine.relevancemodule import RelevanceModule
+from amix.engine.sessions import open_session
+from amix.exporters import export
+from amix.exporters.fidelity import fidelity, rank_correlation
+
+MEASURES = ("relative_l2", "rank_correlation")
+
+
+def amix(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def int8(
+    tiny_bert: Path, tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Result]:
+    def as_captured_before(program: Any, names: Any, path: Path, opset: Any) -> int:
+        shutil.copy(tiny_extractor / "model.onnx", path)
+        return 20
+
+    out = tmp_path_factory.mktemp("int8") / "extractor"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "capture", lambda *_: None)  # seconds, and the graph is there already
+        patch.setattr(export, "write_onnx", as_captured_before)
+        done = amix("export", tiny_bert, out, "--dtype", "int8", "--json")
+    assert done.exit_code == 0, done.output
+    return out, done
+
+
+def test_the_record_says_what_int8_costs_head_by_head(int8: tuple[Path, Result]) -> None:
+    extractor = open_extractor(int8[0])
+    report = extractor.fidelity
+    assert report["texts"] >= 12
+    assert report["tokens"] > 400
+    for name, (lowest, highest) in zip(MEASURES, (("best", "worst"), ("worst", "best")), strict=True):
+        measure = report[name]
+        per_head = measure["per_head"]
+        assert len(per_head) == len(extractor.heads)
+        assert (measure[lowest], measure[highest]) == (min(per_head), max(per_head))
+        assert measure["median"] == pytest.approx(np.median(per_head), abs=1e-6)
+        layer, head = extractor.heads[per_head.index(measure["worst"])]
+        assert measure["worst_head"] == f"{layer}.{head}"
+    assert 0 < report["relative_l2"]["best"] < report["relative_l2"]["worst"] < 0.5
+    assert 0.5 < report["rank_correlation"]["worst"] < 1
+
+
+def test_export_warns_with_the_worst_figures(int8: tuple[Path, Result]) -> None:
+    out, done = int8
+    report = open_extractor(out).fidelity
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning")]
+    for part in (
+        f"worst {report['relative_l2']['worst']:.2%} ({report['relative_l2']['worst_head']})",
+        f"worst {report['rank_correlation']['worst']:.3f} ({report['rank_correlation']['worst_head']})",
+        "Use float32",
+    ):
+        assert part in warning
+    assert json.loads(done.stdout.splitlines()[-1])["fidelity"] == report
+
+
+def test_info_shows_it(int8: tuple[Path, Result]) -> None:
+    out, _ = int8
+    report = open_extractor(out).fidelity
+    found = json.loads(amix("info", out, "--json").stdout)
+    for measure in MEASURES:
+        assert found[measure] == {key: value for key, value in report[measure].items() if key != "per_head"}
+    assert f"worst {report['relative_l2']['worst']}" in amix("info", out).stdout
+
+
+def test_float32_has_nothing_to_report(tiny_extractor: Path, tiny_bert: Path) -> None:
+    assert open_extractor(tiny_extractor).fidelity == {}
+    assert "rank_correlation" not in json.loads(amix("info", tiny_extractor, "--json").stdout)
+    # And the measure itself finds nothing: the graph computes what the encoder does.
+    reference = RelevanceModule(load_encoder(str(tiny_bert)), [0, 1], cut=False)
+    report = fidelity(open_session(tiny_extractor), reference)
+    assert report["relative_l2"]["worst"] < 1e-4
+    assert report["rank_correlation"]["worst"] > 0.999
+
+
+def test_half_precision_says_its_cost_without_a_warning(tiny_bert: Path, tmp_path: Path) -> None:
+    arguments = ("--dtype", "float16", "--format", "torchscript", "--layers", "0")
+    done = amix("export", tiny_bert, tmp_path / "half", *arguments)
+    assert done.exit_code == 0, done.output
+    report = open_extractor(tmp_path / "half").fidelity
+    assert 0 < report["relative_l2"]["worst"] < 5e-3
+    assert report["rank_correlation"]["worst"] > 0.99
+    assert "fidelity" in done.stdout
+    assert "Warning" not in done.stderr
+
+
+def test_the_measures_see_what_was_changed(tiny_extractor: Path, tiny_bert: Path) -> None:
+    class Wrong:
+        """A session whose head 1 is 10 % too large and whose head 2 has its order turned around."""
+
+        def __init__(self) -> None:
+            self._right = open_session(tiny_extractor)
+            self.extractor = self._right.extractor
+
+        def run(self, **inputs: Any) -> np.ndarray:
+            relevance = self._right.run(**inputs)
+            relevance[:, 1] *= 1.1
+            relevance[:, 2] *= -1
+            return relevance
+
+    reference = RelevanceModule(load_encoder(str(tiny_bert)), [0, 1], cut=False)
+    report = fidelity(Wrong(), reference)  # type: ignore[arg-type]
+    assert report["relative_l2"]["per_head"] == pytest.approx([0, 0.1, 2, 0], abs=1e-4)
+    assert report["rank_correlation"]["per_head"] == pytest.approx([1, 1, -1, 1], abs=1e-3)
+    assert report["relative_l2"]["worst_head"] == report["rank_correlation"]["worst_head"] == "1.0"
+
+
+def slow_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's as a textbook has it: Pearson's correlation of mean ranks, counted pair by pair."""
+    ranks = [[sum(y < x for y in row) + (sum(y == x for y in row) + 1) / 2 for x in row] for row in (a, b)]
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def test_rank_correlation_equals_its_definition_also_with_ties() -> None:
+    draw = np.random.default_rng(0)
+    for tokens, values in itertools.product((2, 3, 10, 40), (3, 1000)):
+        a, b = draw.integers(0, values, (2, 5, tokens)).astype(np.float32)
+        a[:, 0], b[:, 0] = -1, -2  # so that every row has some order
+        found = rank_correlation(a, b)
+        expected = [slow_rank_correlation(x, y) for x, y in zip(a, b, strict=True)]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_rank_correlation_where_there_is_no_order() -> None:
+    flat, rising = np.ones((1, 4)), np.arange(4.0)[None]
+    assert rank_correlation(flat, 2 * flat) == 1
+    assert rank_correlation(flat, rising) == rank_correlation(rising, flat) == 0
+    assert rank_correlation(rising, -rising) == -1
+    assert rank_correlation(np.ones((2, 0)), np.ones((2, 0))).tolist() == [1, 1]
