@@ -111,7 +111,8 @@ def precompute(
         "environment": environment(backend, options.device),
     }
 
-    stopped = f"{out}: ended by SIGTERM. Finished shards are kept: run the same command again to go on."
+    stopped = f"{out}: ended by SIGTERM. Finished shards are kept: run the same command again to go on"
+    stopped += ", without --restart." if options.restart else "."
     with sigterm_ends(stopped), Workspace(out) as workspace:
         if options.restart:
             workspace.clear()

@@ -2,12 +2,10 @@ import fcntl
 import json
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
 import tarfile
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -55,52 +53,6 @@ def test_stored_relevance_is_what_the_graph_gives_alone(shards, corpus, tiny_ext
 def test_bytes_do_not_depend_on_the_number_of_workers(shards, corpus, tiny_extractor, tmp_path):
     precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=replace(OPTIONS, workers=3))
     assert contents(tmp_path / "out") == contents(shards)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(shards, corpus, tiny_extractor, tmp_path, workers):
-    out = tmp_path / "out"
-    start = command(corpus, out, tiny_extractor, "--workers", workers)
-    chance = random.Random(workers)
-    kills = 0
-    while kills < 3:
-        process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        published = len(list(out.glob("shard-*.json")))
-        deadline = time.monotonic() + 60
-        while len(list(out.glob("shard-*.json"))) == published and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0, 0.03))
-        process.send_signal(signal.SIGKILL)
-        if process.wait() == 0:
-            break
-        kills += 1
-        assert not (out / "manifest.json").exists() or len(list(out.glob("shard-*.json"))) == 4
-    assert kills >= 1
-    done = subprocess.run(start, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert contents(out) == contents(shards)
-
-
-def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(shards, corpus, tiny_extractor, tmp_path):
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        command(corpus, out, tiny_extractor, "--workers", "1"),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while not list(out.glob("shard-*.json")):
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate()
-    if process.returncode == 0:
-        pytest.skip("the run was over before the signal reached it")
-    assert process.returncode == 130
-    assert "same command again" in errors
-    assert not list(out.glob(".*"))
-    precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)
-    assert contents(out) == contents(shards)
 
 
 def test_a_worker_that_dies_is_noticed_and_nothing_is_lost(corpus, tiny_extractor, tmp_path):
