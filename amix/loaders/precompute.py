@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from amix.engine.artifact import Backend, Extractor
+from amix.engine.devices import available_cores, parse_devices
 from amix.engine.errors import CorpusError, ShardError, UsageError
 from amix.engine.heads import select_heads
 from amix.engine.sessions import open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
-from amix.loaders.environment import available_cores, environment
+from amix.loaders.environment import environment
 from amix.loaders.layout import RELEVANCE_DTYPES, Layout
 from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.publication import publish_manifest
@@ -34,7 +35,8 @@ class PrecomputeOptions:
 
     heads: `all`, layers or heads (`0`, `0.8,1.3`).  dtype: float16, float32, or uint8 (square-root code).
     max_length: tokens a text may have, special ones included; the encoder's limit holds in any case.
-    workers: processes; None = one per core, one on a GPU.  max_rejects: unusable rows that are tolerated.
+    device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers share out among themselves.
+    workers: processes; None = one per core, or one per GPU.  max_rejects: unusable rows that are tolerated.
     labels_from: another shard folder whose class names and numbers are to be used.
     """
 
@@ -84,9 +86,11 @@ def precompute(
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
     # A device or runtime that cannot be had is found here, before anything is removed or written.
-    session = open_session(extractor, device=options.device, threads=1, backend=options.backend)
-    artifact, backend = session.extractor, session.backend
-    del session  # each worker opens its own
+    devices = parse_devices(options.device)
+    for device in devices:
+        session = open_session(extractor, device=device, threads=1, backend=options.backend)
+        artifact, backend = session.extractor, session.backend
+        del session  # each worker opens its own
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, artifact.heads)
@@ -108,7 +112,7 @@ def precompute(
         "layout": asdict(layout),
         "max_length": max_length,
         "samples_per_shard": options.samples_per_shard,
-        "environment": environment(backend, options.device),
+        "environment": environment(backend, devices[0]),
     }
 
     stopped = f"{out}: ended by SIGTERM. Finished shards are kept: run the same command again to go on"
@@ -127,13 +131,13 @@ def precompute(
             # A first look at the units, so that no more workers start than there is work for.
             cores = available_cores()
             # On a GPU every further worker would cost a context of its own on the same card.
-            workers = options.workers or (cores if options.device == "cpu" else 1)
+            workers = options.workers or (cores if devices == ("cpu",) else len(devices))
             first = list(itertools.islice(units, workers))
             if first:
                 settings = UnitSettings(
                     out=out.absolute(),
                     extractor=extractor.absolute(),
-                    device=options.device,
+                    device=devices[0],
                     backend=backend,
                     threads=max(1, cores // len(first)),
                     head_indices=tuple(head_indices),
@@ -141,7 +145,7 @@ def precompute(
                     layout=layout,
                     plan=plan,
                 )
-                with WorkerPool(settings, len(first)) as pool:
+                with WorkerPool(settings, len(first), devices) as pool:
                     for summary in pool.map(itertools.chain(first, units)):
                         rejects.add(summary["rejects"])
                         published.add(summary["unit"])

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
@@ -28,8 +29,10 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 class WorkerPool:
     """A few worker processes. Leaving the `with` block ends them: by an exception, whatever they were at."""
 
-    def __init__(self, settings: UnitSettings, count: int) -> None:
+    def __init__(self, settings: UnitSettings, count: int, devices: Sequence[str] = ()) -> None:
+        """Take what every worker is told; `devices` are given to the workers in turn."""
         self._settings = settings
+        self._devices = devices or (settings.device,)
         self._count = count
         self._workers: dict[Connection, BaseProcess] = {}
         self._busy: dict[Connection, int] = {}
@@ -51,8 +54,9 @@ class WorkerPool:
 
     def _start(self, context: SpawnContext, number: int) -> None:
         ours, theirs = context.Pipe()
+        settings = replace(self._settings, device=self._devices[number % len(self._devices)])
         process = context.Process(
-            target=_work, args=(theirs, self._settings), name=f"amix-worker-{number}", daemon=True
+            target=_work, args=(theirs, settings), name=f"amix-worker-{number}", daemon=True
         )
         # A worker inherits the block: a Ctrl-C while it is still importing would show its traceback.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
