@@ -1,5 +1,6 @@
 """`amix precompute`: a corpus through an extractor into shards."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,12 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     )
     options = PrecomputeOptions(**given)
 
+    began = time.perf_counter()
     tally = Tally()
     standing = [] if options.restart else standing_records(out)
-    with watching(tally, events=as_json) as watch:
-        watch.begin(Start.after(standing, rows=corpus_options.limit))
-        try:
+    try:
+        with watching(tally, events=as_json) as watch:
+            watch.begin(Start.after(standing, rows=corpus_options.limit))
             manifest = precompute(
                 corpus,
                 out,
@@ -126,9 +128,10 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
                 options=options,
                 on_unit=watch.add,
             )
-        except KeyboardInterrupt:
-            notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on.")
-            raise
+    except KeyboardInterrupt:
+        notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on.")
+        raise
+    seconds = time.perf_counter() - began
 
     if not tally.units:
         notice(f"{out}: was complete already; nothing was computed.")
@@ -158,7 +161,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
                 "truncated": fields["truncated"],
                 "classes": None if manifest.label_names is None else list(manifest.label_names),
                 "computed_tokens": run["computed_tokens"],
-                "seconds": round(run["seconds"], 3),
+                "seconds": round(seconds, 3),
                 "manifest_sha256": manifest.sha256,
                 "run": run,
             }
@@ -171,6 +174,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
             "classes": ", ".join(manifest.label_names) if manifest.label_names is not None else "none",
             "rejects": fields["rejects"],
             "cut": fields["truncated"],
+            "time": f"{seconds:.1f} s",
             **cost_lines(run),
         }
     )

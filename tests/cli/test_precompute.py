@@ -1,0 +1,156 @@
+"""`amix precompute`, as a user types it and as a program reads it."""
+
+import io
+import json
+import shutil
+import sys
+from typing import get_args
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from amix.cli import main
+from amix.cli.precompute import command
+from amix.engine.artifact import Backend
+
+UNIT_KEYS = {"unit", "rows", "samples", "tokens", "computed_tokens", "rejects", "stages", "peak_bytes"}
+
+
+def amix(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
+    """A folder with train.jsonl and its shards, three units; and what the run said."""
+    folder = tmp_path_factory.mktemp("cli")
+    rows = [*review_rows[:20], {"text": "", "label": 0}, {"text": "film " * 100, "label": 1}]
+    corpus = write_jsonl(folder / "train.jsonl", rows)
+    given = ("--extractor", tiny_extractor, "--workers", 1, "--samples-per-shard", 8, "--max-length", 500)
+    done = amix("precompute", corpus, folder / "shards", *given, "--json")
+    assert done.exit_code == 0, done.output
+    return folder, done
+
+
+@pytest.fixture
+def begun(built, tmp_path):
+    """A copy of the folder in which the last of the three units is still to do."""
+    folder = shutil.copytree(built[0], tmp_path / "begun")
+    for name in ("manifest.json", "shard-00000002.json"):
+        (folder / "shards" / name).unlink()
+    return folder
+
+
+def test_the_last_line_is_the_result(built):
+    folder, done = built
+    last = lines(done.stdout)[-1]
+    assert (last["samples"], last["shards"], last["rejects"], last["truncated"]) == (21, 3, 1, 1)
+    assert last["classes"] == ["0", "1"]
+    assert last["shards_folder"] == str(folder / "shards")
+    assert (folder / "shards" / "manifest.json").is_file()
+    run = last["run"]
+    assert (run["units"], run["rows"], run["samples"], run["tokens"]) == (3, 22, 21, last["tokens"])
+    assert run["padding_share"] == pytest.approx(last["computed_tokens"] / last["tokens"] - 1)
+    assert set(run["stages"]) == {"tokenize", "session", "store"}
+    assert 0 < run["session_busy_share"] <= 1
+    assert run["peak_bytes"] > 1_000_000
+
+
+def test_events_tell_each_unit_as_it_is_published(built):
+    _, done = built
+    start, *units, last = lines(done.stdout)
+    assert (start["event"], start["rows_done"], last["event"]) == ("start", 0, "done")
+    assert [each["event"] for each in units] == ["unit"] * 3
+    assert all(each.keys() >= UNIT_KEYS for each in units)
+    assert sorted(each["unit"] for each in units) == [0, 1, 2]
+    assert sum(each["tokens"] for each in units) == last["tokens"]
+    assert [row for each in units for row, _ in each["rejects"]] == [20]
+
+
+def test_notices_go_to_stderr_and_no_bar_where_it_is_no_terminal(built):
+    _, done = built
+    assert "rejects.jsonl" in done.stderr
+    assert "1 texts were longer than 64 tokens" in done.stderr
+    assert "--max-length 500: the encoder takes at most 64 tokens" in done.stderr
+    assert "texts/s" not in done.stderr
+
+
+def test_the_same_command_again_computes_nothing(built, tiny_extractor):
+    folder, _ = built
+    given = ("--extractor", tiny_extractor, "--max-length", 64, "--samples-per-shard", 8)
+    again = amix("precompute", folder / "train.jsonl", folder / "shards", *given)
+    assert again.exit_code == 0, again.output
+    assert "complete already" in again.stderr
+    assert "memory" not in again.stdout
+
+
+def test_a_resumed_run_says_what_it_cost(begun, tiny_extractor):
+    given = ("--extractor", tiny_extractor, "--samples-per-shard", 8)
+    done = amix("precompute", begun / "train.jsonl", begun / "shards", *given)
+    assert done.exit_code == 0, done.output
+    said = dict(line.split(maxsplit=1) for line in done.stdout.replace("this run", "run").splitlines())
+    assert said["texts"].startswith("21 with")
+    assert said["run"].startswith("5 texts with")
+    assert "% of the workers' time" in said["session"]
+    assert said.keys() >= {"speed", "stages", "padding", "memory", "time"}
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_the_bar_goes_on_where_the_last_run_stopped(built, tmp_path, tiny_extractor, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    shards = tmp_path / "shards"
+    arguments = ["precompute", built[0] / "train.jsonl", shards, "--extractor", tiny_extractor, "--json"]
+    arguments += ["--limit", 22, "--samples-per-shard", 16, "--workers", "auto"]
+
+    def run():
+        terminal = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", terminal)
+            main.main([str(each) for each in arguments], prog_name="amix", standalone_mode=False)
+        return terminal.getvalue(), lines(capsys.readouterr().out)
+
+    shown, _ = run()
+    for part in ("| 0/22", "| 22/22", "texts/s", "tokens/s=", "rejects=1"):
+        assert part in shown
+    for name in ("manifest.json", "shard-00000001.json"):
+        (shards / name).unlink()
+    shown, (start, unit, last) = run()
+    assert "| 16/22" in shown
+    assert "| 0/22" not in shown
+    assert "| 22/22" in shown
+    assert (start["units_done"], start["rows_done"], start["rows"]) == (1, 16, 22)
+    assert (unit["unit"], unit["rows"]) == (1, 6)
+    assert (last["samples"], last["run"]["samples"]) == (21, 5)
+
+
+def test_label_options_exclude_each_other(tmp_path, tiny_extractor):
+    given = ("--extractor", tiny_extractor, "--no-labels", "--labels", "a,b")
+    done = amix("precompute", "x.jsonl", tmp_path / "o", *given)
+    assert done.exit_code == 2
+    assert "exclude each other" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("workers", "says"), [("many", "neither a number nor 'auto'"), ("0", "must be at least 1")]
+)
+def test_workers_are_a_number_or_auto(tmp_path, tiny_extractor, workers, says):
+    done = amix("precompute", "x.jsonl", tmp_path / "o", "--extractor", tiny_extractor, "--workers", workers)
+    assert done.exit_code == 2
+    assert says in done.stderr
+
+
+def test_every_backend_can_be_chosen():
+    option = next(each for each in command.params if each.name == "backend")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == get_args(Backend)
