@@ -85,13 +85,13 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     CORPUS is a .jsonl[.gz|.zst], .csv or .parquet file (globs too), a folder in Hub layout, or a Hub id.
     A run that was stopped goes on when the same command is given again.
 
-    With --json every line of the output is an object: {"event": "start", ...}, an {"event": "unit", ...} for each
-    shard as it is published, and at the end of a run that succeeded {"event": "done", ...}.
+    With --json every line of the output is an object: {"event": "start", ...} when there is work to do,
+    {"event": "unit", ...} for each shard as it is published, {"event": "done", ...} when the run has succeeded.
     """
     from amix.engine.errors import UsageError
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute import PrecomputeOptions, precompute
-    from amix.loaders.progress import Start, Tally, standing_records
+    from amix.loaders.progress import Tally
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
@@ -116,16 +116,15 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     began = time.perf_counter()
     tally = Tally()
-    standing = [] if options.restart else standing_records(out)
     try:
         with watching(tally, events=as_json) as watch:
-            watch.begin(Start.after(standing, rows=corpus_options.limit))
             manifest = precompute(
                 corpus,
                 out,
                 extractor=extractor,
                 corpus_options=corpus_options,
                 options=options,
+                on_start=watch.begin,
                 on_unit=watch.add,
             )
     except KeyboardInterrupt:

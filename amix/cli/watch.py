@@ -85,8 +85,7 @@ def cost_lines(run: Mapping[str, Any]) -> dict[str, str]:
         return {}
     stages = [f"{name} {_number(stage['tokens_per_second'])}" for name, stage in run["stages"].items()]
     speed = [f"{_number(run['tokens_per_second'])} tokens/s", f"{_number(run['samples_per_second'])} texts/s"]
-    if run["workers"] is not None:
-        speed.append(f"workers x threads: {run['workers']} x {run['threads']}")
+    speed.append(f"workers x threads: {run['workers']} x {run['threads']}")
     return {
         "this run": f"{run['samples']:,} texts with {run['tokens']:,} tokens",
         "speed": ", ".join(speed),

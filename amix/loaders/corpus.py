@@ -54,10 +54,12 @@ class CorpusOptions:
 class Corpus:
     """A checked corpus, open for reading in order as often as needed.
 
+    row_count: rows that `rows()` gives, rejected ones too; the limit, or None, where reading alone would tell.
     identity: JSON-able; what decides the rows: contents, columns, class names and limit, but no local path.
     label_names: one per class; None with no_labels.  multi_label: rows have `labels` in place of `label`.
     """
 
+    row_count: int | None
     identity: dict[str, Any]
     label_names: tuple[str, ...] | None
     multi_label: bool
@@ -66,7 +68,12 @@ class Corpus:
         """Settle the class ids, which may take one pass over the label column. Raises CorpusError."""
         self._source = source
         self._options = options
-        self._labels = None if options.no_labels else _settle_labels(source, options)
+        self._labels: Labels | None = None
+        count: int | None = None
+        if not options.no_labels:
+            self._labels, count = _settle_labels(source, options)
+        known = [each for each in (options.limit, count, source.row_count) if each is not None]
+        self.row_count = min(known, default=None)
         self.label_names = None if self._labels is None else self._labels.names
         self.multi_label = self._labels is not None and self._labels.multi_label
         self.identity = {
@@ -126,17 +133,19 @@ def _row(number: int, values: list[Any], paired: bool, labels: Labels | None) ->
     return Row(number, text, pair, labels=label)
 
 
-def _settle_labels(source: Source, options: CorpusOptions) -> Labels:
+def _settle_labels(source: Source, options: CorpusOptions) -> tuple[Labels, int | None]:
+    """Return the class ids, and the number of rows when they had to be read."""
     column = options.label_column
     schema = source.label_type(column)
     labels = from_schema(source.what, column, schema, options.labels)
     if labels is not None:
-        return labels
+        return labels, None
     survey = Survey(source.what, column)
+    number = -1
     for number, values, _ in source.records([column]):
         if values is not None:
             survey.add(number, values[0])
-    return survey.finish(options.labels, source.strings_only)
+    return survey.finish(options.labels, source.strings_only), number + 1
 
 
 def open_corpus(source: str, options: CorpusOptions) -> Corpus:

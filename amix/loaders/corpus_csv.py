@@ -15,6 +15,8 @@ _FIELD = 128 * 1024 * 1024  # characters; Python's own limit is 131,072, less th
 class Csv:
     """One CSV file; all its values are strings."""
 
+    row_count: int | None = None
+
     def __init__(self, file: DataFile, place: str) -> None:
         self._file = file
         self._place = place

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Reader(Protocol):
     """One file."""
 
+    row_count: int | None  # where it is known without reading the rows
+
     def columns(self) -> Sequence[str] | None:
         """Return the names of the columns, or None for a file without a row that could tell."""
         ...
@@ -50,6 +52,8 @@ class FileSource:
         self._readers = [_reader(file, place) for file, place in zip(files, places, strict=True)]
         for file, reader in zip(files, self._readers, strict=True):
             _check_columns(file, reader, options)
+        counts = [reader.row_count for reader in self._readers]
+        self.row_count = None if None in counts else sum(filter(None, counts))
 
     def label_type(self, column: str) -> LabelType:
         """Return what the schemas say about a label column, where all of them say the same."""

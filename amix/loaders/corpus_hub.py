@@ -56,6 +56,8 @@ class HubSource:
         self.what = what
         self.identity = identity
         self._stream = stream
+        described = (stream.info.splits or {}).get(options.split)
+        self.row_count: int | None = None if described is None else described.num_examples or None
         self._features: dict[str, Any] = dict(stream.features or {})
         try:
             columns = list(self._features) or list(next(iter(stream.take(1)), {}))

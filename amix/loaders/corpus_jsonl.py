@@ -19,6 +19,8 @@ _TYPES = {bool: "a boolean", int: "a number", float: "a number", str: "a string"
 class JsonLines:
     """One file with one JSON object a line. Blank lines are no rows."""
 
+    row_count: int | None = None
+
     def __init__(self, file: DataFile, place: str) -> None:
         self._file = file
         self._place = place

@@ -26,6 +26,7 @@ class Parquet:
             self._schema = parquet.schema_arrow
             groups = range(parquet.num_row_groups)
             self._rows: list[int] = [parquet.metadata.row_group(group).num_rows for group in groups]
+        self.row_count: int | None = sum(self._rows)
 
     def columns(self) -> Sequence[str]:
         """Return the names of the columns."""

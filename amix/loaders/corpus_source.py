@@ -24,6 +24,7 @@ class Source(Protocol):
     identity: dict[str, Any]  # JSON-able; what decides the rows, without local paths
     what: str  # how messages name the corpus
     strings_only: bool  # no value has a type: CSV
+    row_count: int | None  # where it is known without reading the rows
 
     def label_type(self, column: str) -> LabelType:
         """Return what is known about the label column without reading it."""

@@ -20,6 +20,7 @@ from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
 from amix.loaders.environment import environment
 from amix.loaders.layout import RELEVANCE_DTYPES, Layout
 from amix.loaders.manifest import VERSION, Manifest
+from amix.loaders.progress import Start
 from amix.loaders.publication import publish_manifest
 from amix.loaders.stopping import sigterm_ends
 from amix.loaders.unit import UnitSettings
@@ -74,12 +75,14 @@ def precompute(
     extractor: Path,
     corpus_options: CorpusOptions | None = None,
     options: PrecomputeOptions | None = None,
+    on_start: Callable[[Start], None] = lambda start: None,
     on_unit: Callable[[dict[str, Any]], None] = lambda summary: None,
 ) -> Manifest:
     """Run every row of a corpus through an extractor and publish shards and manifest in `out`.
 
     A run that was stopped goes on where it was; a finished one is left as it is. Bytes are a function of the
     corpus, the extractor and the options, whatever the number of workers (docs/shards.md).
+    on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
     Returns the manifest. Raises UsageError, CorpusError, ArtifactError, ShardError or DeviceError; what was
     published before stays.
@@ -144,6 +147,14 @@ def precompute(
                     max_length=max_length,
                     layout=layout,
                     plan=plan,
+                )
+                on_start(
+                    Start.after(
+                        workspace.records.values(),
+                        rows=corpus.row_count,
+                        workers=len(first),
+                        threads=settings.threads,
+                    )
                 )
                 with WorkerPool(settings, len(first), devices) as pool:
                     for summary in pool.map(itertools.chain(first, units)):

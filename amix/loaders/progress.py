@@ -7,11 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
-
-from amix.engine.errors import ShardError
-from amix.loaders.manifest import read_document
 
 _COUNTED = ("rows", "samples", "tokens", "computed_tokens", "truncated")
 _TIMED = ("seconds", "cpu_seconds", "session_cpu_seconds")
@@ -23,15 +19,15 @@ class Start:
 
     rows: of the whole corpus, rejected ones included; None when only reading it would tell.
     units_done, rows_done, rejects_done: what earlier runs published.
-    workers: processes.  threads: of the session in each.  None: not known.
+    workers: processes.  threads: of the session in each.
     """
 
     rows: int | None = None
     units_done: int = 0
     rows_done: int = 0
     rejects_done: int = 0
-    workers: int | None = None
-    threads: int | None = None
+    workers: int
+    threads: int
 
     @classmethod
     def after(
@@ -39,8 +35,8 @@ class Start:
         records: Iterable[Mapping[str, Any]],
         *,
         rows: int | None,
-        workers: int | None = None,
-        threads: int | None = None,
+        workers: int,
+        threads: int,
     ) -> Self:
         """Return the start of a run that finds the `records` of finished units."""
         found = list(records)
@@ -54,24 +50,13 @@ class Start:
         )
 
 
-def standing_records(out: Path) -> list[dict[str, Any]]:
-    """Return the records in `out` that can be read. They are not held against their shards, as a run does."""
-    records = []
-    for path in out.glob("shard-*.json"):
-        try:
-            records.append(read_document(path)[0])
-        except ShardError:
-            continue
-    return records
-
-
 class Tally:
     """Adds up the units that one run publishes."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._began: float | None = None
-        self._start = Start()
+        self._start: Start | None = None
         self._counts: Counter[str] = Counter()
         self._times: defaultdict[str, float] = defaultdict(float)
         self._stages: defaultdict[str, float] = defaultdict(float)
@@ -102,7 +87,8 @@ class Tally:
     @property
     def rejects(self) -> int:
         """Unusable rows in all published units, those of earlier runs among them."""
-        return self._start.rejects_done + self._counts["rejects"]
+        before = 0 if self._start is None else self._start.rejects_done
+        return before + self._counts["rejects"]
 
     @property
     def seconds(self) -> float:
@@ -122,11 +108,12 @@ class Tally:
         a unit.  session_busy_share: of that, what the session ran; session_cpu_share: the same in CPU time.
         peak_bytes: the largest of any worker.
         """
-        counts, times, start, seconds = self._counts, self._times, self._start, self.seconds
+        counts, times, seconds = self._counts, self._times, self.seconds
+        workers, threads = (0, 0) if self._start is None else (self._start.workers, self._start.threads)
         padding = counts["computed_tokens"] - counts["tokens"]
         return {
-            "workers": start.workers,
-            "threads": start.threads,
+            "workers": workers,
+            "threads": threads,
             **{name: counts[name] for name in ("units", "rejects", *_COUNTED)},
             "padding_share": _ratio(padding, counts["tokens"]),
             "seconds": seconds,
@@ -139,7 +126,7 @@ class Tally:
             "worker_seconds": times["seconds"],
             "worker_cpu_seconds": times["cpu_seconds"],
             "session_cpu_seconds": times["session_cpu_seconds"],
-            "worker_busy_share": _ratio(times["seconds"], (start.workers or 0) * seconds),
+            "worker_busy_share": _ratio(times["seconds"], workers * seconds),
             "session_busy_share": _ratio(self._stages["session"], times["seconds"]),
             "session_cpu_share": _ratio(times["session_cpu_seconds"], times["cpu_seconds"]),
             "peak_bytes": self._peak_bytes or None,

@@ -5,6 +5,7 @@ Axes: B batch, H heads, T tokens.
 
 import contextlib
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -100,7 +101,7 @@ class UnitBuilder:
             "cpu_seconds": time.process_time() - cpu_began,
             "stages": self._stages,
             "session_cpu_seconds": self._session_cpu,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_bytes": _peak_bytes(),
         }
 
     @contextlib.contextmanager
@@ -144,6 +145,15 @@ class UnitBuilder:
             token_type_ids=text.token_type_ids if layout.token_types else None,
             text=row.text if layout.text else None,
         )
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has had; getrusage would count its parent's before the exec."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    except (OSError, StopIteration):  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _printable(row: Row) -> dict[str, Any]:

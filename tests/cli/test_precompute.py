@@ -58,6 +58,7 @@ def test_the_last_line_is_the_result(built):
     assert run["padding_share"] == pytest.approx(last["computed_tokens"] / last["tokens"] - 1)
     assert set(run["stages"]) == {"tokenize", "session", "store"}
     assert 0 < run["session_busy_share"] <= 1
+    assert 0 < run["worker_busy_share"] <= 1
     assert run["peak_bytes"] > 1_000_000
 
 
@@ -65,6 +66,7 @@ def test_events_tell_each_unit_as_it_is_published(built):
     _, done = built
     start, *units, last = lines(done.stdout)
     assert (start["event"], start["rows_done"], last["event"]) == ("start", 0, "done")
+    assert (start["rows"], start["workers"]) == (22, 1)  # the pass over the labels counted them
     assert [each["event"] for each in units] == ["unit"] * 3
     assert all(each.keys() >= UNIT_KEYS for each in units)
     assert sorted(each["unit"] for each in units) == [0, 1, 2]
@@ -87,6 +89,8 @@ def test_the_same_command_again_computes_nothing(built, tiny_extractor):
     assert again.exit_code == 0, again.output
     assert "complete already" in again.stderr
     assert "memory" not in again.stdout
+    again = amix("precompute", folder / "train.jsonl", folder / "shards", *given, "--json")
+    assert [each["event"] for each in lines(again.stdout)] == ["done"]
 
 
 def test_a_resumed_run_says_what_it_cost(begun, tiny_extractor):
@@ -111,7 +115,7 @@ def test_the_bar_goes_on_where_the_last_run_stopped(built, tmp_path, tiny_extrac
     monkeypatch.setenv("COLUMNS", "120")
     shards = tmp_path / "shards"
     arguments = ["precompute", built[0] / "train.jsonl", shards, "--extractor", tiny_extractor, "--json"]
-    arguments += ["--limit", 22, "--samples-per-shard", 16, "--workers", "auto"]
+    arguments += ["--limit", 99, "--samples-per-shard", 16, "--workers", "auto"]
 
     def run():
         terminal = Terminal()

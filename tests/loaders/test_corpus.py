@@ -44,6 +44,7 @@ def test_limit_counts_from_the_first_row(reviews: Path, limit: int, count: int) 
     corpus = opened(reviews, limit=limit)
     assert [row.number for row in corpus.rows()] == list(range(count))
     assert [row.number for row in corpus.rows(3)] == list(range(3, count))
+    assert corpus.row_count == count  # the pass over the labels counted the rows
     assert corpus.label_names == ("0", "1", "2")  # class ids do not depend on the limit
 
 
@@ -55,6 +56,7 @@ def test_limit_below_one_is_refused(reviews: Path) -> None:
 def test_pairs_and_no_labels(reviews: Path) -> None:
     corpus = opened(reviews, pair_column="second", no_labels=True, label_column="not there")
     assert corpus.label_names is None
+    assert corpus.row_count is None
     assert next(corpus.rows()) == Row(0, "review 0", "a pair")
 
 

@@ -53,6 +53,7 @@ def test_several_files_go_on_counting(tmp_path: Path) -> None:
         }
         write(tmp_path / f"{name}.parquet", columns)
     corpus = opened(tmp_path / "*.parquet")
+    assert corpus.row_count == opened(tmp_path / "*.parquet", no_labels=True).row_count == 8
     for start in range(9):
         rows = list(corpus.rows(start))
         assert [(row.number, row.text) for row in rows] == [(row, f"row {row}") for row in range(start, 8)]

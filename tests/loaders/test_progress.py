@@ -2,7 +2,7 @@
 
 import pytest
 
-from amix.loaders.progress import Start, Tally, standing_records
+from amix.loaders.progress import Start, Tally
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_rates_are_of_this_run_and_rejects_of_all_runs():
     clock = Clock()
     tally = Tally(clock)
     clock.now += 50  # before the work begins; counts for no rate
-    tally.begin(Start(rows=100, units_done=3, rows_done=30, rejects_done=4))
+    tally.begin(Start(rows=100, workers=1, threads=1, units_done=3, rows_done=30, rejects_done=4))
     clock.now += 9
     tally.add(unit(3))
     assert tally.tokens_per_second == 100.0
@@ -100,10 +100,7 @@ def test_a_unit_of_rejects_divides_by_nothing():
     assert run["stages"]["session"] == {"seconds": 0.0, "tokens_per_second": None}
 
 
-def test_a_start_counts_what_the_records_hold(damaged, tmp_path):
-    found = standing_records(damaged)
-    start = Start.after(found, rows=60, workers=2, threads=1)
-    assert start == Start(rows=60, units_done=4, rows_done=60, rejects_done=0, workers=2, threads=1)
-    (damaged / "shard-00000001.json").write_bytes(b"{}")
-    assert Start.after(standing_records(damaged), rows=None).rows_done == 44
-    assert standing_records(tmp_path / "absent") == []
+def test_a_start_counts_what_the_records_hold():
+    records = [{"rows": [0, 16], "rejects": []}, {"rows": [32, 40], "rejects": [[33, "text is empty"]]}]
+    start = Start.after(records, rows=60, workers=2, threads=1)
+    assert start == Start(rows=60, units_done=2, rows_done=24, rejects_done=1, workers=2, threads=1)
