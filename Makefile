@@ -5,6 +5,9 @@ OPTIMUM_VENV ?= .venv-optimum
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# The tests' models are tiny: threads that wait for each other cost more than they bring.
+test test-optimum: export OMP_NUM_THREADS = 1
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
