@@ -1,0 +1,1 @@
+"""What the benches share: samples of a corpus, runs of the command line, the arithmetic ceiling."""

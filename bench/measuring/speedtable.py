@@ -1,0 +1,74 @@
+"""The tables that `bench/precompute.py` prints, and the list that it writes."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from measuring import ceiling
+
+VARIANTS = ALL, PAIR, FIRST = ("all heads", "layers 0-1", "layer 0")
+# The table: figure, what it says, its bound, and whether the bound is a least or a most.
+TABLE = [
+    (f"{ALL} / eager", f"{ALL}, text to shards, tokens/s over the transformers loop", 4.0, ">="),
+    (f"{PAIR} / eager", f"{PAIR}, tokens/s over the transformers loop", 20.0, ">="),
+    (f"{FIRST} / eager", f"{FIRST}, tokens/s over the transformers loop", 60.0, ">="),
+    (f"{ALL} / optimum", f"{ALL}, text to shards, tokens/s over the Optimum loop", 2.5, ">="),
+    ("session share", "share of worker CPU time inside the session", 0.92, ">="),
+    ("two workers", "2 workers over 1 worker, one thread each", 1.8, ">="),
+    ("peak", "peak memory per worker at 512 tokens, GB", 1.0, "<="),
+    ("growth", "growth of it from 1,000 texts to all of --long, layer 0", 0.05, "<="),
+    ("scaling", "seconds per token, all of --long over 10,000 texts, layers 0-1", 1.05, "<="),
+]
+
+
+def report(figures: Mapping[str, Sequence[float]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the lines to print and the list for machines."""
+    median = {figure: statistics.median(values) for figure, values in figures.items()}
+
+    def shown(figure: str, form: str = ",.0f") -> str:
+        return format(median[figure], form) if figure in median else "-"
+
+    lines = ["| measure | target | value | least to most |", "|---|---|---|---|"]
+    results = []
+    for figure, says, target, sign in TABLE:
+        values = figures.get(figure, [])
+        spread = f"{min(values):.3g} to {max(values):.3g}" if values else "not measured"
+        lines.append(f"| {says} | {sign} {target:g} | {shown(figure, '.3g')} | {spread} |")
+        results.append({"measure": says, "value": median.get(figure), "target": target})
+
+    heads = (
+        "",
+        "tokens/s",
+        "steady",
+        "start-up",
+        "padding",
+        "over eager, steady",
+        "of ceiling, with softmax",
+    )
+    lines += ["", f"| {' | '.join(heads)} |", "|---|---|---|---|---|---|---|"]
+    for peer in ("eager", "optimum"):
+        lines.append(f"| {peer} loop | | {shown(peer)} | - | {shown(f'{peer}, padding', '.1%')} | | |")
+    for name in VARIANTS:
+        cells = [
+            shown(f"{name}, rate"),
+            shown(f"{name}, steady"),
+            f"{shown(f'{name}, start', '.2f')} s",
+            shown(f"{name}, padding", ".1%"),
+            f"{shown(f'{name} / eager', '.1f')}, {shown(f'{name} / eager, steady', '.1f')}",
+            f"{shown(f'{name}, ceiling', '.0%')}, {shown(f'{name}, ceiling with softmax', '.0%')}",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+
+    lines += ["", "| tokens/s of one worker's stage | tokenize | session | store | CPU in the session |"]
+    lines += ["|---|---|---|---|---|"]
+    for name in VARIANTS:
+        stages = " | ".join(shown(f"{name}, {stage} rate") for stage in ("tokenize", "session", "store"))
+        lines.append(f"| {name} | {stages} | {shown(f'{name}, session share', '.1%')} |")
+
+    lines += ["", "| operation | 10^9 per second |", "|---|---|"]
+    lines += [
+        f"| {kind} | {median[f'rate of {kind}'] / 1e9:.1f} |"
+        for kind in (*ceiling.PRODUCTS, "exponentials")
+        if f"rate of {kind}" in median
+    ]
+    return lines, results

@@ -1,0 +1,1 @@
+"""What people use today in place of amix, as programs of their own."""
