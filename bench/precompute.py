@@ -1,7 +1,7 @@
 """How fast and how frugal `amix precompute` is, beside the loops that people write today.
 
     python bench/precompute.py CORPUS --model MODEL [--texts 128] [--repeats 5] [--optimum-python VENV/bin/python]
-                               [--measures speed,session,workers,memory] [--long CORPORA] [--work FOLDER] [--json FILE]
+                               [--measures speed,workers,memory] [--long CORPORA] [--work FOLDER] [--json FILE]
 
 Ours is the command line in a process of its own, from its start to its end, with text as Parquet going in and published
 shards coming out, so starting up counts. A peer (bench/peers/loop.py) is timed without imports and loading. Both have
@@ -12,7 +12,7 @@ turn --repeats times; a ratio is taken within a turn, and the figures are median
 The ceiling is the time that the products needed by exactly these tokens take at the rates measured in the same turn
 (bench/measuring/ceiling.py); `with softmax` adds the exponentials.
 
---long takes hours: it compares runs over all of CORPORA (a glob; no labels are read) with runs over samples of it.
+--long takes most of an hour: it compares runs over all of CORPORA (a glob; no labels are read) with runs over samples.
 --work keeps extractors and Optimum's graph between runs; use a new folder when exporting or the model has changed.
 """
 
@@ -22,16 +22,17 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from measuring import ceiling, samples
 from measuring.command import ROOT, Run, child, precompute
-from measuring.speedtable import ALL, FIRST, PAIR, VARIANTS, report
+from measuring.speedtable import ALL, FIRST, PAIR, STAGES, VARIANTS, report
 
 LAYERS = {ALL: "all", PAIR: "0,1", FIRST: "0"}
 SHARE = {ALL: 8, PAIR: 32, FIRST: 128}  # texts of ours for each of the peers'
 SHARD = ("--samples-per-shard", "256")
-MEASURES = ("speed", "session", "workers", "memory")
+MEASURES = ("speed", "workers", "memory")
 
 
 class Bench:
@@ -59,11 +60,6 @@ class Bench:
         """Measure all that was asked for, once."""
         if "speed" in self.given.measures:
             self._speed()
-        if "session" in self.given.measures:
-            for name in (
-                VARIANTS if not self.figures["session share"] else (ALL,)
-            ):  # the rest is told, not held
-                self._units(name)
         if "workers" in self.given.measures:
             one = self._ours(ALL, self.corpora[ALL], *SHARD, single=True).seconds
             self._note("two workers", one / self._ours(ALL, self.corpora[ALL], *SHARD).seconds)
@@ -102,23 +98,19 @@ class Bench:
             for peer, rate in tokens_per_second.items():
                 self._note(f"{name} / {peer}", run.tokens / run.seconds / rate)
                 self._note(f"{name} / {peer}, steady", steady / rate)
+            self._account(name, run.sums())
             layers = _layers(self.extractors[name])
             needed = ceiling.operations(self.lengths[name], layers, **sizes)
             for figure, exponentials in {"ceiling": False, "ceiling with softmax": True}.items():
                 least = ceiling.seconds(needed, rates, exponentials=exponentials)
                 self._note(f"{name}, {figure}", least / (run.seconds - start))
 
-    def _units(self, name: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.scratch) as out:
-            script = str(ROOT / "bench/measuring/units.py")
-            paths = [str(self.corpora[name]), out, str(self.extractors[name])]
-            sums = child([sys.executable, script, *paths, "--max-length", str(self.given.max_length), *SHARD])
+    def _account(self, name: str, sums: Mapping[str, float]) -> None:
+        """Note what the workers of a run say of their own time."""
         self._note(f"{name}, padding", 1 - sums["tokens"] / sums["computed_tokens"])
         self._note(f"{name}, session share", sums["session_cpu_seconds"] / sums["cpu_seconds"])
-        for stage in ("tokenize", "session", "store"):
-            self._note(f"{name}, {stage} rate", sums["tokens"] / sums[f"stage {stage}"])
-        if name == ALL:
-            self._note("session share", sums["session_cpu_seconds"] / sums["cpu_seconds"])
+        for stage in STAGES:
+            self._note(f"{name}, {stage} rate", sums["tokens"] / sums[stage])
 
     def _ours(self, name: str, corpus: Path | str, *options: str, **how: bool) -> Run:
         limit = ("--max-length", str(self.given.max_length))

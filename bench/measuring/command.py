@@ -9,32 +9,44 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+_SUMMED = ("tokens", "computed_tokens", "cpu_seconds", "session_cpu_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one run took: seconds from start to exit, and the `--json` summary."""
+    """What one run took: seconds from start to exit, and the events that `--json` prints."""
 
     seconds: float
-    summary: dict[str, Any]
+    events: list[dict[str, Any]]
     worker_bytes: int = 0  # the most resident memory that any worker had; 0 unless watched
 
     @property
     def tokens(self) -> int:
         """Tokens of all texts, padding not counted."""
-        return int(self.summary["tokens"])
+        return int(self.events[-1]["tokens"])
+
+    def sums(self) -> Counter[str]:
+        """Return what the workers counted and timed, added up over units; seconds of a stage under its name."""
+        sums: Counter[str] = Counter()
+        for event in self.events:
+            if event["event"] == "unit":
+                sums.update({name: event[name] for name in _SUMMED})
+                sums.update(event["stages"])
+        return sums
 
 
 def child(arguments: Sequence[str], **options: Any) -> dict[str, Any]:  # noqa: ANN401  of subprocess.Popen
     """Run `arguments` and return the JSON object on its last line of output."""
     with _started(arguments, **options) as process:
-        return _answer(process, arguments)
+        answers = _answers(process, arguments)
+    return answers[-1] if answers else {}
 
 
 def precompute(
@@ -67,10 +79,13 @@ def precompute(
     # One core makes one worker with one thread.
     pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(cores)})} if single else {}
     with _started(arguments, **pinned) as process, _visiting(process.pid, visit, watched or single):
-        summary = _answer(process, arguments)
+        events = _answers(process, arguments)
         seconds = time.perf_counter() - began
     shutil.rmtree(out)
-    return Run(seconds=seconds, summary=summary, worker_bytes=max(peaks.values(), default=0))
+    if single:
+        start = events[0]
+        assert (start["workers"], start["threads"]) == (1, 1), start
+    return Run(seconds=seconds, events=events, worker_bytes=max(peaks.values(), default=0))
 
 
 def environment() -> dict[str, str]:
@@ -97,13 +112,11 @@ def _started(arguments: Sequence[str], **options: Any) -> Iterator["subprocess.P
             process.wait()
 
 
-def _answer(process: "subprocess.Popen[str]", arguments: Sequence[str]) -> dict[str, Any]:
+def _answers(process: "subprocess.Popen[str]", arguments: Sequence[str]) -> list[dict[str, Any]]:
     output, errors = process.communicate()
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)}\nended with {process.returncode}:\n{errors[-3000:]}")
-    lines = output.splitlines()
-    answer: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return answer
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
 @contextlib.contextmanager
