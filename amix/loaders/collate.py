@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+AnyArray = np.ndarray[Any, np.dtype[Any]]
+
 
 @dataclass(frozen=True)
 class Collate:
@@ -25,9 +27,13 @@ class Collate:
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor | list[str]]:
         """Return the batch of `samples`, which all come from one dataset."""
+        return as_tensors(self.arrays(samples))
+
+    def arrays(self, samples: Sequence[dict[str, Any]]) -> dict[str, AnyArray | list[str]]:
+        """Return the same batch in numpy arrays, as a process that reads ahead hands it over."""
         lengths = np.array([len(sample["input_ids"]) for sample in samples])
         mask_BT = np.arange(lengths.max()) < lengths[:, None]
-        batch: dict[str, Tensor | list[str]] = {"attention_mask": torch.from_numpy(mask_BT.astype(np.int64))}
+        batch: dict[str, AnyArray | list[str]] = {"attention_mask": mask_BT.astype(np.int64)}
         for name, fill in (
             ("input_ids", self.pad_id),
             ("relevance", 0),
@@ -39,8 +45,16 @@ class Collate:
                 flat = np.concatenate([sample[name].T for sample in samples])
                 padded = np.full((*mask_BT.shape, *flat.shape[1:]), fill, flat.dtype)
                 padded[mask_BT] = flat
-                batch[name] = torch.from_numpy(np.moveaxis(padded, 1, -1))
+                batch[name] = np.moveaxis(padded, 1, -1)
         if "labels" in samples[0]:
-            batch["labels"] = torch.from_numpy(np.stack([np.asarray(sample["labels"]) for sample in samples]))
+            batch["labels"] = np.stack([np.asarray(sample["labels"]) for sample in samples])
         batch["keys"] = [sample["key"] for sample in samples]
         return batch
+
+
+def as_tensors(batch: dict[str, AnyArray | list[str]]) -> dict[str, Tensor | list[str]]:
+    """Return a batch with its arrays as tensors that share their memory."""
+    return {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in batch.items()
+    }

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from amix.engine.errors import ShardError, UsageError
 from amix.engine.publish import sha256_bytes
-from amix.loaders.collate import Collate
+from amix.loaders.collate import Collate, as_tensors
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.order import Shuffle, order
 
@@ -105,14 +105,16 @@ class RelevanceLoader:
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # torch asks for its own base class and uses two methods
             batch_sampler=_Batches(self._batches(self._delivered)),
-            collate_fn=Collate(self.dataset.manifest.pad_id),
+            # Arrays, since a worker that ends while its queue's thread is turning a tensor into shared memory aborts:
+            # Python 3.11 unwinds that thread through C++ frames which do not allow it.
+            collate_fn=Collate(self.dataset.manifest.pad_id).arrays,
             num_workers=self._workers,
             multiprocessing_context="spawn" if self._workers else None,
             generator=torch.Generator(),  # or torch would draw a seed for its workers from the global one
         )
         for batch in loader:
             self._delivered += 1
-            yield batch
+            yield as_tensors(batch)
 
     @property
     def _samples(self) -> int:
