@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -16,13 +17,11 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from amix.engine.errors import AmixError, ShardError
-from amix.loaders.corpus import Row
 from amix.loaders.stopping import STOPPING, undisturbed
-from amix.loaders.unit import UnitBuilder, UnitSettings
-
-Unit = tuple[int, list[Row]]
+from amix.loaders.unit import Unit, UnitBuilder, UnitSettings
 
 _FAREWELL = 10.0  # seconds that a worker has for leaving when its work is done
+_LOOK = 0.2  # seconds between looks whether a worker that waits for work is to end
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -35,7 +34,7 @@ class WorkerPool:
         self._devices = devices or (settings.device,)
         self._count = count
         self._workers: dict[Connection, BaseProcess] = {}
-        self._busy: dict[Connection, int] = {}
+        self._busy: dict[Connection, deque[int]] = {}  # at most two units each, in the order they were given
 
     def __enter__(self) -> Self:
         # Spawned, never forked: a session made before a fork hangs, and threads do not survive one.
@@ -81,39 +80,43 @@ class WorkerPool:
     def map(self, units: Iterator[Unit]) -> Iterator[dict[str, Any]]:
         """Yield the summary of each unit as it is published, in any order.
 
-        A unit is drawn only when a worker is free, so a slow worker slows the reading down.
+        A unit is drawn only when a worker is done with its last, or nearly, so a slow worker slows the reading down.
         Raises the worker's own AmixError, or ShardError when a worker died.
         """
-        idle = list(self._workers)
+        ready = list(self._workers)
         drained = False
         while True:
-            while idle and not drained:
+            while ready and not drained:
                 unit = next(units, None)
                 if unit is None:
                     drained = True
                     break
-                connection = idle.pop()
-                self._busy[connection] = unit[0]
+                connection = ready.pop()
+                self._busy.setdefault(connection, deque()).append(unit[0])
                 try:
                     connection.send(unit)
                 except OSError:
                     raise self._death(connection) from None
             if not self._busy:
                 return
-            for ready in wait(list(self._busy)):
-                assert isinstance(ready, Connection)
+            for sender in wait(list(self._busy)):
+                assert isinstance(sender, Connection)
                 try:
-                    kind, *content = ready.recv()
+                    kind, *content = sender.recv()
                 except (EOFError, OSError):
-                    raise self._death(ready) from None
-                unit_number = self._busy.pop(ready)
+                    raise self._death(sender) from None
+                if kind == "ask":
+                    ready.append(sender)
+                    continue
+                unit_number = self._busy[sender].popleft()
+                if not self._busy[sender]:
+                    del self._busy[sender]
                 if kind == "failed":
                     raise _rebuilt(unit_number, *content)
-                idle.append(ready)
                 yield content[0]
 
     def _death(self, connection: Connection) -> ShardError:
-        process, unit = self._workers[connection], self._busy[connection]
+        process, unit = self._workers[connection], self._busy[connection][0]
         process.join(10)
         if process.exitcode == -signal.SIGTERM:
             # Who ends a whole group of processes ends this one too: its own signal, not this death, is the news.
@@ -125,6 +128,30 @@ class WorkerPool:
         )
 
 
+class _Inbox:
+    """The units that the parent sends, one at a time, to a thread that may be told to stop waiting."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._closed = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Unit:
+        try:
+            while not self._connection.poll(_LOOK):
+                if self._closed:
+                    raise StopIteration
+            unit: Unit = self._connection.recv()
+        except (EOFError, OSError):
+            raise StopIteration from None
+        return unit
+
+    def close(self) -> None:
+        self._closed = True
+
+
 def _work(connection: Connection, settings: UnitSettings) -> None:
     # Ctrl-C reaches the whole group; the parent decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,17 +159,17 @@ def _work(connection: Connection, settings: UnitSettings) -> None:
     _end_with_parent()
     if settings.threads == 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    builder: UnitBuilder | None = None
-    while True:
-        try:
-            unit, rows = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            builder = builder or UnitBuilder(settings)
-            connection.send(("done", builder.build(unit, rows)))
-        except Exception as problem:
-            connection.send(("failed", type(problem), str(problem), traceback.format_exc()))
+    one_at_a_time = threading.Lock()  # requests and summaries come from different threads
+
+    def send(*message: object) -> None:
+        with one_at_a_time:
+            connection.send(message)
+
+    try:
+        for summary in UnitBuilder(settings).build(_Inbox(connection), lambda: send("ask")):
+            send("done", summary)
+    except Exception as problem:
+        send("failed", type(problem), str(problem), traceback.format_exc())
 
 
 def _end_with_parent() -> None:

@@ -187,10 +187,11 @@ def test_a_signal_ends_the_run_cleanly(
 
 
 @needs_proc
-def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter():
+def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter(tiny_extractor):
     # Its unit is a search that takes ages and lets no other thread of the worker run.
     code = """if True:
         import re
+        import sys
         from pathlib import Path
         from amix.loaders.layout import Layout
         from amix.loaders.unit import UnitSettings
@@ -201,8 +202,8 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
                 return re.match, ("(a|aa)+$", "a" * 60 + "b")
 
         settings = UnitSettings(
-            out=Path(), extractor=Path(), device="cpu", backend="onnx", threads=1, head_indices=(), max_length=8,
-            plan={}, layout=Layout(
+            out=Path(), extractor=Path(sys.argv[1]), device="cpu", backend="onnxruntime", threads=1,
+            head_indices=(), max_length=8, plan={}, layout=Layout(
                 heads=1, dtype="float16", wide_ids=False, token_types=False, classes=0, cls=True, text=False
             ),
         )
@@ -214,7 +215,7 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
         ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11]
         return int(ticks) / os.sysconf("SC_CLK_TCK")
 
-    with started([sys.executable, "-c", code]) as process:
+    with started([sys.executable, "-c", code, str(tiny_extractor)]) as process:
         wait_until(lambda: workers_of(process.pid) or process.poll() is not None)
         (worker,) = workers_of(process.pid)
         wait_until(lambda: seconds_used(worker) > 2)  # its imports take less than one
