@@ -5,9 +5,9 @@
 
 Ours is the command line in a process of its own, from its start to its end, with text as Parquet going in and published
 shards coming out, so starting up counts. A peer (bench/peers/loop.py) is timed without imports and loading. Both have
-all cores. Rates are in tokens of the texts, padding not counted. Peers get --texts texts, ours 8 to 128 times as many
-of the same distribution of lengths, so that starting up is a small share; `steady` leaves it out. Everything takes its
-turn --repeats times; a ratio is taken within a turn, and the figures are medians over turns.
+all cores. Rates are in tokens of the texts, padding not counted. Peers get --texts texts, ours 16 to 128 times as
+many of the same distribution of lengths, so that starting up is a small share; `steady` leaves it out. Everything
+takes its turn --repeats times; a ratio is taken within a turn, and the figures are medians over turns.
 
 The ceiling is the time that the products needed by exactly these tokens take at the rates measured in the same turn
 (bench/measuring/ceiling.py); `with softmax` adds the exponentials.
@@ -30,7 +30,8 @@ from measuring.command import ROOT, Run, child, precompute
 from measuring.speedtable import ALL, FIRST, PAIR, STAGES, VARIANTS, report
 
 LAYERS = {ALL: "all", PAIR: "0,1", FIRST: "0"}
-SHARE = {ALL: 8, PAIR: 32, FIRST: 128}  # texts of ours for each of the peers'
+SHARE = {ALL: 16, PAIR: 32, FIRST: 128}  # texts of ours for each of the peers'
+FOR_ONE = 8  # the same where one worker does them alone
 SHARD = ("--samples-per-shard", "256")
 MEASURES = ("speed", "workers", "memory")
 
@@ -50,6 +51,7 @@ class Bench:
         tokenizer = self.extractors[ALL] / "tokenizer.json"
         self.lengths = {name: samples.lengths(tokenizer, drawn[name], given.max_length) for name in VARIANTS}
         self.corpora = {name: self._write(name, drawn[name]) for name in VARIANTS}
+        self.for_one = self._write("one", samples.draw(texts, given.texts * FOR_ONE, given.seed))
         self.longest = self._write("longest", samples.longest(texts, 4 * given.texts))
         self.two = self._write("two", texts[:2])
         self.peer_texts = scratch / "texts.json"
@@ -61,8 +63,8 @@ class Bench:
         if "speed" in self.given.measures:
             self._speed()
         if "workers" in self.given.measures:
-            one = self._ours(ALL, self.corpora[ALL], *SHARD, single=True).seconds
-            self._note("two workers", one / self._ours(ALL, self.corpora[ALL], *SHARD).seconds)
+            one = self._ours(ALL, self.for_one, *SHARD, single=True).seconds
+            self._note("two workers", one / self._ours(ALL, self.for_one, *SHARD).seconds)
         if "memory" in self.given.measures:
             self._note("peak", self._ours(ALL, self.longest, *SHARD, watched=True).worker_bytes / 1e9)
 
@@ -179,7 +181,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.measures) - {*MEASURES, ""}:
         parser.error(f"--measures: {', '.join(sorted(unknown))} unknown; there are {', '.join(MEASURES)}")
-    units = given.texts * SHARE[ALL] // int(SHARD[1])
+    units = given.texts * FOR_ONE // int(SHARD[1])
     if units < len(os.sched_getaffinity(0)):
         _tell(f"--texts {given.texts}: too few to keep every core busy; try the bench, quote nothing.")
     if given.optimum_python is None:
