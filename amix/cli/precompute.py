@@ -51,7 +51,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     default="auto",
     show_default=True,
     callback=_count,
-    help="Processes; auto chooses by cores or GPUs.",
+    help="Processes; auto chooses by cores and memory, or GPUs.",
 )
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1."
@@ -128,7 +128,8 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
                 on_unit=watch.add,
             )
     except KeyboardInterrupt:
-        notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on.")
+        again = ", without --restart." if options.restart else "."
+        notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on{again}")
         raise
     seconds = time.perf_counter() - began
 

@@ -1,6 +1,5 @@
 """Devices by name, as `--device` takes them. Whether they can be had shows when a session opens."""
 
-import os
 import re
 
 from amix.engine.errors import UsageError
@@ -42,10 +41,3 @@ def _canonical(name: str, text: str) -> str:
 def cuda_index(device: str) -> int | None:
     """Return N of `cuda:N`, as `parse_devices` writes it, and None for `cpu`."""
     return None if device == "cpu" else int(device.removeprefix("cuda:"))
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -41,6 +41,10 @@ class ShardError(AmixError):
     """A shard folder that is damaged, incomplete or does not fit."""
 
 
+class StorageError(AmixError):
+    """A disk or folder that does not take what is written: full, read-only, not permitted, failing."""
+
+
 class TrainError(AmixError):
     """A training run that cannot start or go on."""
 

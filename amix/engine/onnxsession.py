@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from amix.engine.artifact import GRAPHS, Extractor
-from amix.engine.devices import available_cores
 from amix.engine.errors import ArtifactError, DependencyError
+from amix.engine.machine import available_cores
 from amix.engine.runner import Ids, Relevance, Runner, no_gpu
 
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])")  # key and value of an ONNX external_data entry

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from amix.engine.errors import AmixError, UsageError
+from amix.engine.errors import StorageError, UsageError
 
 TEMPORARY = ".tmp-"  # in the name of everything unpublished
 
@@ -22,6 +22,7 @@ _REFUSALS = {
     errno.EROFS: ("the file system is read-only", "Make it writable"),
     errno.EACCES: ("permission denied", "Change its permissions"),
     errno.EPERM: ("not permitted", "Change its permissions"),
+    errno.EMFILE: ("too many files are open", "Raise the limit (ulimit -n)"),
     errno.EIO: ("the disk reports an input/output error", "Have it checked"),
 }
 
@@ -39,14 +40,14 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn what a disk refuses while the block writes to `folder` into an AmixError that says what to do."""
+    """Turn what a disk refuses while the block writes to `folder` into a StorageError that says what to do."""
     try:
         yield
     except OSError as problem:
         if problem.errno not in _REFUSALS:
             raise
         what, remedy = _REFUSALS[problem.errno]
-        raise AmixError(
+        raise StorageError(
             f"{folder}: cannot be written: {what}. What was finished there is whole and is kept. "
             f"{remedy} and run the same command again, or name another folder."
         ) from problem
@@ -71,7 +72,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Yield a binary file that becomes `path` when the block ends well, and vanishes when it does not.
 
     The data is flushed to the disk before the rename; the folder's entry is the caller's (`fsync_folder`).
-    Raises AmixError when the disk is full or refuses for another reason that its user can mend.
+    Raises StorageError when the disk is full or refuses for another reason that its user can mend.
     """
     temporary = temporary_sibling(path)
     with explained(path.parent):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amix.engine.artifact import GRAPHS, Backend, Extractor
-from amix.engine.devices import available_cores
 from amix.engine.errors import AmixError, ArtifactError
+from amix.engine.machine import available_cores
 from amix.engine.runner import Ids, Relevance, Runner, no_gpu
 
 if TYPE_CHECKING:

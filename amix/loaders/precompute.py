@@ -6,15 +6,17 @@ comes last and makes the folder a cache.
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from amix.engine.artifact import Backend, Extractor
-from amix.engine.devices import available_cores, parse_devices
+from amix.engine.devices import parse_devices
 from amix.engine.errors import CorpusError, ShardError, UsageError
 from amix.engine.heads import select_heads
+from amix.engine.machine import available_cores, available_memory
 from amix.engine.sessions import open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
 from amix.loaders.environment import environment
@@ -22,10 +24,13 @@ from amix.loaders.layout import RELEVANCE_DTYPES, Layout
 from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.progress import Start
 from amix.loaders.publication import publish_manifest
-from amix.loaders.stopping import sigterm_ends
+from amix.loaders.sizing import sensible_workers, worker_bytes
+from amix.loaders.stopping import signals_end
 from amix.loaders.unit import UnitSettings
 from amix.loaders.workers import WorkerPool
 from amix.loaders.workspace import Workspace
+
+_LOG = logging.getLogger(__name__)
 
 SHORTEST = 8  # tokens; below this nothing but special tokens would be left of a text
 
@@ -37,7 +42,8 @@ class PrecomputeOptions:
     heads: `all`, layers or heads (`0`, `0.8,1.3`).  dtype: float16, float32, or uint8 (square-root code).
     max_length: tokens a text may have, special ones included; the encoder's limit holds in any case.
     device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers share out among themselves.
-    workers: processes; None = one per core, or one per GPU.  max_rejects: unusable rows that are tolerated.
+    workers: processes; None = one per core as far as memory goes, or one per GPU.
+    max_rejects: unusable rows that are tolerated.
     labels_from: another shard folder whose class names and numbers are to be used.
     """
 
@@ -118,9 +124,11 @@ def precompute(
         "environment": environment(backend, devices[0]),
     }
 
-    stopped = f"{out}: ended by SIGTERM. Finished shards are kept: run the same command again to go on"
-    stopped += ", without --restart." if options.restart else "."
-    with sigterm_ends(stopped), Workspace(out) as workspace:
+    def stopped(by: str) -> str:
+        again = ", without --restart." if options.restart else "."
+        return f"{out}: ended by {by}. Finished shards are kept: run the same command again to go on{again}"
+
+    with signals_end(stopped), Workspace(out) as workspace:
         if options.restart:
             workspace.clear()
         finished = workspace.resume(plan)
@@ -133,8 +141,10 @@ def precompute(
         with contextlib.closing(_pending(corpus, options.samples_per_shard, done=published.copy())) as units:
             # A first look at the units, so that no more workers start than there is work for.
             cores = available_cores()
-            # On a GPU every further worker would cost a context of its own on the same card.
-            workers = options.workers or (cores if devices == ("cpu",) else len(devices))
+            if devices == ("cpu",):
+                workers = options.workers or _auto_workers(cores, artifact)
+            else:  # every further worker would cost a context of its own on the same card
+                workers = options.workers or len(devices)
             first = list(itertools.islice(units, workers))
             if first:
                 settings = UnitSettings(
@@ -168,6 +178,19 @@ def precompute(
             )
         publish_manifest(out, records, plan, artifact)
         return Manifest.read(out)
+
+
+def _auto_workers(cores: int, artifact: Extractor) -> int:
+    memory = available_memory()
+    graph = sum(path.stat().st_size for path in artifact.folder.glob("model.onnx*"))
+    workers = sensible_workers(cores, memory, graph)
+    if workers < cores:
+        assert memory is not None
+        _LOG.warning(
+            f"{workers} of {cores} cores get a worker: {memory / 1e9:.1f} GB of memory are free, and each takes about "
+            f"{worker_bytes(graph) / 1e9:.1f} GB. --workers N decides otherwise."
+        )
+    return workers
 
 
 def _pending(corpus: Corpus, size: int, done: set[int]) -> Generator[tuple[int, list[Row]], None, None]:

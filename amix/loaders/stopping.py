@@ -1,41 +1,45 @@
-"""Ctrl-C and a scheduler's SIGTERM: they end a run as an exception does, and cut no clearing up short."""
+"""Ctrl-C, SIGTERM, a closed terminal: they end a run as an exception does, and cut no clearing up short."""
 
 import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-STOPPING = frozenset({signal.SIGINT, signal.SIGTERM})
-TERMINATED = 128 + signal.SIGTERM  # what a shell reports for a program ended by SIGTERM
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # Python's own way with these is to die at once
+STOPPING = frozenset({signal.SIGINT, *_ENDING})
 
 _LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def sigterm_ends(message: str) -> Iterator[None]:
-    """Let SIGTERM raise SystemExit(143) inside the block, so that `with` and `finally` are run, and log `message`.
+def signals_end(message: Callable[[str], str]) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise SystemExit inside the block, so that `with` and `finally` are run.
 
-    Python's own way is to die at once. Nothing changes where somebody decided otherwise: outside the main thread, and
-    when SIGTERM is ignored or has a handler.
+    The exit code is 128 + the signal's number, as shells report it (143, 129); what `message` says of the signal's
+    name is logged. Nothing changes where somebody decided otherwise: outside the main thread, and for a signal that
+    is ignored (nohup) or has a handler.
     """
-    if not _is_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    if not _is_main_thread() or not ours:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ours:
+        signal.signal(number, _end)
     try:
         yield
-    except _Terminated:
-        _LOG.warning(message)  # without any set-up of logging this line is shown on stderr
+    except _Ended as end:
+        _LOG.warning(message(end.name))  # without any set-up of logging this line is shown on stderr
         raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block is through. Only for what ends soon by itself."""
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block is through. Only for what ends soon by itself."""
     if not _is_main_thread():  # the only one that is ever interrupted
         yield
         return
@@ -58,12 +62,16 @@ def undisturbed() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
-class _Terminated(SystemExit):
-    """SystemExit by SIGTERM."""
+class _Ended(SystemExit):
+    """SystemExit by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated(TERMINATED)
+def _end(number: int, _: FrameType | None) -> None:
+    raise _Ended(number)
 
 
 def _is_main_thread() -> bool:

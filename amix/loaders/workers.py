@@ -118,7 +118,7 @@ class WorkerPool:
     def _death(self, connection: Connection) -> ShardError:
         process, unit = self._workers[connection], self._busy[connection][0]
         process.join(10)
-        if process.exitcode == -signal.SIGTERM:
+        if process.exitcode in (-signal.SIGTERM, -signal.SIGHUP):
             # Who ends a whole group of processes ends this one too: its own signal, not this death, is the news.
             time.sleep(1)
         return ShardError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from amix.engine.devices import available_cores, cuda_index, parse_devices
+from amix.engine.devices import cuda_index, parse_devices
 from amix.engine.errors import UsageError
 
 
@@ -43,7 +43,3 @@ def test_what_is_no_list_of_devices_is_a_usage_error(text: str, message: str) ->
 
 def test_the_number_of_a_gpu() -> None:
     assert [cuda_index(device) for device in ("cpu", *parse_devices("cuda,cuda:12"))] == [None, 0, 12]
-
-
-def test_cores_are_those_of_this_process() -> None:
-    assert available_cores() >= 1

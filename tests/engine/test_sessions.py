@@ -15,8 +15,8 @@ import pytest
 
 from amix.engine import canonical
 from amix.engine.artifact import Backend, open_extractor
-from amix.engine.devices import available_cores
 from amix.engine.errors import ArtifactError, DeviceError, UsageError
+from amix.engine.machine import available_cores
 from amix.engine.onnxsession import BoundRunner, session_options
 from amix.engine.publish import sha256_file
 from amix.engine.sessions import Session, open_session

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from amix.engine.errors import AmixError, ShardError
+from amix.engine.errors import ShardError, StorageError
 from amix.engine.publish import atomic_writer
 from amix.loaders import precompute as precompute_module
 from amix.loaders.precompute import PrecomputeOptions, precompute
@@ -164,6 +164,8 @@ def test_fifty_kills_of_workers_and_parents_change_no_byte(
         (signal.SIGTERM, 143, "parent", "start"),
         (signal.SIGTERM, 143, "parent", "units"),
         (signal.SIGTERM, 143, "group", "units"),
+        (signal.SIGHUP, 129, "parent", "units"),
+        (signal.SIGHUP, 129, "group", "units"),
         (signal.SIGINT, 130, "group", "start"),
         (signal.SIGINT, 130, "group", "units"),
     ],
@@ -520,7 +522,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed_unless_it_is_
     ],
 )
 def test_what_a_disk_refuses_is_told_with_its_remedy(tmp_path, number, message):
-    with pytest.raises(AmixError, match=message) as raised, atomic_writer(tmp_path / "file"):
+    with pytest.raises(StorageError, match=message) as raised, atomic_writer(tmp_path / "file"):
         raise OSError(number, os.strerror(number))
     assert str(raised.value).startswith(f"{tmp_path}: ")
     assert not list(tmp_path.iterdir())
