@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from amix.engine.errors import CorpusError, UsageError
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
-from amix.loaders.corpus_text import flaw_of_text
+from amix.loaders.corpus.text import flaw_of_text
 
 Write = Callable[[Path, Any], Path]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from amix.engine.errors import CorpusError
-from amix.loaders.corpus_find import DataFile
+from amix.loaders.corpus.find import DataFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

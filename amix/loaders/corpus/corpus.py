@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from amix.engine.errors import CorpusError, UsageError
-from amix.loaders.corpus_source import Source
-from amix.loaders.corpus_text import flaw_of_text
-from amix.loaders.labels import Labels, Survey, UnusableError, check_names, from_schema
+from amix.loaders.corpus.labels import Labels, Survey, UnusableError, check_names, from_schema
+from amix.loaders.corpus.source import Source
+from amix.loaders.corpus.text import flaw_of_text
 
 _FILE_SUFFIXES = frozenset({".txt", ".tsv", ".gz", ".zst", ".arrow"})  # never of a data set on the Hub
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -164,17 +164,17 @@ def open_corpus(source: str, options: CorpusOptions) -> Corpus:
             "data set on the Hub by its id, such as stanfordnlp/imdb."
         )
     if _is_hub_id(source):
-        from amix.loaders.corpus_hub import open_hub
+        from amix.loaders.corpus.hub import open_hub
 
         return Corpus(open_hub(source, options), options)
-    from amix.loaders.corpus_files import FileSource
-    from amix.loaders.corpus_find import find_files
+    from amix.loaders.corpus.files import FileSource
+    from amix.loaders.corpus.find import find_files
 
     return Corpus(FileSource(source, find_files(source, options.split, options.config), options), options)
 
 
 def _is_hub_id(source: str) -> bool:
-    from amix.loaders.corpus_find import format_of
+    from amix.loaders.corpus.find import format_of
 
     if Path(source).exists() or not _HUB_ID.fullmatch(source):
         return False

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from amix.engine.errors import CorpusError
 from amix.engine.publish import sha256_file
-from amix.loaders.corpus_bytes import reading
-from amix.loaders.corpus_find import DataFile
-from amix.loaders.corpus_source import LabelType, Record
+from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.source import LabelType, Record
+from amix.loaders.corpus.unpacked import reading
 
 if TYPE_CHECKING:
-    from amix.loaders.corpus import CorpusOptions
+    from amix.loaders.corpus.corpus import CorpusOptions
 
 
 class Reader(Protocol):
@@ -82,15 +82,15 @@ def _fingerprint(file: DataFile) -> dict[str, Any]:
 def _reader(file: DataFile, place: str) -> Reader:
     match file.format:
         case "jsonl":
-            from amix.loaders.corpus_jsonl import JsonLines
+            from amix.loaders.corpus.jsonlines import JsonLines
 
             return JsonLines(file, place)
         case "csv":
-            from amix.loaders.corpus_csv import Csv
+            from amix.loaders.corpus.csvfile import Csv
 
             return Csv(file, place)
         case "parquet":
-            from amix.loaders.corpus_parquet import Parquet
+            from amix.loaders.corpus.parquet import Parquet
 
             return Parquet(file, place)
 

@@ -5,9 +5,9 @@ import io
 from collections.abc import Generator, Iterator, Sequence
 
 from amix.engine.errors import CorpusError
-from amix.loaders.corpus_bytes import open_bytes, reading
-from amix.loaders.corpus_find import DataFile
-from amix.loaders.corpus_source import LabelType, Record
+from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.source import LabelType, Record
+from amix.loaders.corpus.unpacked import open_bytes, reading
 
 _FIELD = 128 * 1024 * 1024  # characters; Python's own limit is 131,072, less than a long review thread
 

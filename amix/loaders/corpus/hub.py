@@ -4,13 +4,13 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amix.engine.errors import CorpusError
-from amix.loaders.corpus_files import check_names
-from amix.loaders.corpus_source import Kind, LabelType, Record
+from amix.loaders.corpus.files import check_names
+from amix.loaders.corpus.source import Kind, LabelType, Record
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-    from amix.loaders.corpus import CorpusOptions
+    from amix.loaders.corpus.corpus import CorpusOptions
 
 
 def open_hub(name: str, options: "CorpusOptions") -> "HubSource":

@@ -8,9 +8,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from amix.engine.errors import CorpusError
-from amix.loaders.corpus_bytes import damaged, reading
-from amix.loaders.corpus_find import DataFile
-from amix.loaders.corpus_source import Kind, LabelType, Record
+from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.source import Kind, LabelType, Record
+from amix.loaders.corpus.unpacked import damaged, reading
 
 _BATCH = 1024  # rows
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from amix.engine.errors import CorpusError, UsageError
-from amix.loaders.corpus_source import Kind, LabelType
+from amix.loaders.corpus.source import Kind, LabelType
 
 MOST_CLASSES = 10_000
 _INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?")  # pandas writes integers as 1.0 where a value is missing

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from amix.engine.errors import CorpusError
-from amix.loaders.corpus_bytes import open_bytes, reading
-from amix.loaders.corpus_find import DataFile
-from amix.loaders.corpus_source import LabelType, Record
+from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.source import LabelType, Record
+from amix.loaders.corpus.unpacked import open_bytes, reading
 
 _SAMPLE = 100  # valid rows that tell the columns
 _SAMPLE_LINES = 10_000  # among so many lines at most

@@ -5,7 +5,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, List, Value
 
 from amix.engine.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
-from amix.loaders.corpus_hub import HubSource
+from amix.loaders.corpus.hub import HubSource
 
 IDENTITY = {"kind": "hub", "id": "some/data", "commit": "0" * 40, "config": None, "split": "train"}
 
