@@ -70,11 +70,21 @@ def workers_of(pid):
     return found
 
 
+def hear_signals():
+    for number in (signal.SIGINT, signal.SIGHUP):  # nohup ignores the one, a job in the background the other
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
-def started(start, **options):
-    """A process that does not outlive the block."""
+def started(start, preexec_fn=hear_signals, **options):
+    """A process that does not outlive the block, and that signals reach even where tests run under nohup."""
     with subprocess.Popen(
-        start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options
+        start,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec_fn,
+        **options,
     ) as process:
         try:
             yield process
@@ -186,6 +196,21 @@ def test_a_signal_ends_the_run_cleanly(
     assert not any(map(is_running, workers))
     assert not list(out.glob(".*"))
     assert_whole_so_far(out, undisturbed)
+
+
+@needs_proc
+def test_nohup_is_honoured(long_corpus, undisturbed, tiny_extractor, tmp_path):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    out = tmp_path / "out"
+    start = command(long_corpus, out, tiny_extractor, TINY, "--workers", "2")
+    with started(start, preexec_fn=nohup, start_new_session=True) as process:
+        wait_until(lambda: records(out))
+        os.killpg(process.pid, signal.SIGHUP)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert contents(out) == undisturbed
 
 
 @needs_proc
