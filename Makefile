@@ -14,7 +14,7 @@ OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
 EXTRAS := cpu,onnx,dev
 OPTIMUM_EXTRAS := cpu,optimum,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
-OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli $(wildcard tests/loaders/test_corpus*.py)
+OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loaders/corpus
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-optimum check format clean
