@@ -11,7 +11,7 @@ test test-optimum: export OMP_NUM_THREADS = 1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
-EXTRAS := cpu,onnx,dev
+EXTRAS := cpu,onnx,dev,dev-s3
 OPTIMUM_EXTRAS := cpu,optimum,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
 OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loaders/corpus

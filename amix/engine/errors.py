@@ -41,6 +41,10 @@ class ShardError(AmixError):
     """A shard folder that is damaged, incomplete or does not fit."""
 
 
+class FetchError(AmixError):
+    """A file of a remote folder that cannot be had, or that keeps arriving as other bytes than were promised."""
+
+
 class StorageError(AmixError):
     """A disk or folder that does not take what is written: full, read-only, not permitted, failing."""
 

@@ -34,10 +34,13 @@ def encode(relevance_HT: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any],
     return stored_HT, None
 
 
-def decode(stored_HT: NDArray[Any], scale_H: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """Return the float32 relevance that `encode` stored, (H, T)."""
+def decode(stored_HT: NDArray[Any], scale_HT: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return the float32 relevance that `encode` stored, (H, T).
+
+    scale_HT: of `uint8`; (H, 1) for one sample, (H, T) for several end to end.
+    """
     relevance_HT = stored_HT.astype(np.float32)
-    if scale_H is None:
+    if scale_HT is None:
         return relevance_HT
-    decoded_HT: NDArray[np.float32] = np.square(relevance_HT / np.float32(255)) * scale_H[:, None]
+    decoded_HT: NDArray[np.float32] = np.square(relevance_HT / np.float32(255)) * scale_HT
     return decoded_HT

@@ -3,7 +3,7 @@
 Axes: B batch, S head specs, T tokens of the longest sample, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AnyArray = np.ndarray[Any, np.dtype[Any]]
+from amix.loaders.flat import ArrayBatch, FlatBatch
+
+_PER_TOKEN = ("input_ids", "relevance", "content", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -25,34 +27,20 @@ class Collate:
 
     pad_id: int
 
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor | list[str]]:
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor | list[str]]:
         """Return the batch of `samples`, which all come from one dataset."""
-        return as_tensors(self.arrays(samples))
-
-    def arrays(self, samples: Sequence[dict[str, Any]]) -> dict[str, AnyArray | list[str]]:
-        """Return the same batch in numpy arrays, as a process that reads ahead hands it over."""
-        lengths = np.array([len(sample["input_ids"]) for sample in samples])
-        mask_BT = np.arange(lengths.max()) < lengths[:, None]
-        batch: dict[str, AnyArray | list[str]] = {"attention_mask": mask_BT.astype(np.int64)}
-        for name, fill in (
-            ("input_ids", self.pad_id),
-            ("relevance", 0),
-            ("content", False),
-            ("token_type_ids", 0),
-        ):
-            if name in samples[0]:
-                # The token axis first, so that one mask serves arrays of any further axes.
-                flat = np.concatenate([sample[name].T for sample in samples])
-                padded = np.full((*mask_BT.shape, *flat.shape[1:]), fill, flat.dtype)
-                padded[mask_BT] = flat
-                batch[name] = np.moveaxis(padded, 1, -1)
-        if "labels" in samples[0]:
-            batch["labels"] = np.stack([np.asarray(sample["labels"]) for sample in samples])
-        batch["keys"] = [sample["key"] for sample in samples]
-        return batch
+        names = [name for name in _PER_TOKEN if name in samples[0]]
+        labels = [np.asarray(sample["labels"]) for sample in samples if "labels" in sample]
+        flat = FlatBatch(
+            [sample["key"] for sample in samples],
+            np.array([len(sample["input_ids"]) for sample in samples]),
+            {name: np.concatenate([sample[name] for sample in samples], axis=-1) for name in names},
+            np.stack(labels) if labels else None,
+        )
+        return as_tensors(flat.padded(self.pad_id))
 
 
-def as_tensors(batch: dict[str, AnyArray | list[str]]) -> dict[str, Tensor | list[str]]:
+def as_tensors(batch: ArrayBatch) -> dict[str, Tensor | list[str]]:
     """Return a batch with its arrays as tensors that share their memory."""
     return {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value

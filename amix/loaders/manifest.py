@@ -1,6 +1,5 @@
 """The documents of a shard folder: the record of each shard, and the manifest that lists them."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +11,11 @@ from amix.engine.errors import ShardError
 from amix.engine.heads import Head
 from amix.engine.publish import sha256_bytes
 from amix.loaders.layout import Layout
+from amix.loaders.schema import FILE_KINDS, check_manifest, check_record
 
 FORMAT = "amix-shards"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
-_SHARD_NAME = re.compile(r"shard-\d{8}")
-_FILE_KINDS = ("tar", "index", "crc")
 
 
 def read_document(path: Path) -> tuple[dict[str, Any], str]:
@@ -38,7 +36,7 @@ def file_size(path: Path) -> int:
 
 def check_files(folder: Path, record: Mapping[str, Any]) -> None:
     """Raise ShardError unless tar, index and checksums of a record are there with their sizes."""
-    for kind in _FILE_KINDS:
+    for kind in FILE_KINDS:
         entry = record["files"][kind]
         path = folder / entry["name"]
         size = file_size(path)
@@ -83,8 +81,9 @@ class Manifest:
         if fields.get("format") != FORMAT or fields.get("version") != VERSION:
             raise ShardError(
                 f"{path}: is {fields.get('format')} version {fields.get('version')}; this amix reads {FORMAT} "
-                f"version {VERSION}."
+                f"version {VERSION}. Build the folder again with 'amix precompute --restart'."
             )
+        check_manifest(fields, str(path))
         return cls(folder, fields)
 
     @property
@@ -163,18 +162,14 @@ class Manifest:
         entry = self.fields["shards"][position]
         name = str(entry["name"])
         path = self.folder / f"{name}.json"
-        # A manifest from elsewhere must not make us read outside its folder.
-        if not _SHARD_NAME.fullmatch(name) or path.is_symlink():
+        if path.is_symlink():
             raise ShardError(
-                f"{self.folder}: {MANIFEST} names the shard '{name}', or its record is a link. It was not "
-                "written by 'amix precompute'; do not use it."
+                f"{path}: is a link. It was not written by 'amix precompute'; do not use this folder."
             )
         record, sha256 = read_document(path)
         if sha256 != entry["record_sha256"]:
             raise ShardError(f"{path}: is the record of another run than {MANIFEST}. Build the folder again.")
-        names = [record["files"][kind]["name"] for kind in _FILE_KINDS]
-        if names != [f"{name}.tar", f"{name}.index.npy", f"{name}.crc.npy"]:
-            raise ShardError(f"{path}: names files that are not its own. Do not use this folder.")
+        check_record(record, entry, str(path))
         return record
 
     def rejects(self) -> Iterator[tuple[int, str]]:

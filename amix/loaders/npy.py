@@ -22,10 +22,12 @@ _HEADER = re.compile(
 )
 
 
-def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Return the 128-byte version 1.0 header of a C-ordered array."""
-    text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': {shape!r}, }}".encode()
-    room = HEADER_BYTES - len(_MAGIC) - 2
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], size: int = HEADER_BYTES) -> bytes:
+    """Return the version 1.0 header, of `size` bytes, of a C-ordered array; a record dtype needs 192."""
+    kind = dtype.descr if dtype.names else dtype.str
+    text = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
+    room = size - len(_MAGIC) - 2
+    assert len(text) < room, text
     return _MAGIC + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n"
 
 

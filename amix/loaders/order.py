@@ -5,18 +5,64 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Shuffle = Literal["global", "none"]
+Shuffle = Literal["global", "window", "none"]
+Numbers = NDArray[np.int64]
+WINDOW = 65_536
 
 
-def order(samples: int, seed: int, epoch: int, shuffle: Shuffle = "global") -> NDArray[np.int64]:
+def order(
+    samples: int,
+    seed: int,
+    epoch: int,
+    shuffle: Shuffle = "global",
+    *,
+    shards: Numbers | None = None,
+    window: int = WINDOW,
+) -> Numbers:
     """Return the sample numbers of an epoch, (samples,) int64, every one once.
 
-    shuffle: `global` = a uniform permutation; `none` = corpus order.
+    shuffle: `global` = a uniform permutation; `window` = shards in a random order, each spread over its own size and
+        `window` samples more, so that few shards are in use at a time; `none` = corpus order.
+    shards: (samples,) the shard of each sample, for `window`.
     """
     match shuffle:
         case "global":
-            # Philox is counter-based and specified, so the stream is the same on every platform.
-            key: Any = np.random.SeedSequence([seed, epoch])
-            return np.random.Generator(np.random.Philox(key)).permutation(samples)
+            return _generator(seed, epoch).permutation(samples)
+        case "window":
+            assert shards is not None
+            return _windowed(shards, window, _generator(seed, epoch))
         case "none":
             return np.arange(samples, dtype=np.int64)
+
+
+def bucketed(
+    numbers: Numbers, lengths: NDArray[np.int32], seed: int, epoch: int, *, batch_size: int, batches: int
+) -> Numbers:
+    """Return `numbers` rearranged so that texts of a batch are of similar length.
+
+    Stretches of `batches` batches are sorted by length and cut up, and their batches shuffled. What does not fill a
+    batch stays at the end as it is: it would be the longest texts each time.
+    lengths: (samples,) tokens of every sample.
+    """
+    whole = len(numbers) // batch_size
+    head = numbers[: whole * batch_size]
+    stretch = np.arange(len(head)) // (batch_size * batches)
+    by_length = np.lexsort((lengths[head], stretch))
+    turn = np.arange(whole) // batches + _generator(seed, epoch, 1).random(whole)
+    cut = head[by_length].reshape(whole, batch_size)[np.argsort(turn, kind="stable")]
+    return np.concatenate([cut.reshape(-1), numbers[len(head) :]])
+
+
+def _windowed(shards: Numbers, window: int, generator: np.random.Generator) -> Numbers:
+    _, place, sizes = np.unique(shards, return_inverse=True, return_counts=True)
+    turn = generator.permutation(len(sizes))
+    begins = np.empty(len(sizes), np.int64)
+    begins[turn] = np.cumsum(sizes[turn]) - sizes[turn]
+    drawn = begins[place] + generator.random(len(shards)) * (sizes[place] + window)
+    return np.argsort(drawn, kind="stable")
+
+
+def _generator(*seeds: int) -> np.random.Generator:
+    # Philox is counter-based and specified, so the stream is the same on every platform.
+    key: Any = np.random.SeedSequence(seeds)
+    return np.random.Generator(np.random.Philox(key))

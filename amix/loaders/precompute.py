@@ -23,7 +23,7 @@ from amix.loaders.environment import environment
 from amix.loaders.layout import RELEVANCE_DTYPES, Layout
 from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.progress import Start
-from amix.loaders.publication import publish_manifest
+from amix.loaders.publication import Origin, publish_manifest
 from amix.loaders.sizing import sensible_workers, worker_bytes
 from amix.loaders.stopping import signals_end
 from amix.loaders.unit import UnitSettings
@@ -176,7 +176,8 @@ def precompute(
             raise CorpusError(
                 f"{source}: no row can be used. {rejects.first()} Mend the corpus or name the right columns."
             )
-        publish_manifest(out, records, plan, artifact)
+        truncated = sum(record["truncated"] for record in records)
+        publish_manifest(out, records, plan, Origin.extractor(artifact), truncated)
         return Manifest.read(out)
 
 

@@ -1,141 +1,180 @@
-"""One shard, read through its index: a memory map and a slice, with the checksum of exactly the bytes read.
+"""One shard, read through its index: a memory map and a slice, with the checksum of exactly the bytes read."""
 
-Axes: H heads, T tokens.
-"""
-
+import contextlib
 import mmap
-import zlib
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.errors import ShardError
 from amix.engine.publish import sha256_bytes
-from amix.loaders.codes import decode
-from amix.loaders.layout import INDEX_DTYPE, Layout
+from amix.loaders.layout import INDEX_DTYPE, INDEX_HEADER_BYTES, crc_header, index_header
+from amix.loaders.manifest import Manifest
+from amix.loaders.npy import HEADER_BYTES
+from amix.loaders.openfiles import OpenShards, mapped
+from amix.loaders.shardwriter import sample_key
+
+_ENTRY = struct.Struct("<qqii")  # INDEX_DTYPE
+_CRC = struct.Struct("<I")
+_TRIES = 3
+_AGAIN = "remove it and run the same 'amix precompute' again."
 
 
 class StoredSample(NamedTuple):
-    """What is read of one sample.
+    """The bytes of one sample, as stored and checked.
 
-    ids: (T,) as stored.  relevance: (H, T) float32 of the heads asked for, in that order; None without heads.
-    label: class id, or -1.  labels: (C,) float32.  token_type_ids: (T,) uint8.
+    tar: the shard that it stands in.  tokens: how many.  label: class id, or -1.  ids: of `Layout.ids_dtype`.
+    relevance: of `Layout.relevance_dtype`, one row for each head asked for, in that order.
+    others: payloads of the further arrays by name; `scale` only with heads.
     """
 
+    tar: Path
     row: int
-    ids: NDArray[Any]
-    relevance: NDArray[np.float32] | None
+    tokens: int
     label: int
-    labels: NDArray[np.float32] | None
-    token_type_ids: NDArray[np.uint8] | None
+    ids: bytes
+    relevance: list[bytes]
+    others: dict[str, bytes]
 
 
 class ShardReader:
-    """Random access to the samples of one shard. Files are opened at the first read, so it pickles small."""
+    """Random access to the samples of one shard.
 
-    def __init__(self, folder: Path, record: Mapping[str, Any], layout: Layout) -> None:
-        self._folder = folder
-        self._record = record
+    Files are opened at the first read, and again after `close`; it pickles small.
+    path: of the tar.
+    open_shards: bounds how many readers have their files open.
+    provide: called with the files of the record before they are opened; brings them here.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        record: Mapping[str, Any],
+        open_shards: OpenShards | None = None,
+        provide: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        layout = manifest.layout
+        self._folder = manifest.folder
+        self._files = record["files"]
+        self.path = self._path("tar")
+        self._samples = int(record["samples"])
         self._layout = layout
-        self._map: mmap.mmap | None = None
-        self._index: NDArray[Any] | None = None
-        self._crc: NDArray[np.uint32] | None = None
+        self._labels = range(len(manifest.label_names or ())) if layout.cls else range(-1, 0)
+        self._open_shards = open_shards
+        self._provide = provide
+        self._others = [name for name in layout.arrays if name not in ("input_ids", "relevance")]
+        self._index: bytes | None = None
+        self._maps: tuple[mmap.mmap, mmap.mmap] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None, "_index": None, "_crc": None}
+        return {**self.__dict__, "_maps": None, "_index": None}
 
     def __len__(self) -> int:
-        return int(self._record["samples"])
-
-    @property
-    def path(self) -> Path:
-        """Of the tar."""
-        return self._folder / str(self._record["files"]["tar"]["name"])
+        return self._samples
 
     @property
     def index(self) -> NDArray[Any]:
-        """(samples,) of `INDEX_DTYPE`: row, offset, tokens, label. Checked against the record's hash."""
-        if self._index is None:
-            entry = self._record["files"]["index"]
-            path = self._folder / entry["name"]
-            try:
-                data = path.read_bytes()
-            except OSError as problem:
-                raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
-            if sha256_bytes(data) != entry["sha256"]:
-                raise ShardError(
-                    f"{path}: does not match its record. Remove it and run the same 'amix precompute' again."
-                )
-            self._index = np.frombuffer(
-                data, INDEX_DTYPE, offset=len(data) - len(self) * INDEX_DTYPE.itemsize
-            )
-        return self._index
+        """(samples,) of `INDEX_DTYPE`: row, offset, tokens, label."""
+        return np.frombuffer(self._entries(), INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
 
     def read(self, position: int, heads: Sequence[int] = ()) -> StoredSample:
         """Return one sample with the relevance of `heads` (positions among the stored ones).
 
         Raises ShardError naming tar and key when bytes do not match their checksum.
         """
-        row, offset, tokens, label = (int(value) for value in self.index[position])
-        if self._map is None or self._crc is None:
-            self._open()
-        assert self._map is not None
-        assert self._crc is not None
-        data, crc, layout = self._map, self._crc[position], self._layout
-        places = layout.payloads(tokens)
+        entries = self._index or self._entries()
+        row, offset, tokens, label = _ENTRY.unpack_from(entries, INDEX_HEADER_BYTES + position * _ENTRY.size)
+        tar, crc = self._maps or self._open()
+        places = self._layout.payloads(tokens)
+        # Of this sample's checksum in the first column, and from there to the next column.
+        first, column = HEADER_BYTES + position * _CRC.size, self._samples * _CRC.size
 
-        def take(name: str, begin: int, size: int, column: int) -> bytes:
-            payload = data[begin : begin + size]
-            if len(payload) != size or zlib.crc32(payload) != crc[column]:
-                raise ShardError(
-                    f"{self.path}: sample {row:012d}: the bytes of {name} do not match their checksum. The shard is "
-                    "damaged; remove it and run the same 'amix precompute' again."
-                )
-            return payload
-
-        arrays: dict[str, NDArray[Any]] = {}
-        for name in layout.arrays:
-            if name == "relevance" or (name == "scale" and not heads):
-                continue
-            # Columns: the ids, each head's row, then the other arrays in their order.
-            column = 0 if name == "input_ids" else layout.heads + layout.arrays.index(name) - 1
-            begin, size = places[name]
-            arrays[name] = np.frombuffer(
-                take(name, offset + begin, size, column), layout.array(name, tokens)[0]
-            )
-
-        relevance = None
+        begin, size = places["input_ids"]
+        begin += offset
+        ids = tar[begin : begin + size]
+        if crc32(ids) != _CRC.unpack_from(crc, first)[0] or len(ids) != size:
+            raise self._damage(row, 0)
+        relevance = []
         if heads:
             begin, size = places["relevance"]
-            stride = size // layout.heads
-            rows = [
-                take(f"relevance row {head}", offset + begin + head * stride, stride, 1 + head)
-                for head in heads
-            ]
-            stored_HT = np.frombuffer(b"".join(rows), layout.relevance_dtype).reshape(len(heads), tokens)
-            scale_H = arrays["scale"][list(heads)] if "scale" in arrays else None
-            relevance = decode(stored_HT, scale_H)
-        return StoredSample(
-            row, arrays["input_ids"], relevance, label, arrays.get("labels"), arrays.get("token_type_ids")
+            begin, size = begin + offset, size // self._layout.heads
+            for head in heads:
+                data = tar[begin + head * size : begin + (head + 1) * size]
+                if crc32(data) != _CRC.unpack_from(crc, first + (1 + head) * column)[0] or len(data) != size:
+                    raise self._damage(row, 1 + head)
+                relevance.append(data)
+        others = {}
+        for name in self._others:
+            if heads or name != "scale":
+                begin, size = places[name]
+                begin, number = begin + offset, self._layout.crc_column(name)
+                data = tar[begin : begin + size]
+                if crc32(data) != _CRC.unpack_from(crc, first + number * column)[0] or len(data) != size:
+                    raise self._damage(row, number)
+                others[name] = data
+        return StoredSample(self.path, row, tokens, label, ids, relevance, others)
+
+    def fetch(self) -> None:
+        """Bring the files here that are elsewhere."""
+        if self._provide is not None:
+            self._provide(self._files)
+
+    def close(self) -> None:
+        """Let go of the files; they close when no other thread is reading them any more."""
+        self._maps = None
+
+    def _damage(self, row: int, column: int) -> ShardError:
+        return ShardError(
+            f"{self.path}: sample {sample_key(row)}: the bytes of {self._layout.crc_names[column]} do not match "
+            f"their checksum. The shard is damaged; {_AGAIN}"
         )
 
-    def _open(self) -> None:
-        entry = self._record["files"]["crc"]
-        path = self._folder / entry["name"]
-        try:
-            # The tar may grow to gigabytes and the checksums of many heads too: map both, read what is asked for.
-            with self.path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            crc = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise ShardError(
-                f"{path}: cannot be read ({problem}). Run the same 'amix precompute' again."
-            ) from None
-        if crc.dtype != np.dtype("<u4") or crc.shape != (len(self), self._layout.crc_columns):
-            raise ShardError(
-                f"{path}: has another shape than its record. Remove it and run 'amix precompute' again."
-            )
-        self._crc = crc
+    def _path(self, kind: str) -> Path:
+        return self._folder / str(self._files[kind]["name"])
+
+    def _entries(self) -> bytes:
+        """Return the index file, checked at the first time against the record and for what it says."""
+        if self._index is None:
+            path = self._path("index")
+            try:
+                data = path.read_bytes()
+            except OSError as problem:
+                raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
+            if sha256_bytes(data) != self._files["index"]["sha256"]:
+                raise ShardError(f"{path}: does not match its record; {_AGAIN}")
+            _require_header(path, data, index_header(self._samples), self._samples * _ENTRY.size)
+            index = np.frombuffer(data, INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
+            is_label = (index["label"] >= self._labels.start) & (index["label"] < self._labels.stop)
+            # A place before the file's beginning would be read from its end.
+            if (index["offset"] < 0).any() or (index["tokens"] < 0).any() or not is_label.all():
+                raise ShardError(f"{path}: holds places or classes that cannot be; {_AGAIN}")
+            self._index = data
+        return self._index
+
+    def _open(self) -> tuple[mmap.mmap, mmap.mmap]:
+        # The tar may grow to gigabytes and the checksums of many heads too: map both, read what is asked for.
+        path, columns = self._path("crc"), len(self._layout.crc_names)
+        tar, crc = self._fetched()
+        _require_header(path, crc, crc_header(columns, self._samples), columns * self._samples * _CRC.size)
+        self._maps = (tar, crc)
+        if self._open_shards is not None:
+            self._open_shards.add(self)
+        return self._maps
+
+    def _fetched(self) -> tuple[mmap.mmap, mmap.mmap]:
+        """Map both files; what was fetched may be evicted again before it is opened."""
+        for _ in range(_TRIES if self._provide else 0):
+            self.fetch()
+            with contextlib.suppress(ShardError):
+                return mapped(self.path), mapped(self._path("crc"))
+        return mapped(self.path), mapped(self._path("crc"))
+
+
+def _require_header(path: Path, data: bytes | mmap.mmap, header: bytes, size: int) -> None:
+    if data[: len(header)] != header or len(data) != len(header) + size:
+        raise ShardError(f"{path}: has another shape than its record; {_AGAIN}")

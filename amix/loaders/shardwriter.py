@@ -8,7 +8,6 @@ Axes: H heads, T tokens.
 """
 
 import errno
-import io
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from amix.engine import canonical
 from amix.engine.publish import atomic_writer, fsync_folder, sha256_bytes, sha256_file
 from amix.loaders.codes import encode
-from amix.loaders.layout import BLOCK, INDEX_DTYPE, Layout, padded
+from amix.loaders.layout import BLOCK, CRC_DTYPE, INDEX_DTYPE, Layout, crc_header, index_header, padded
 from amix.loaders.npy import npy_header
 
 _ZEROS = bytes(BLOCK)
@@ -92,20 +91,23 @@ class ShardWriter:
             index[number] = (sample.row, position, len(sample.ids), sample.label)
             position += self._layout.array_bytes(len(sample.ids)) + len(tail)
         size = position + 2 * BLOCK  # a tar ends with two empty blocks
-        crc = np.zeros((len(samples), self._layout.crc_columns), "<u4")
+        crc = np.zeros((len(self._layout.crc_names), len(samples)), CRC_DTYPE)
         tar = self._path.with_suffix(".tar")
         with atomic_writer(tar) as file:
             _reserve(file.fileno(), size)
             count = 0
             for number, relevance_HT in relevance:
-                data = self._arrays(samples[number], relevance_HT, crc[number]) + tails[number]
+                data = self._arrays(samples[number], relevance_HT, crc[:, number]) + tails[number]
                 _write_at(file.fileno(), data, int(index["offset"][number]))
                 count += 1
             assert count == len(samples), (count, len(samples))
             sha256 = sha256_file(Path(file.name))
         files = {"tar": {"name": tar.name, "bytes": size, "sha256": sha256}}
-        for kind, array in (("index", index), ("crc", crc)):
-            data = _npy_file(array)
+        for kind, header, array in (
+            ("index", index_header(len(samples)), index),
+            ("crc", crc_header(*crc.shape), crc),
+        ):
+            data = header + array.tobytes()
             path = self._path.with_suffix(f".{kind}.npy")
             with atomic_writer(path) as file:
                 file.write(data)
@@ -179,9 +181,3 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _npy_file(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()

@@ -1,6 +1,6 @@
 """Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,14 @@ import numpy as np
 
 from amix.engine.errors import ShardError
 from amix.engine.publish import sha256_file
-from amix.loaders.layout import BLOCK, Layout, padded
+from amix.loaders.codes import decode
+from amix.loaders.layout import BLOCK, padded
 from amix.loaders.manifest import Manifest, check_files
+from amix.loaders.members import members_of
 from amix.loaders.npy import parse_npy
+from amix.loaders.openfiles import mapped
 from amix.loaders.shardreader import ShardReader
-from amix.loaders.shardwriter import sample_key, tar_header
+from amix.loaders.shardwriter import sample_key
 
 
 def verify(
@@ -87,8 +90,8 @@ def _check_hash(path: Path, sha256: str) -> None:
 
 def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
     """Walk the tar member by member; everything in it must be what index, checksums and layout say."""
-    reader = ShardReader(manifest.folder, record, manifest.layout)
-    layout, data, position = manifest.layout, reader.path.read_bytes(), 0
+    reader = ShardReader(manifest, record)
+    layout, data, position = manifest.layout, mapped(reader.path), 0
     classes, last = len(manifest.label_names or ()), record["rows"][0] - 1
     if (len(reader.index), int(reader.index["tokens"].sum())) != (record["samples"], record["tokens"]):
         raise ShardError(f"{reader.path}: its index counts other samples or tokens than its record.")
@@ -97,17 +100,17 @@ def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
         if offset != position or not last < row < record["rows"][1]:
             raise ShardError(f"{where}: the index does not agree with the tar.")
         last = row
-        members = dict(_members(data, position, sample_key(row), layout, where))
+        members = dict(members_of(data, position, sample_key(row), layout, where))
         position += sum(BLOCK + padded(len(content)) for content in members.values())
-        for name in layout.arrays:
-            array = parse_npy(members[f"{name}.npy"], f"{where}: {name}.npy")
+        arrays = {name: parse_npy(members[f"{name}.npy"], f"{where}: {name}.npy") for name in layout.arrays}
+        for name, array in arrays.items():
             if (array.dtype, array.shape) != layout.array(name, tokens):
                 raise ShardError(f"{where}: {name}.npy has dtype or shape of another cache.")
-        stored = reader.read(number, range(layout.heads))
-        assert stored.relevance is not None
-        if tokens and int(stored.ids.max()) >= manifest.vocab_size:
+        reader.read(number, range(layout.heads))  # compares every checksum
+        if int(arrays["input_ids"].max(initial=0)) >= manifest.vocab_size:
             raise ShardError(f"{where}: holds a token id beyond the vocabulary of {manifest.vocab_size}.")
-        if not np.isfinite(stored.relevance).all() or (stored.relevance < 0).any():
+        relevance_HT = decode(arrays["relevance"], arrays["scale"][:, None] if "scale" in arrays else None)
+        if not np.isfinite(relevance_HT).all() or (relevance_HT < 0).any():
             raise ShardError(f"{where}: holds relevance that is NaN, infinite or negative.")
         if layout.cls and (members["cls"] != str(label).encode() or not 0 <= label < classes):
             raise ShardError(
@@ -115,17 +118,3 @@ def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
             )
     if data[position:] != bytes(2 * BLOCK):
         raise ShardError(f"{reader.path}: does not end where its index says.")
-
-
-def _members(data: bytes, position: int, key: str, layout: Layout, where: str) -> Iterator[tuple[str, bytes]]:
-    for name in layout.members:
-        try:
-            size = int(data[position + 124 : position + 135], 8)
-        except ValueError:
-            raise ShardError(f"{where}: the tar header of {name} is damaged.") from None
-        # A header is a function of name and size, so links, odd names and claims beyond the file all fail here.
-        begin = position + BLOCK
-        if data[position:begin] != tar_header(f"{key}.{name}", size) or begin + padded(size) > len(data):
-            raise ShardError(f"{where}: the tar header of {name} is damaged.")
-        yield name, data[begin : begin + size]
-        position = begin + padded(size)

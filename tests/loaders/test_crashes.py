@@ -285,7 +285,7 @@ import numpy as np
 
 from amix.engine.artifact import open_extractor
 from amix.loaders.layout import Layout
-from amix.loaders.publication import publish_manifest
+from amix.loaders.publication import Origin, publish_manifest
 from amix.loaders.shardwriter import Sample, ShardWriter
 from amix.loaders.workspace import Workspace
 
@@ -346,7 +346,8 @@ def without_manifest():
     shutil.copytree(shards, out, ignore=shutil.ignore_patterns("manifest.json", "tokenizer.json", "README.md"))
 
 manifest_deaths = count_deaths(
-    without_manifest, lambda: publish_manifest(out, records, plan, artifact), contents(shards), plan,
+    without_manifest, lambda: publish_manifest(out, records, plan, Origin.extractor(artifact), 0),
+    contents(shards), plan,
     lambda workspace, manifest: manifest is not None,
 )
 print(unit_deaths, manifest_deaths)

@@ -1,27 +1,23 @@
-import itertools
-import json
 import pickle
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from amix.engine.errors import HeadError, ShardError, UsageError
+from amix.engine.errors import HeadError, ShardError
+from amix.loaders.collate import Collate, as_tensors
 from amix.loaders.dataset import RelevanceDataset
-from amix.loaders.loader import RelevanceLoader
-from amix.loaders.order import order
+from tests.loaders.forge import VOCABULARY, forge, layout_of, random_sample
 
 
 @pytest.fixture(scope="module")
 def dataset(shards):
     return RelevanceDataset(shards, head="0.mean")
-
-
-PINNED = [3, 6, 4, 0, 7, 5, 2, 1]
-
-
-def keys(batches):
-    return [key for batch in batches for key in batch["keys"]]
 
 
 def test_a_head_spec_is_the_mean_of_its_heads(shards):
@@ -59,124 +55,128 @@ def test_numbers_count_from_both_ends_and_stop_there(dataset):
             dataset[number]
 
 
-def test_batches_are_padded_and_masked(dataset):
-    batch = next(iter(RelevanceLoader(dataset, batch_size=8)))
-    shape = batch["input_ids"].shape
-    assert shape[0] == 8
-    for name, dtype in (
-        ("input_ids", torch.int64),
-        ("attention_mask", torch.int64),
-        ("relevance", torch.float32),
-        ("content", torch.bool),
-    ):
-        assert batch[name].shape == shape
-        assert batch[name].dtype == dtype
-    assert batch["labels"].dtype == torch.int64
-    padding = batch["attention_mask"] == 0
-    assert bool(padding.any())
-    for name in ("input_ids", "relevance", "content"):
-        assert not bool(batch[name][padding].any())
-    for row, key in enumerate(batch["keys"]):
-        sample, length = dataset[int(key)], int(batch["attention_mask"][row].sum())
-        assert batch["input_ids"][row, :length].tolist() == sample["input_ids"].tolist()
-
-
-def test_every_sample_once_per_epoch_in_an_order_of_seed_and_epoch(dataset):
-    orders = {}
-    for seed, epoch in itertools.product((0, 1), (0, 1)):
-        loader = RelevanceLoader(dataset, batch_size=7, seed=seed)
-        loader.set_epoch(epoch)
-        orders[seed, epoch] = tuple(keys(loader))
-        assert len(loader) == 9
-        assert sorted(orders[seed, epoch]) == [f"{number:012d}" for number in range(60)]
-    assert len(set(orders.values())) == 4
-    again = RelevanceLoader(dataset, batch_size=20, seed=1)
-    again.set_epoch(1)
-    assert tuple(keys(again)) == orders[1, 1]
-
-
-def test_the_order_is_pinned():
-    # Runs that are resumed under a later version must meet the same order.
-    assert order(8, seed=3, epoch=1).tolist() == order(8, 3, 1, "global").tolist()
-    assert order(8, seed=3, epoch=1, shuffle="none").tolist() == list(range(8))
-    assert order(8, seed=0, epoch=0).tolist() == PINNED
-
-
-def test_ranks_share_each_batch_in_whole_groups(dataset):
-    whole = list(RelevanceLoader(dataset, batch_size=16, group_size=4))
-    parts = [
-        list(RelevanceLoader(dataset, batch_size=16, group_size=4, rank=r, world_size=2)) for r in (0, 1)
-    ]
-    for number, batch in enumerate(whole):
-        shared = [key for part in parts if number < len(part) for key in part[number]["keys"]]
-        assert shared == batch["keys"]
-
-
-def test_every_rank_delivers_the_same_number_of_batches(dataset):
-    for batch_size in (14, 16, 22, 58):
-        parts = [list(RelevanceLoader(dataset, batch_size=batch_size, rank=r, world_size=2)) for r in (0, 1)]
-        loader = RelevanceLoader(dataset, batch_size=batch_size, world_size=2)
-        assert len(parts[0]) == len(parts[1]) == len(loader)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop", [0, 1, 5, 8])
-def test_going_on_gives_exactly_the_batches_that_were_missing(dataset, workers, stop):
-    whole = RelevanceLoader(dataset, batch_size=7, seed=5)
-    whole.set_epoch(2)
-    expected = [batch["keys"] for batch in whole]
-    first = RelevanceLoader(dataset, batch_size=7, seed=5, workers=workers if stop == 5 else 0)
-    first.set_epoch(2)
-    seen = [batch["keys"] for batch in itertools.islice(first, stop)]
-    state = json.loads(json.dumps(first.state_dict()))
-    assert len(json.dumps(state)) < 1000
-    second = RelevanceLoader(dataset, batch_size=7, seed=5)
-    second.load_state_dict(state)
-    assert seen + [batch["keys"] for batch in second] == expected
-    assert len(list(second)) == len(expected)  # the next iteration is a whole one
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"seed": 1}, "seed"),
-        ({"batch_size": 8}, "batch_size"),
-        ({"shuffle": "none"}, "shuffle"),
-        ({"group_size": 7}, "group"),
-    ],
-)
-def test_a_state_of_another_loader_is_refused_by_field(dataset, change, field):
-    state = RelevanceLoader(dataset, batch_size=14).state_dict()
-    with pytest.raises(ShardError, match=field):
-        RelevanceLoader(dataset, **{"batch_size": 14, **change}).load_state_dict(state)
-
-
-def test_a_state_of_another_cache_is_refused(dataset):
-    loader = RelevanceLoader(dataset)
-    with pytest.raises(ShardError, match="manifest"):
-        loader.load_state_dict({**loader.state_dict(), "manifest": "0" * 64})
-
-
-def test_drop_last_and_subsets(dataset):
-    assert [len(batch["keys"]) for batch in RelevanceLoader(dataset, batch_size=16, drop_last=True)] == [
-        16,
-        16,
-        16,
-    ]
-    subset = np.array([3, 50, 8])
-    loader = RelevanceLoader(dataset, batch_size=2, subset=subset)
-    assert sorted(keys(loader)) == [f"{number:012d}" for number in (3, 8, 50)]
-
-
-@pytest.mark.parametrize(
-    "sizes", [{"batch_size": 0}, {"batch_size": 8, "group_size": 3}, {"batch_size": 9, "world_size": 2}]
-)
-def test_sizes_that_do_not_divide_are_refused(dataset, sizes):
-    with pytest.raises(UsageError, match="batch_size"):
-        RelevanceLoader(dataset, **sizes)
-
-
 def test_pickling_a_used_dataset_keeps_it_small(dataset):
+    before = pickle.dumps(dataset)
     dataset[0]
-    clone = pickle.loads(pickle.dumps(dataset))
-    assert clone[5]["input_ids"].tolist() == dataset[5]["input_ids"].tolist()
+    after = pickle.dumps(dataset)
+    assert len(after) == len(before)
+    assert pickle.loads(after)[5]["input_ids"].tolist() == dataset[5]["input_ids"].tolist()
+
+
+KINDS = {
+    "class ids": layout_of(),
+    "bytes": layout_of(heads=6, dtype="uint8"),
+    "floats": layout_of(dtype="float32"),
+    "pairs": layout_of(token_types=True, text=True),
+    "class weights": layout_of(classes=3),
+    "no labels": layout_of(cls=False),
+    "wide ids": layout_of(wide_ids=True),
+}
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    lengths = np.random.default_rng(0).integers(2, 40, 50).tolist()
+    folder = tmp_path_factory.mktemp("kinds")
+    return {name: forge(folder / name, lengths, layout) for name, layout in KINDS.items()}
+
+
+@pytest.mark.parametrize("head", [None, "0.1", "0.mean", "mean", "0.0|mean|0.1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_is_what_collating_its_samples_gives(kinds, kind, head):
+    dataset = RelevanceDataset(kinds[kind], head=head)
+
+    @given(st.lists(st.integers(0, len(dataset) - 1), min_size=1, max_size=8))
+    def check(numbers):
+        want = Collate(dataset.manifest.pad_id)([dataset[number] for number in numbers])
+        got = as_tensors(dataset.batch(numbers))
+        assert got.keys() == want.keys()
+        assert got.pop("keys") == want.pop("keys")
+        for name, tensor in want.items():
+            assert got[name].dtype == tensor.dtype
+            assert torch.equal(got[name], tensor), name
+
+    check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_written_is_read(kinds, kind):
+    dataset = RelevanceDataset(kinds[kind], head="0.1")
+    rel = {"float16": 1e-3, "float32": 1e-6, "uint8": 0.03}[KINDS[kind].dtype]
+    for number in range(len(dataset)):
+        sample, relevance_HT = random_sample(number, int(dataset.lengths()[number]), KINDS[kind])
+        got = dataset[number]
+        assert got["key"] == f"{number:012d}"
+        assert got["input_ids"].tolist() == sample.ids.tolist()
+        np.testing.assert_allclose(got["relevance"], relevance_HT[1], rtol=rel, atol=rel)
+        if sample.labels is not None:
+            np.testing.assert_allclose(got["labels"], sample.labels, rtol=1e-6)
+        elif sample.label >= 0:
+            assert got["labels"] == sample.label
+        if sample.token_type_ids is not None:
+            assert got["token_type_ids"].tolist() == sample.token_type_ids.tolist()
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinite"), (-0.5, "negative")])
+def test_relevance_that_no_run_writes_is_refused_on_reading(tmp_path, monkeypatch, value, message):
+    monkeypatch.setattr("amix.loaders.shardwriter.encode", lambda relevance, dtype: (relevance, None))
+
+    def make(row, tokens, layout):
+        sample, relevance_HT = random_sample(row, tokens, layout)
+        if row == 20:
+            relevance_HT[1, 3] = value
+        return sample, relevance_HT
+
+    dataset = RelevanceDataset(forge(tmp_path / "x", [5] * 40, make=make), head="0.1")
+    dataset.batch([19, 21])
+    with pytest.raises(ShardError, match=rf"shard-00000001\.tar: sample 000000000020: .*{message}"):
+        dataset.batch([19, 20, 21])
+
+
+def test_an_id_beyond_the_vocabulary_is_refused_on_reading(tmp_path):
+    def make(row, tokens, layout):
+        sample, relevance_HT = random_sample(row, tokens, layout)
+        return (replace(sample, ids=sample.ids + VOCABULARY) if row == 3 else sample), relevance_HT
+
+    dataset = RelevanceDataset(forge(tmp_path / "x", [4, 0, 0, 7, 4], make=make), head=None)
+    with pytest.raises(ShardError, match=r"sample 000000000003: .*beyond the vocabulary of 1000"):
+        dataset.batch(range(5))
+
+
+def test_a_cache_of_more_shards_than_files_may_be_open(tmp_path):
+    forge(tmp_path / "x", [3] * 120, per_shard=1)
+    code = """if True:
+        import os
+        import resource
+        import sys
+        from amix.loaders.dataset import RelevanceDataset
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        dataset = RelevanceDataset(sys.argv[1], head="0.0")
+        for turn in range(3):
+            for begin in range(0, 120, 8):
+                assert dataset.batch(range(begin, begin + 8))["input_ids"].shape == (8, 3)
+            print(len(os.listdir("/dev/fd")))
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert max(map(int, run.stdout.split())) < 64
+
+
+def test_a_batch_reads_its_own_bytes_only(tmp_path):
+    """One head of many costs the bytes of one: the others may even be damaged."""
+    folder = forge(tmp_path / "x", [8] * 4, layout_of(heads=8))
+    tar = folder / "shard-00000000.tar"
+    data = bytearray(tar.read_bytes())
+    reader = RelevanceDataset(folder, head="0.0")._readers[0]
+    begin, size = KINDS["class ids"].payloads(8)["relevance"]
+    for offset in reader.index["offset"].tolist():
+        for head in range(8):
+            if head != 5:
+                data[offset + begin + head * 16] ^= 1
+    assert size // 2 == 16
+    tar.write_bytes(data)
+    assert RelevanceDataset(folder, head="2.1").batch(range(4))["relevance"].shape == (4, 8)
+    with pytest.raises(ShardError, match="relevance"):
+        RelevanceDataset(folder, head="2.0").batch([2])

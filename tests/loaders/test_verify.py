@@ -98,7 +98,7 @@ def test_a_manifest_that_names_other_folders_is_refused(damaged):
     fields["shards"][0]["name"] = "../elsewhere/shard-00000000"
     (damaged / "shard-00000000.tar").unlink()
     (damaged / "manifest.json").write_bytes(canonical.seal(fields))
-    with pytest.raises(ShardError, match="do not use it"):
+    with pytest.raises(ShardError, match="Do not use this folder"):
         RelevanceDataset(damaged)
 
 

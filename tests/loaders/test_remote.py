@@ -1,0 +1,272 @@
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amix.engine.errors import DependencyError, FetchError, ShardError
+from amix.loaders.dataset import RelevanceDataset
+from amix.loaders.loader import RelevanceLoader
+from amix.loaders.remote import CacheOptions, is_remote, shown, transfer
+from tests.loaders.flaky import FlakyStore
+from tests.loaders.forge import forge
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Forty texts in five shards; read only."""
+    lengths = np.random.default_rng(2).integers(2, 30, 40).tolist()
+    return forge(tmp_path_factory.mktemp("remote") / "x", lengths, per_shard=8)
+
+
+@pytest.fixture(autouse=True)
+def brief_pauses(monkeypatch):
+    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return CacheOptions(folder=tmp_path / "cache")
+
+
+def everything(location, **options):
+    dataset = RelevanceDataset(location, head="0.1", **options)
+    return dataset.batch(range(len(dataset)))
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def fetched(cache):
+    return sorted(path.name for path in cache.root().glob("*/shard-*.tar"))
+
+
+@pytest.mark.parametrize(
+    ("location", "remote"),
+    [
+        ("s3://bucket/x", True),
+        ("hf://datasets/a/b", True),
+        ("https://host/x", True),
+        ("x", False),
+        ("/x/y", False),
+        ("C:\\x", False),
+        (Path("s3://bucket/x"), False),
+    ],
+)
+def test_urls_are_told_from_paths(location, remote):
+    assert is_remote(location) == remote
+
+
+@given(st.text("abc123", min_size=1), st.text("abc123:", min_size=1))
+def test_secrets_of_a_url_are_not_shown(name, secret):
+    url = f"https://{name}:{secret}@host.org:8080/path?signature={secret}#{secret}"
+    assert shown(url) == "https://host.org:8080/path"
+
+
+def test_a_remote_folder_reads_like_a_local_one(shards, cache):
+    with FlakyStore(shards) as store:
+        assert_same(everything(store.url, cache=cache), everything(shards))
+        before = store.requests.copy()
+        assert_same(everything(store.url, cache=cache), everything(shards))
+        again = store.requests - before
+        assert {path for _, path in again} == {"/manifest.json"}  # the rest is here
+
+
+def test_shards_are_fetched_when_they_are_needed(shards, cache):
+    with FlakyStore(shards) as store:
+        dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
+        assert dataset.lengths().tolist() == RelevanceDataset(shards).lengths().tolist()
+        assert fetched(cache) == []
+        dataset.batch([0, 20])
+        assert fetched(cache) == ["shard-00000000.tar", "shard-00000002.tar"]
+
+
+@pytest.mark.parametrize("fault", ["500", "short", "wrong"])
+def test_what_fails_for_a_moment_is_tried_again(shards, cache, fault):
+    with FlakyStore(shards, lambda method, path, before: fault if before < 2 else None) as store:
+        if fault == "wrong":  # nothing vouches for a manifest but itself
+            store.fault = lambda method, path, before: (
+                fault if before < 2 and "manifest" not in path else None
+            )
+        assert_same(everything(store.url, cache=cache), everything(shards))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("500", "500"), ("short", "attempts"), ("wrong", "other bytes came")]
+)
+def test_what_fails_for_good_is_named_and_leaves_nothing(shards, cache, fault, message, caplog):
+    caplog.set_level(logging.DEBUG, logger="amix")
+    with FlakyStore(shards, lambda method, path, before: fault if path.endswith("3.tar") else None) as store:
+        url = f"{store.url}?key={SECRET}"
+        dataset = RelevanceDataset(url, head="0.1", cache=cache)
+        with pytest.raises(FetchError, match=rf"shard-00000003\.tar: .*{message}") as problem:
+            dataset.batch(range(40))
+        assert store.times("3.tar") == transfer.ATTEMPTS
+        assert fetched(cache) == [f"shard-0000000{number}.tar" for number in range(3)]
+        assert not list(cache.root().rglob("*.part"))
+        for text in (str(problem.value), caplog.text, repr(dataset._mirror.store)):
+            assert SECRET not in text
+
+
+def test_a_store_that_cannot_be_reached_is_no_damage_to_leave_out(shards, cache):
+    with FlakyStore(shards) as store:
+        dataset = RelevanceDataset(store.url, head="0.1", cache=cache, damaged="skip")
+        store.fault = lambda method, path, before: "500"
+        with pytest.raises(FetchError, match=r"shard-00000000\.tar"):
+            dataset.batch([0])
+        assert dataset.skipped == 0
+
+
+def test_a_file_that_is_not_there_is_not_asked_for_again(shards, cache):
+    with FlakyStore(shards) as store:
+        with pytest.raises(FetchError, match=r"nowhere/manifest\.json: there is no such file"):
+            RelevanceDataset(f"{store.url}/nowhere", cache=cache)
+        assert store.times("manifest.json") == 1
+
+
+def test_a_store_that_needs_another_package_names_it(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(DependencyError, match=r"s3://.*attentionmix\[s3\]"):
+        RelevanceDataset("s3://bucket/x", cache=cache)
+
+
+def test_the_cache_keeps_to_its_limit(shards, tmp_path):
+    sizes = [path.stat().st_size for path in [*shards.glob("*.tar"), *shards.glob("*.crc.npy")]]
+    cache = CacheOptions(folder=tmp_path / "cache", limit=sum(sizes) // 2)
+    with FlakyStore(shards) as store:
+        loader = RelevanceLoader(
+            RelevanceDataset(store.url, head="0.1", cache=cache), batch_size=4, shuffle="window", window=4
+        )
+        for _ in range(2):
+            assert sorted(key for batch in loader for key in batch["keys"]) == [
+                f"{row:012d}" for row in range(40)
+            ]
+        held = sum(path.stat().st_size for path in cache.root().glob("*/shard-*.tar"))
+        assert 0 < held <= cache.bytes()
+        assert store.times(".tar") > 5  # some were fetched again
+
+        small = CacheOptions(folder=tmp_path / "small", limit=1000)
+        with pytest.raises(ShardError, match=r"does not fit into a cache of 1,000.*AMIX_CACHE_BYTES"):
+            everything(store.url, cache=small)
+
+
+def test_the_least_recently_used_goes_first(shards, tmp_path):
+    three = [path for number in range(3) for path in shards.glob(f"shard-0000000{number}.[tc]*")]
+    room = sum(path.stat().st_size for path in three)  # tars and checksums
+    cache = CacheOptions(folder=tmp_path / "cache", limit=room + 10_000)
+    with FlakyStore(shards) as store:
+        for place in (0, 8, 16, 0, 24):  # the shards 0, 1, 2, 0 again, 3
+            RelevanceDataset(store.url, head="0.1", cache=cache).batch([place])
+            time.sleep(0.01)  # clocks of file systems tick
+        assert "shard-00000001.tar" not in fetched(cache)
+        assert {"shard-00000000.tar", "shard-00000003.tar"} <= set(fetched(cache))
+
+
+def test_a_global_shuffle_over_more_than_the_cache_holds_is_warned_of(shards, tmp_path, caplog):
+    cache = CacheOptions(folder=tmp_path / "cache", limit=40_000)
+    with FlakyStore(shards) as store:
+        dataset = RelevanceDataset(store.url, cache=cache)
+        RelevanceLoader(dataset, shuffle="window")
+        assert not caplog.records
+        RelevanceLoader(dataset)
+        assert "shuffle='window'" in caplog.text
+
+
+READ = """if True:
+    import sys
+    from pathlib import Path
+    from amix.loaders.dataset import RelevanceDataset
+    from amix.loaders.remote import CacheOptions
+    dataset = RelevanceDataset(sys.argv[1], head="0.1", cache=CacheOptions(folder=Path(sys.argv[2])))
+    print(len(dataset.batch(range(len(dataset)))["keys"]))
+"""
+
+
+def reading(url, cache):
+    return subprocess.Popen(
+        [sys.executable, "-c", READ, url, str(cache.root())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_share_what_one_of_them_fetches(shards, cache):
+    with FlakyStore(shards) as store:
+        processes = [reading(store.url, cache) for _ in range(3)]
+        for process in processes:
+            output, errors = process.communicate(timeout=120)
+            assert output == "40\n", errors
+        for number in range(5):
+            assert store.times(f"{number}.tar") == store.times(f"{number}.crc.npy") == 1
+
+
+def test_a_reader_that_is_killed_while_fetching_leaves_the_way_free(shards, cache):
+    with FlakyStore(shards, lambda method, path, before: "slow" if path.endswith("2.tar") else None) as store:
+        process = reading(store.url, cache)
+        deadline = time.monotonic() + 60
+        while not store.times("2.tar"):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        store.fault = lambda method, path, before: None
+        assert_same(everything(store.url, cache=cache), everything(shards))
+        assert not list(cache.root().rglob("*.part"))
+
+
+def test_a_damaged_copy_is_fetched_again(shards, cache):
+    with FlakyStore(shards) as store:
+        everything(store.url, cache=cache)
+        (tar,) = cache.root().glob("*/shard-00000001.tar")
+        tar.write_bytes(tar.read_bytes()[:-512])
+        assert_same(everything(store.url, cache=cache), everything(shards))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_are_fetched_ahead_in_the_order_of_their_use(shards, cache, workers):
+    with FlakyStore(shards) as store:
+        dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
+        loader = RelevanceLoader(dataset, batch_size=4, shuffle="window", window=2, seed=3, workers=workers)
+        local = RelevanceLoader(
+            RelevanceDataset(shards, head="0.1"), batch_size=4, shuffle="window", window=2, seed=3
+        )
+        batches = iter(loader)
+        seen = [next(batches)]
+        deadline = time.monotonic() + 60
+        while len(fetched(cache)) < 5:  # the others come although nobody has asked for them yet
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        seen += batches
+        assert [batch["keys"] for batch in seen] == [batch["keys"] for batch in local]
+
+
+def test_a_data_set_pickles_without_its_connection(shards, cache):
+    with FlakyStore(shards) as store:
+        dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
+        dataset.batch([0])
+        assert_same(pickle.loads(pickle.dumps(dataset)).batch(range(40)), everything(shards))
+
+
+def test_another_cache_under_the_same_url_is_another_cache(tmp_path, cache):
+    folder = forge(tmp_path / "store" / "x", [5] * 4)
+    with FlakyStore(tmp_path / "store") as store:
+        everything(f"{store.url}/x", cache=cache)
+        forge(tmp_path / "store" / "y", [7] * 6)
+        folder.rename(tmp_path / "old")
+        (tmp_path / "store" / "y").rename(folder)
+        assert_same(everything(f"{store.url}/x", cache=cache), everything(folder))
