@@ -24,6 +24,8 @@ COMMANDS = {
     "train": "Train a classifier on shards, with or without mixing.",
     "verify": "Check shards or an extractor for damage.",
     "info": "Say what a folder holds.",
+    "repack": "Slim, merge or re-shard shards.",
+    "push": "Send shards to the Hub or another store.",
     "inspect": "Show which tokens of a text receive attention, and how it mixes with another.",
     "demo": "Run the whole path on a small built-in corpus.",
     "doctor": "Report versions, devices and faults of the installation.",

@@ -171,6 +171,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         {
             "shards": f"{out} ({len(manifest.shards)} shards, {fields['bytes'] / 1e6:.1f} MB)",
             "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
+            "bytes per token": round(fields["bytes"] / max(1, manifest.tokens), 1),
             "classes": ", ".join(manifest.label_names) if manifest.label_names is not None else "none",
             "rejects": fields["rejects"],
             "cut": fields["truncated"],

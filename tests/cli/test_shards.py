@@ -49,3 +49,19 @@ def test_other_folders_are_refused(tmp_path, command):
     done = amix(command, tmp_path)
     assert done.exit_code == 1
     assert "manifest.json" in done.stderr
+
+
+def test_repack_slims_and_says_by_how_much(shards, tmp_path):
+    out = tmp_path / "slim"
+    done = amix(
+        "repack", shards, out, "--heads", "0.1", "--dtype", "uint8", "--samples-per-shard", 5, "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert (report["samples"], report["shards"]) == (21, 5)
+    assert report["bytes"] == sum(path.stat().st_size for path in out.glob("*.tar"))
+    assert report["bytes_before"] == sum(path.stat().st_size for path in shards.glob("*.tar"))
+    assert amix("verify", out, "--deep").exit_code == 0
+    again = amix("repack", shards, out, "--heads", "0.0")
+    assert again.exit_code == 1
+    assert "--restart" in again.stderr

@@ -1,0 +1,37 @@
+"""`amix push`: shards to the Hub or another store."""
+
+from pathlib import Path
+
+import click
+
+from amix.cli.output import facts, json_line, json_option
+
+
+@click.command()
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("target")
+@click.option(
+    "--private/--public", default=None, help="Of a new data set on the Hub.  [default: as the account says]"
+)
+@json_option
+def command(shards: Path, target: str, private: bool | None, as_json: bool) -> None:
+    """Send the folder SHARDS to TARGET, whence `RelevanceDataset` and `amix train` read it.
+
+    TARGET is a data set on the Hub (name/cache), or a URL that fsspec can write to (s3://bucket/cache).
+    """
+    from tqdm import tqdm
+
+    from amix.loaders.manifest import Manifest
+    from amix.loaders.push import push
+
+    with tqdm(unit=" files", disable=None, desc="push") as bar:
+
+        def advance(name: str) -> None:
+            bar.update()
+
+        url = push(shards, target, private=private, on_file=advance)
+    manifest = Manifest.read(shards)
+    if as_json:
+        json_line({"url": url, "samples": manifest.samples, "manifest_sha256": manifest.sha256})
+        return
+    facts({"sent to": url, "texts": f"{manifest.samples:,}", "read with": f'RelevanceDataset("{url}")'})
