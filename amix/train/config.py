@@ -118,6 +118,21 @@ class TrainConfig:
     )
     epochs: int = field(default=3, metadata=rule(int, "Passes over the shards.", low=1))
     batch_size: int = field(default=32, metadata=rule(int, "Samples per batch.", low=1))
+    shuffle: Literal["global", "window", "none"] = field(
+        default="global",
+        metadata=rule(
+            str,
+            "Order of the samples; window keeps few shards in use at a time, for those fetched from elsewhere.",
+            choices=("global", "window", "none"),
+        ),
+    )
+    window: int = field(
+        default=65_536, metadata=rule(int, "Samples over which shuffle=window spreads a shard.", low=0)
+    )
+    bucket_batches: int = field(
+        default=0,
+        metadata=rule(int, "Batches among which samples are sorted by length; 0 = not.", low=0),
+    )
     gradient_accumulation: int = field(default=1, metadata=rule(int, "Batches per optimizer step.", low=1))
     lr: float = field(default=2e-5, metadata=rule(float, "Highest learning rate.", low=0, high=1, above=True))
     warmup_ratio: float = field(

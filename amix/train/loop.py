@@ -8,6 +8,7 @@ from typing import Any
 
 from amix.engine.errors import TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
+from amix.loaders.remote import shown
 from amix.train.classifier import load_classifier, load_tokenizer, require_room
 from amix.train.config import USES, TrainConfig
 from amix.train.configfile import write_config
@@ -92,8 +93,10 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         if start is not None:
             run.restore(start)
-        inputs = {"shards": str(shards), "model": model, "dev": None if dev is None else str(dev)}
-        write_config(out / CONFIG, config, {**inputs, "eval": {name: str(folder) for name, folder in evals}})
+        inputs = {"shards": shown(shards), "model": model, "dev": None if dev is None else shown(dev)}
+        write_config(
+            out / CONFIG, config, {**inputs, "eval": {name: shown(folder) for name, folder in evals}}
+        )
 
         with MetricsLog(out, run.at.step) as log:
             run.train(log)

@@ -100,7 +100,15 @@ class Run:
         # A plan from the cache is made where the batch is; one that runs the model is made where the model is.
         self.plans_on_device = online is not None or "saliency" in self.objective.mixer.needs
         subset = draw_subset(len(dataset), config.train_samples, config.subset_seed, dataset.folder)
-        self.loader = RelevanceLoader(dataset, batch_size=config.batch_size, seed=config.seed, subset=subset)
+        self.loader = RelevanceLoader(
+            dataset,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            shuffle=config.shuffle,
+            window=config.window,
+            bucket_batches=config.bucket_batches,
+            subset=subset,
+        )
         self.steps = config.epochs * math.ceil(len(self.loader) / config.gradient_accumulation)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
