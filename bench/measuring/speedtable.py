@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from measuring import ceiling
+from measuring.boundtable import Bound, bound_table
 
 VARIANTS = ALL, PAIR, FIRST = ("all heads", "layers 0-1", "layer 0")
 STAGES = ("tokenize", "session", "store")
-# The table: figure, what it says, its bound, and whether the bound is a least or a most.
-TABLE = [
+TABLE: list[Bound] = [
     (f"{ALL} / eager", f"{ALL}, text to shards, tokens/s over the transformers loop", 4.0, ">="),
     (f"{PAIR} / eager", f"{PAIR}, tokens/s over the transformers loop", 20.0, ">="),
     (f"{FIRST} / eager", f"{FIRST}, tokens/s over the transformers loop", 60.0, ">="),
@@ -29,14 +29,7 @@ def report(figures: Mapping[str, Sequence[float]]) -> tuple[list[str], list[dict
     def shown(figure: str, form: str = ",.0f") -> str:
         return format(median[figure], form) if figure in median else "-"
 
-    lines = ["| measure | target | value | least to most |", "|---|---|---|---|"]
-    results = []
-    for figure, says, target, sign in TABLE:
-        values = figures.get(figure, [])
-        spread = f"{min(values):.3g} to {max(values):.3g}" if values else "not measured"
-        lines.append(f"| {says} | {sign} {target:g} | {shown(figure, '.3g')} | {spread} |")
-        results.append({"measure": says, "value": median.get(figure), "target": target})
-
+    lines, results = bound_table(TABLE, figures)
     heads = (
         "",
         "tokens/s",
