@@ -12,18 +12,20 @@ takes its turn --repeats times; a ratio is taken within a turn, and the figures 
 The ceiling is the time that the products needed by exactly these tokens take at the rates measured in the same turn
 (bench/measuring/ceiling.py); `with softmax` adds the exponentials.
 
---long takes most of an hour: it compares runs over all of CORPORA (a glob; no labels are read) with runs over samples.
+--long takes an hour: it compares runs over all of CORPORA (a glob; no labels are read) with runs over samples.
 --work keeps extractors and Optimum's graph between runs; use a new folder when exporting or the model has changed.
 """
 
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from measuring import ceiling, samples
 from measuring.command import ROOT, Run, child, precompute
@@ -69,16 +71,26 @@ class Bench:
             self._note("peak", self._ours(ALL, self.longest, *SHARD, watched=True).worker_bytes / 1e9)
 
     def long(self) -> None:
-        """Compare runs over all of --long with runs over samples of it; the short one before and after the long."""
+        """Compare runs over all of --long with runs over samples of it; short ones before, amid and after the long."""
         texts, whole = samples.read(self.given.long), self.given.long
         small = self._write("1,000", samples.draw(texts, 1_000, self.given.seed))
         part = self._write("10,000", samples.draw(texts, 10_000, self.given.seed))
         few, many = (self._ours(FIRST, path, *SHARD, watched=True).worker_bytes for path in (small, whole))
         self._note("growth", many / few - 1)
         start = self._ours(PAIR, self.two, "--samples-per-shard", "1").seconds
-        runs = [self._ours(PAIR, path, *SHARD) for path in (part, whole, part)]
-        before, during, after = ((run.seconds - start) / run.tokens for run in runs)
-        self._note("scaling", 2 * during / (before + after))
+
+        def per_token(run: Run) -> float:
+            return (run.seconds - start) / run.tokens
+
+        shorts = [per_token(self._ours(PAIR, part, *SHARD))]
+        # A machine's speed changes over the long run more than what is asked about, so it is held now and then.
+        long = self._ours(
+            PAIR, whole, *SHARD, interlude=lambda: shorts.append(per_token(self._ours(PAIR, part, *SHARD)))
+        )
+        shorts.append(per_token(self._ours(PAIR, part, *SHARD)))
+        for seconds in shorts:
+            self._note("10,000 texts, microseconds per token", 1e6 * seconds)
+        self._note("scaling", per_token(long) / statistics.mean(shorts))
 
     def _speed(self) -> None:
         tokens_per_second = {"eager": self._peer(sys.executable, "eager")}
@@ -114,7 +126,7 @@ class Bench:
         for stage in STAGES:
             self._note(f"{name}, {stage} rate", sums["tokens"] / sums[stage])
 
-    def _ours(self, name: str, corpus: Path | str, *options: str, **how: bool) -> Run:
+    def _ours(self, name: str, corpus: Path | str, *options: str, **how: Any) -> Run:  # noqa: ANN401
         limit = ("--max-length", str(self.given.max_length))
         return precompute(corpus, self.extractors[name], self.scratch, *limit, *options, **how)
 

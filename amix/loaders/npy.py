@@ -4,6 +4,7 @@ A fixed header makes bytes reproducible and lets the index find a payload withou
 """
 
 import ast
+import functools
 import re
 from typing import Any
 
@@ -22,6 +23,7 @@ _HEADER = re.compile(
 )
 
 
+@functools.lru_cache(1 << 14)  # texts have few lengths
 def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], size: int = HEADER_BYTES) -> bytes:
     """Return the version 1.0 header, of `size` bytes, of a C-ordered array; a record dtype needs 192."""
     kind = dtype.descr if dtype.names else dtype.str

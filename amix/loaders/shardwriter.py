@@ -8,6 +8,7 @@ Axes: H heads, T tokens.
 """
 
 import errno
+import functools
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ from amix.loaders.layout import BLOCK, CRC_DTYPE, INDEX_DTYPE, Layout, crc_heade
 from amix.loaders.npy import npy_header
 
 _ZEROS = bytes(BLOCK)
+_KEY = 12  # characters of a key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +53,24 @@ def sample_key(row: int) -> str:
 
 def tar_header(name: str, size: int) -> bytes:
     """Return a POSIX ustar header with mode 644, owner 0 and time 0, so that equal samples give equal bytes."""
+    key = name[:_KEY].encode("ascii")
+    rest, total = _keyless_header(len(key), name[_KEY:], size)
+    return b"%b%b%06o\0 %b" % (key, rest[: 148 - len(key)], total + sum(key), rest[156 - len(key) :])
+
+
+@functools.lru_cache(1 << 14)  # members differ by their keys, and have few names and sizes
+def _keyless_header(length: int, rest: str, size: int) -> tuple[bytes, int]:
+    """Return a header from behind a key of `length` bytes on, and the sum of its bytes."""
     head = bytearray(BLOCK)
-    head[0 : len(name)] = name.encode("ascii")
+    head[length : length + len(rest)] = rest.encode("ascii")
     head[100:108] = b"0000644\0"
     head[108:124] = b"0000000\0" * 2
     head[124:136] = b"%011o\0" % size
     head[136:148] = b"00000000000\0"
-    head[148:156] = b" " * 8
+    head[148:156] = b" " * 8  # what the checksum counts in its own place
     head[156:157] = b"0"
     head[257:265] = b"ustar\x0000"
-    head[148:156] = b"%06o\0 " % sum(head)
-    return bytes(head)
+    return bytes(head[length:]), sum(head)
 
 
 class ShardWriter:
@@ -146,7 +155,11 @@ class ShardWriter:
             assert array.shape == shape, (name, array.shape, shape)
             payload = array.tobytes()
             parts += _member(f"{key}.{name}.npy", npy_header(dtype, shape), payload)
-            sums += [zlib.crc32(row) for row in array] if name == "relevance" else [zlib.crc32(payload)]
+            if name == "relevance":
+                view, row = memoryview(payload), len(payload) // len(array)
+                sums += [zlib.crc32(view[head * row : (head + 1) * row]) for head in range(len(array))]
+            else:
+                sums.append(zlib.crc32(payload))
         crc[:] = sums
         return b"".join(parts)
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+BETWEEN = 180.0  # seconds from one interlude to the next
 _SUMMED = ("tokens", "computed_tokens", "cpu_seconds", "session_cpu_seconds")
 
 
@@ -56,11 +58,12 @@ def precompute(
     *options: str,
     watched: bool = False,
     single: bool = False,
+    interlude: Callable[[], None] | None = None,
 ) -> Run:
     """Run `amix precompute` on `corpus` into a new folder under `folder`, which is removed afterwards.
 
     watched: note the memory of the workers.  single: one worker whose session has one thread, with all cores there
-    for its other threads.
+    for its other threads.  interlude: called every few minutes while the run is held, which does not count.
     """
     out = Path(tempfile.mkdtemp(dir=folder))
     arguments = [sys.executable, "-m", "amix", "precompute", str(corpus), str(out), "--no-labels", "--json"]
@@ -78,9 +81,13 @@ def precompute(
     began = time.perf_counter()
     # One core makes one worker with one thread.
     pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(cores)})} if single else {}
-    with _started(arguments, **pinned) as process, _visiting(process.pid, visit, watched or single):
+    with (
+        _started(arguments, start_new_session=interlude is not None, **pinned) as process,
+        _visiting(process.pid, visit, watched or single),
+        _holding(process.pid, interlude) as held,
+    ):
         events = _answers(process, arguments)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began - sum(held)
     shutil.rmtree(out)
     if single:
         start = events[0]
@@ -117,6 +124,37 @@ def _answers(process: "subprocess.Popen[str]", arguments: Sequence[str]) -> list
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)}\nended with {process.returncode}:\n{errors[-3000:]}")
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def _holding(group: int, interlude: Callable[[], None] | None) -> Iterator[list[float]]:
+    """Hold the processes of a group every now and then while `interlude` runs; yield for how many seconds each time."""
+    held: list[float] = []
+    if interlude is None:
+        yield held
+        return
+    done = threading.Event()
+
+    def hold() -> None:
+        while not done.wait(BETWEEN):
+            began = time.perf_counter()
+            try:
+                os.killpg(group, signal.SIGSTOP)
+            except ProcessLookupError:  # it has just ended
+                return
+            try:
+                interlude()
+            finally:
+                os.killpg(group, signal.SIGCONT)
+                held.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -12,9 +12,11 @@ nothing of amix but its sources.
 """
 
 import argparse
+import importlib.machinery
 import json
 import sys
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,26 @@ def own_memory() -> int:
     """Return the bytes of memory that are this process's alone: not those of mapped files."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("Anonymous:")).split()[1])
+
+
+def without_images() -> None:
+    """Stand in for torchvision where it was built for another torch: MosaicML Streaming imports it for images alone."""
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        names = (
+            "torchvision",
+            "torchvision.datasets",
+            "torchvision.transforms",
+            "torchvision.transforms.functional",
+        )
+        for name in names:
+            module: Any = types.ModuleType(name)
+            module.VisionDataset, module.to_tensor = type("VisionDataset", (), {}), None
+            module.__spec__ = importlib.machinery.ModuleSpec(name, None)  # others look whether there is one
+            sys.modules[name] = module
 
 
 def sample(number: int, ids: Any, relevance: Any, label: int) -> dict[str, Any]:  # noqa: ANN401
@@ -115,6 +137,9 @@ class _WebDataset:
 
 class _Mds:
     """MosaicML Streaming."""
+
+    def __init__(self) -> None:
+        without_images()
 
     def write(self, folder: Path, stream: Iterator[Text]) -> None:
         from streaming import MDSWriter
