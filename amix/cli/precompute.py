@@ -92,6 +92,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute import PrecomputeOptions, precompute
     from amix.loaders.progress import Tally
+    from amix.loaders.stopping import shards_are_kept
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
@@ -128,8 +129,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
                 on_unit=watch.add,
             )
     except KeyboardInterrupt:
-        again = ", without --restart." if options.restart else "."
-        notice(f"Stopped. Finished shards are kept in {out}: give the same command again to go on{again}")
+        notice(shards_are_kept(out, options.restart)("Ctrl-C"))
         raise
     seconds = time.perf_counter() - began
 

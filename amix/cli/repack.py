@@ -34,6 +34,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
 
     from amix.loaders.manifest import Manifest
     from amix.loaders.repack import RepackOptions, repack
+    from amix.loaders.stopping import shards_are_kept
 
     before = sum(Manifest.read(folder).fields["bytes"] for folder in shards)
     began = time.perf_counter()
@@ -46,7 +47,11 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         def advance(record: dict[str, Any]) -> None:
             bar.update()
 
-        manifest = repack(shards, out, RepackOptions(**given), on_start=begin, on_unit=advance)
+        try:
+            manifest = repack(shards, out, RepackOptions(**given), on_start=begin, on_unit=advance)
+        except KeyboardInterrupt:
+            notice(shards_are_kept(out, given["restart"])("Ctrl-C"))
+            raise
     seconds, fields = time.perf_counter() - began, manifest.fields
     if as_json:
         json_line(

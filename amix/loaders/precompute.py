@@ -25,7 +25,7 @@ from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.progress import Start
 from amix.loaders.publication import Origin, publish_manifest
 from amix.loaders.sizing import sensible_workers, worker_bytes
-from amix.loaders.stopping import signals_end
+from amix.loaders.stopping import shards_are_kept, signals_end
 from amix.loaders.unit import UnitSettings
 from amix.loaders.workers import WorkerPool
 from amix.loaders.workspace import Workspace
@@ -124,11 +124,7 @@ def precompute(
         "environment": environment(backend, devices[0]),
     }
 
-    def stopped(by: str) -> str:
-        again = ", without --restart." if options.restart else "."
-        return f"{out}: ended by {by}. Finished shards are kept: run the same command again to go on{again}"
-
-    with signals_end(stopped), Workspace(out) as workspace:
+    with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
         if options.restart:
             workspace.clear()
         finished = workspace.resume(plan)

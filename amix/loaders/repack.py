@@ -27,7 +27,7 @@ from amix.loaders.openfiles import OpenShards, mapped
 from amix.loaders.publication import Origin, publish_manifest
 from amix.loaders.shardreader import ShardReader
 from amix.loaders.shardwriter import Sample, ShardWriter, sample_key
-from amix.loaders.stopping import signals_end
+from amix.loaders.stopping import shards_are_kept, signals_end
 from amix.loaders.workspace import Workspace
 
 
@@ -90,10 +90,7 @@ def repack(
     rows = shards[-1].end if shards else 0
     units = math.ceil(rows / size)
 
-    def stopped(by: str) -> str:
-        return f"{out}: ended by {by}. Finished shards are kept: run the same command again to go on."
-
-    with signals_end(stopped), Workspace(out) as workspace:
+    with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
         if options.restart:
             workspace.clear()
         finished = workspace.resume(plan)
