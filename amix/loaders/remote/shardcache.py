@@ -45,7 +45,8 @@ class CacheOptions:
 class ShardCache:
     """The folder of one cache under the root; files appear whole, and vanish when others need their room.
 
-    A reader that has a file mapped keeps its bytes when it is evicted; the room is free when it lets go.
+    A reader that has a file mapped keeps its bytes when it is evicted; the room is free when it lets go. What several
+    fetch at the same time may exceed the limit until they are done.
     limit: bytes of all shards under the root.
     """
 
@@ -71,6 +72,7 @@ class ShardCache:
                     self._make_room(size)
                     with explained(self.folder):
                         fetch(path)
+                    self._make_room(0)  # others may have fetched at the same time
         return path
 
     def _make_room(self, size: int) -> None:
