@@ -120,8 +120,8 @@ class ShardReader:
         return StoredSample(self.path, row, tokens, label, ids, relevance, others)
 
     def fetch(self) -> None:
-        """Bring the files here that are elsewhere."""
-        if self._provide is not None:
+        """Bring the files here that are elsewhere, unless they are open."""
+        if self._provide is not None and self._maps is None:
             self._provide(self._files)
 
     def close(self) -> None:

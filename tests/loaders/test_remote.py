@@ -55,6 +55,10 @@ def fetched(cache):
     return sorted(path.name for path in cache.root().glob("*/shard-*.tar"))
 
 
+def keys_of(batches):
+    return [key for batch in batches for key in batch["keys"]]
+
+
 def held(cache):
     total = 0
     for path in cache.root().glob("*/shard-*.tar"):
@@ -156,13 +160,10 @@ def test_the_cache_keeps_to_its_limit(shards, tmp_path):
     sizes = [path.stat().st_size for path in [*shards.glob("*.tar"), *shards.glob("*.crc.npy")]]
     cache = CacheOptions(folder=tmp_path / "cache", limit=sum(sizes) // 2)
     with FlakyStore(shards) as store:
-        loader = RelevanceLoader(
-            RelevanceDataset(store.url, head="0.1", cache=cache), batch_size=4, shuffle="window", window=4
-        )
         for _ in range(2):
-            assert sorted(key for batch in loader for key in batch["keys"]) == [
-                f"{row:012d}" for row in range(40)
-            ]
+            dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
+            loader = RelevanceLoader(dataset, batch_size=4, shuffle="window", window=4)
+            assert sorted(keys_of(loader)) == [f"{row:012d}" for row in range(40)]
         deadline = time.monotonic() + 60
         while held(cache) > cache.bytes():
             assert time.monotonic() < deadline  # what was being fetched ahead makes room when it is here
