@@ -150,8 +150,32 @@ def test_a_file_that_is_not_there_is_not_asked_for_again(shards, cache):
         assert store.times("manifest.json") == 1
 
 
+def test_missing_credentials_are_not_asked_for_again_and_again(cache, monkeypatch):
+    class NoCredentialsError(Exception):
+        """As botocore calls it."""
+
+    attempts = []
+
+    class Locked:
+        @staticmethod
+        def _strip_protocol(path):
+            return path
+
+        def cat_file(self, path):
+            attempts.append(path)
+            raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(transfer.Store, "_system", lambda self: Locked())
+    with pytest.raises(FetchError, match=r"s3://bucket/x/manifest\.json: no credentials were found"):
+        RelevanceDataset("s3://bucket/x", cache=cache)
+    assert len(attempts) == 1
+
+
 def test_a_store_that_needs_another_package_names_it(cache, monkeypatch):
+    import fsspec  # noqa: F401  its registry is what is changed
+
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(DependencyError, match=r"s3://.*attentionmix\[s3\]"):
         RelevanceDataset("s3://bucket/x", cache=cache)
 

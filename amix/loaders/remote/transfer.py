@@ -20,6 +20,8 @@ FIRST_PAUSE = (
 )
 LONGEST_PAUSE = 16.0
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+# Of botocore and google.auth, which are not ours to import.
+_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine, which will not mend itself
 _EXTRAS = {"s3": "pip install 'attentionmix[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 _LOG = logging.getLogger(__name__)
@@ -116,6 +118,11 @@ class Store:
             except Exception as problem:  # each store has errors of its own
                 if isinstance(problem, OSError) and problem.errno in _LOCAL:
                     raise
+                if type(problem).__name__ in _NO_CREDENTIALS:
+                    raise FetchError(
+                        f"{shown(url)}: no credentials were found. Give them as the store's own tools take them, or in "
+                        "storage_options."
+                    ) from None
                 if attempt == ATTEMPTS:
                     raise FetchError(
                         f"{shown(url)}: could not be had in {ATTEMPTS} attempts ({_reason(problem)}). Try again later; "
