@@ -9,16 +9,16 @@ from amix.cli.output import facts, json_line, json_option
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @json_option
-def command(folder: Path, as_json: bool) -> None:
-    """Print what the shards, the extractor or the run in FOLDER consist of."""
+def command(folder: str, as_json: bool) -> None:
+    """Print what the shards, the extractor or the run in FOLDER consist of. Shards may be at a URL."""
     from amix.engine.artifact import RECORD
 
-    if (folder / RECORD).is_file():
-        found = _extractor(folder)
-    elif (folder / "metrics.jsonl").is_file():
-        found = _run(folder)
+    if (Path(folder) / RECORD).is_file():
+        found = _extractor(Path(folder))
+    elif (Path(folder) / "metrics.jsonl").is_file():
+        found = _run(Path(folder))
     else:
         found = _shards(folder)
     if as_json:
@@ -50,7 +50,7 @@ def _over_heads(measure: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in measure.items() if name != "per_head"}
 
 
-def _shards(folder: Path) -> dict[str, Any]:
+def _shards(folder: str) -> dict[str, Any]:
     import numpy as np
 
     from amix.engine.heads import describe

@@ -18,7 +18,7 @@ _SHADES = (None, 230, 222, 215, 208, 202)
 
 
 @click.command()
-@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("shards")
 @click.option("--row", type=click.IntRange(min=0), help="Row of the corpus.  [default: the first]")
 @click.option("--head", help="Head spec: 0.8, 0.mean, mean, or 0.8,1.3.  [default: 0.mean, or mean]")
 @click.option("--with", "other_row", type=click.IntRange(min=0), help="A second row, to mix with.")
@@ -33,7 +33,7 @@ _SHADES = (None, 230, 222, 215, 208, 202)
 )
 @json_option
 def command(
-    shards: Path,
+    shards: str,
     row: int | None,
     head: str | None,
     other_row: int | None,

@@ -8,21 +8,22 @@ from amix.cli.output import json_line, json_option
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option("--deep", is_flag=True, help="Also hash every file and check every sample.")
 @json_option
-def command(folder: Path, deep: bool, as_json: bool) -> None:
-    """Check the shards or the extractor in FOLDER.
+def command(folder: str, deep: bool, as_json: bool) -> None:
+    """Check the shards or the extractor in FOLDER. Shards may be at a URL.
 
     Fast: hashes of the documents, sizes and counts. Exit code 1 when anything is wrong.
     """
     from amix.engine.artifact import RECORD, open_extractor
     from amix.engine.errors import ArtifactError, ShardError
+    from amix.loaders.remote import shown
     from amix.loaders.verify import verify
 
-    if (folder / RECORD).is_file():
+    if (Path(folder) / RECORD).is_file():
         try:
-            open_extractor(folder)  # hashes every file in any case
+            open_extractor(Path(folder))  # hashes every file in any case
             problems = []
         except ArtifactError as problem:
             problems = [str(problem)]
@@ -36,10 +37,10 @@ def command(folder: Path, deep: bool, as_json: bool) -> None:
 
             problems = verify(folder, deep=deep, on_shard=on_shard)
     if as_json:
-        json_line({"folder": str(folder), "deep": deep, "ok": not problems, "problems": problems})
+        json_line({"folder": shown(folder), "deep": deep, "ok": not problems, "problems": problems})
     elif not problems:
         click.echo(
-            f"{folder}: whole" + ("" if deep else " (documents, sizes and counts; --deep checks every byte)")
+            f"{shown(folder)}: whole" + ("" if deep else " (documents, sizes and counts; --deep checks every byte)")
         )
     if problems:
         raise ShardError("\n".join(problems))

@@ -31,14 +31,13 @@ class FlatBatch:
         """Return arrays (B, T) or (B, S, T) with `pad_id` behind input_ids and zeros behind the rest."""
         shape = len(self.lengths), int(self.lengths.max(initial=0))
         mask_BT = np.arange(shape[1]) < self.lengths[:, None]
-        places_N = np.flatnonzero(mask_BT)
         batch: ArrayBatch = {"attention_mask": mask_BT.astype(np.int64)}
         for name, flat in self.tokens.items():
             rows = []
             for flat_N in np.atleast_2d(flat):
-                padded = np.full(mask_BT.size, pad_id if name == "input_ids" else 0, flat.dtype)
-                padded[places_N] = flat_N
-                rows.append(padded.reshape(shape))
+                padded = np.full(shape, pad_id if name == "input_ids" else 0, flat.dtype)
+                padded[mask_BT] = flat_N  # twice as fast as by numbers of places
+                rows.append(padded)
             batch[name] = rows[0] if flat.ndim == 1 else np.stack(rows, axis=1)
         if self.labels is not None:
             batch["labels"] = self.labels

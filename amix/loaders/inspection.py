@@ -46,14 +46,14 @@ class InspectedMix:
 
 
 class Inspector:
-    """Looks into the shards of `folder`. Raises ShardError for damage."""
+    """Looks into the shards of `folder`, a path or a URL. Raises ShardError for damage."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self._heads_only = RelevanceDataset(folder, head=None).manifest.heads
         every = "|".join(f"{layer}.{head}" for layer, head in self._heads_only)
         self.dataset = RelevanceDataset(folder, head=every)
         self.manifest = self.dataset.manifest
-        self._tokenizer = open_tokenizer(folder / "tokenizer.json")
+        self._tokenizer = open_tokenizer(self.dataset.folder / "tokenizer.json")
 
     def default_head(self) -> str:
         """Return `0.mean` where layer 0 is cached, else `mean`."""

@@ -1,5 +1,6 @@
 """Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,26 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from amix.engine.errors import ShardError
+from amix.engine.errors import FetchError, ShardError
 from amix.engine.publish import sha256_file
 from amix.loaders.codes import decode
 from amix.loaders.layout import BLOCK, padded
-from amix.loaders.manifest import Manifest, check_files
+from amix.loaders.manifest import MANIFEST, Manifest, check_files
 from amix.loaders.members import members_of
 from amix.loaders.npy import parse_npy
 from amix.loaders.openfiles import mapped
+from amix.loaders.remote import Store, is_remote
 from amix.loaders.shardreader import ShardReader
 from amix.loaders.shardwriter import sample_key
 
 
 def verify(
-    folder: Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
+    folder: str | Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
 ) -> list[str]:
     """Return what is wrong with a shard folder, one sentence each; nothing when it is whole.
 
-    deep: also the sha256 of every file, every tar member against index and checksums, and the values in them.
+    folder: a path, or a URL, whose files are asked for there whatever was fetched before. Its extra tars go unnoticed.
+    deep: also the sha256 of every file, every tar member against index and checksums, and the values in them. Of a URL
+        one shard at a time is brought here, into a temporary folder.
     on_shard: called with each shard's name before it is read.
     """
+    if is_remote(folder):
+        return _verify_remote(Store(str(folder)), deep, on_shard)
+    folder = Path(folder)
     try:
         manifest = Manifest.read(folder)
     except ShardError as problem:
@@ -42,6 +49,49 @@ def verify(
     return problems
 
 
+def _verify_remote(store: Store, deep: bool, on_shard: Callable[[str], None]) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="amix-verify-") as temporary:
+        folder = Path(temporary)
+        try:
+            (folder / MANIFEST).write_bytes(store.read(MANIFEST))
+            manifest = Manifest.read(folder)
+        except (FetchError, ShardError) as problem:
+            problems = [str(problem)]
+        else:
+            tokenizer = manifest.fields["tokenizer"]["sha256"]
+            problems = [
+                *_checked(partial(_check_totals, manifest)),
+                *_checked(partial(_check_remote_hash, store, folder / "tokenizer.json", tokenizer)),
+            ]
+            for position, entry in enumerate(manifest.shards):
+                on_shard(entry["name"])
+                problems += _checked(partial(_check_remote_shard, store, manifest, position, deep))
+        return [problem.replace(temporary, str(store)) for problem in problems]
+
+
+def _check_remote_hash(store: Store, path: Path, sha256: str) -> None:
+    path.write_bytes(store.read(path.name))
+    _check_hash(path, sha256)
+
+
+def _check_remote_shard(store: Store, manifest: Manifest, position: int, deep: bool) -> None:
+    name = f"{manifest.shards[position]['name']}.json"
+    (manifest.folder / name).write_bytes(store.read(name))
+    files = [manifest.folder / entry["name"] for entry in manifest.record(position)["files"].values()]
+    try:
+        for path in files:
+            size = None if deep else store.size(path.name)
+            if size is None:
+                store.copy(path.name, path)
+            else:
+                with path.open("wb") as file:
+                    file.truncate(size)  # sparse: the fast checks ask for no more than the size
+        _check_shard(manifest, position, deep)
+    finally:
+        for path in files:
+            path.unlink(missing_ok=True)
+
+
 def _check_shard(manifest: Manifest, position: int, deep: bool) -> None:
     record = manifest.record(position)
     check_files(manifest.folder, record)
@@ -54,7 +104,7 @@ def _check_shard(manifest: Manifest, position: int, deep: bool) -> None:
 def _checked(check: Callable[[], None]) -> list[str]:
     try:
         check()
-    except ShardError as problem:
+    except (FetchError, ShardError) as problem:
         return [str(problem)]
     except OSError as problem:
         return [

@@ -91,11 +91,11 @@ class _Amix:
 
         write_cache(folder, stream)
 
-    def read(self, folder: Path) -> Batches:
+    def read(self, folder: Path, head: str = "3.5") -> Batches:
         from amix.loaders.dataset import RelevanceDataset
         from amix.loaders.loader import RelevanceLoader
 
-        return RelevanceLoader(RelevanceDataset(folder, head="3.5"), batch_size=BATCH)
+        return RelevanceLoader(RelevanceDataset(folder, head=head), batch_size=BATCH)
 
     def random(self, folder: Path) -> tuple[int, Callable[[list[int]], dict[str, Any]]]:
         from amix.loaders.collate import as_tensors
@@ -228,7 +228,7 @@ def _opened(folder: Path) -> dict[str, float]:
     """Return what it takes to open a cache of amix and deliver a first batch, and the memory of reading on."""
     before = own_memory()
     began = time.perf_counter()
-    batches = iter(_Amix().read(folder))
+    batches = iter(_Amix().read(folder, head="mean"))
     next(batches)
     seconds = time.perf_counter() - began
     for _ in range(2_000):

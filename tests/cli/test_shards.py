@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from amix.cli import main
 from amix.loaders.precompute import PrecomputeOptions, precompute
+from tests.loaders.flaky import FlakyStore
 
 
 def amix(*arguments):
@@ -42,6 +43,26 @@ def test_info_describes_shards_and_extractors(shards, tiny_extractor):
     assert (found["kind"], found["samples"], found["heads"]) == ("shards", 21, "layers 0, 1: heads 0, 1")
     assert sum(found["classes"].values()) == 21
     assert "layers 0, 1" in amix("info", tiny_extractor).stdout
+
+
+def test_shards_at_a_url_are_described_verified_and_looked_into(shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("AMIX_CACHE", str(tmp_path / "cache"))
+
+    def found(command, place, *more):
+        done = amix(command, place, *more, "--json")
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    with FlakyStore(shards) as store:
+        secret = f"{store.url}?signature=s3cr3t"
+        assert found("info", secret) == found("info", shards)
+        assert found("verify", secret, "--deep") == {
+            "folder": store.url,
+            "deep": True,
+            "ok": True,
+            "problems": [],
+        }
+        assert found("inspect", secret, "--row", 3) == found("inspect", shards, "--row", 3)
 
 
 @pytest.mark.parametrize("command", ["verify", "info"])

@@ -2,6 +2,7 @@ import contextlib
 import logging
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from amix.engine.errors import DependencyError, FetchError, ShardError
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.loaders.remote import CacheOptions, is_remote, shown, transfer
+from amix.loaders.verify import verify
 from tests.loaders.flaky import FlakyStore
 from tests.loaders.forge import forge
 
@@ -307,3 +309,30 @@ def test_another_cache_under_the_same_url_is_another_cache(tmp_path, cache):
         folder.rename(tmp_path / "old")
         (tmp_path / "store" / "y").rename(folder)
         assert_same(everything(f"{store.url}/x", cache=cache), everything(folder))
+
+
+def test_a_remote_folder_is_verified_where_it_is(shards, tmp_path, cache):
+    there = shutil.copytree(shards, tmp_path / "there")
+    with FlakyStore(there) as store:
+        everything(store.url, cache=cache)  # what was fetched before vouches for nothing
+        assert verify(store.url) == []
+        assert store.times("2.tar") == 1
+        assert verify(store.url, deep=True) == []
+        assert store.times("2.tar") == 2
+
+        tar = there / "shard-00000002.tar"
+        whole = tar.read_bytes()
+        tar.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
+        assert verify(store.url) == []
+        (problem,) = verify(store.url, deep=True)
+        assert problem.startswith(f"{store.url}/shard-00000002.tar: ")
+        tar.write_bytes(whole[:-512])
+        (problem,) = verify(store.url)
+        assert problem.startswith(f"{store.url}/shard-00000002.tar: has {len(whole) - 512} bytes")
+        tar.unlink()
+        (there / "shard-00000003.json").write_bytes(b"{}")
+        first, second = verify(store.url)
+        assert f"{store.url}/shard-00000002.tar: there is no such file" in first
+        assert f"{store.url}/shard-00000003.json: " in second
+        (there / "manifest.json").unlink()
+        assert "manifest.json: there is no such file" in verify(store.url, deep=True)[0]

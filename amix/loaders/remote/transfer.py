@@ -77,6 +77,14 @@ class Store:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
+    def copy(self, name: str, to: Path) -> None:
+        """Bring a file to `to` as it is there, whatever it holds."""
+        self._patiently(name, lambda system, path: system.get_file(path, str(to)))
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes; None where the store does not say."""
+        return self._patiently(name, lambda system, path: system.info(path)["size"])
+
     def document(self, name: str, sha256: str) -> bytes:
         """Return a small file of this hash."""
 
