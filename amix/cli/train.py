@@ -1,5 +1,6 @@
 """`amix train`: a classifier from shards."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,13 @@ def command(
         notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
     named = parse_evals(evals) or list((inputs.get("eval") or {}).items())
 
+    from amix.train.device import ended_group
     from amix.train.loop import train
 
-    result = train(shards, out, model, config, dev=dev or inputs.get("dev"), evals=named, resume=resume)
+    with ended_group():
+        result = train(shards, out, model, config, dev=dev or inputs.get("dev"), evals=named, resume=resume)
+    if int(os.environ.get("RANK", "0")):  # the first of several processes speaks for them
+        return
 
     rows = [] if result.dev is None else [("dev", result.dev)]
     rows += result.eval.items()

@@ -40,7 +40,8 @@ def command(folder: str, deep: bool, as_json: bool) -> None:
         json_line({"folder": shown(folder), "deep": deep, "ok": not problems, "problems": problems})
     elif not problems:
         click.echo(
-            f"{shown(folder)}: whole" + ("" if deep else " (documents, sizes and counts; --deep checks every byte)")
+            f"{shown(folder)}: whole"
+            + ("" if deep else " (documents, sizes and counts; --deep checks every byte)")
         )
     if problems:
         raise ShardError("\n".join(problems))

@@ -69,6 +69,11 @@ class Mixer:
         """The sites that plans of this mixer can have, so that a model can be checked before training."""
         return ("embedding",)
 
+    def settled(self, generator: Generator | None) -> "Mixer":
+        """Return the mixer with those draws made that hold for a whole batch, whatever its groups of rows."""
+        del generator
+        return self
+
     def plan(
         self,
         attention_mask: Tensor,

@@ -3,7 +3,7 @@
 Axes: B batch, T tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -119,7 +119,14 @@ class TMix(PairMixer):
         """The hidden states of every layer that may be drawn."""
         return tuple(f"hidden:{layer}" for layer in self.layers)
 
+    def settled(self, generator: Generator | None) -> "TMix":
+        """Return the mixer of one drawn layer: a batch is run through the model at once."""
+        return replace(self, layers=(self._draw_layer(generator),))
+
+    def _draw_layer(self, generator: Generator | None) -> int:
+        return self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
+
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
-        site = self.sites[int(torch.randint(len(self.layers), (), generator=generator))]
+        site = f"hidden:{self._draw_layer(generator)}"
         weight_B = self._draw_ratio(pairs, generator)
         return Ratios(ratio_BT=self._token_ratios(weight_B, pairs), weight_B=weight_B, site=site)

@@ -5,6 +5,8 @@ Axes: B batch.
 
 import hashlib
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -17,14 +19,44 @@ PARTNER_CHOICES: tuple[str, ...] = get_args(PartnerChoice)
 CLASS_AWARE = frozenset({"other-class", "same-class"})
 
 
+# Streams of a batch that no group of its rows draws from; those of the groups count from 0.
+DROPOUT_STREAM, BATCH_STREAM = -1, -(2**32)
+
+
 def step_generator(seed: int, epoch: int, step: int, group: int = 0) -> Generator:
     """Return a CPU generator that depends on nothing but its four arguments.
 
     A rank owns whole groups, so the same pairs and ratios come out under any number of ranks and workers.
+    group: of the global batch, from 0; or `BATCH_STREAM`, or `DROPOUT_STREAM` minus the rank.
     """
     key = struct.pack("<4q", seed, epoch, step, group)
     word = hashlib.blake2b(key, digest_size=8, person=b"amix.step").digest()
     return torch.Generator().manual_seed(int.from_bytes(word, "little") >> 1)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the plan of a rank's rows of a batch is drawn from.
+
+    seed, epoch, step: the batch.  group_size: consecutive rows that choose partners among themselves.
+    first_group: number, in the global batch, of the first group of these rows.
+    """
+
+    seed: int
+    epoch: int
+    step: int
+    group_size: int
+    first_group: int = 0
+
+    def whole(self) -> Generator:
+        """Return a generator for what holds for the global batch, the same on every rank."""
+        return step_generator(self.seed, self.epoch, self.step, BATCH_STREAM)
+
+    def groups(self, rows: int) -> Iterator[tuple[slice, Generator]]:
+        """Yield every group of `rows` rows, the last of which may be short, with its generator."""
+        for number, begin in enumerate(range(0, rows, self.group_size)):
+            generator = step_generator(self.seed, self.epoch, self.step, self.first_group + number)
+            yield slice(begin, begin + self.group_size), generator
 
 
 def draw_partners(

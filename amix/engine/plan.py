@@ -3,6 +3,8 @@
 Axes: B batch, T tokens, D width, C classes.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -103,6 +105,27 @@ class Plan:
         """Return the plan with its tensors on `device`."""
         names = ("partner", "ratio", "source", "label_weight", "attention_mask")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Return the plan of several groups of rows that stand one after the other in a batch.
+
+    plans: at least one, all (rows, T) of one site.
+    """
+    if len(plans) == 1:
+        return plans[0]
+    begins = itertools.accumulate((len(plan.partner) for plan in plans), initial=0)
+    return Plan(
+        partner=torch.cat([plan.partner + begin for plan, begin in zip(plans, begins, strict=False)]),
+        ratio=torch.cat([plan.ratio for plan in plans]),
+        source=torch.cat([plan.source for plan in plans]),
+        label_weight=torch.cat([plan.label_weight for plan in plans]),
+        attention_mask=torch.cat([plan.attention_mask for plan in plans]),
+        site=plans[0].site,
+        is_identity=all(plan.is_identity for plan in plans),
+        is_aligned=all(plan.is_aligned for plan in plans),
+        unpaired=sum(plan.unpaired for plan in plans),
+    )
 
 
 def as_targets(labels: Tensor, num_classes: int) -> Tensor:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -43,14 +44,21 @@ def explained(folder: Path) -> Iterator[None]:
     """Turn what a disk refuses while the block writes to `folder` into a StorageError that says what to do."""
     try:
         yield
-    except OSError as problem:
-        if problem.errno not in _REFUSALS:
+    except Exception as problem:
+        number = problem.errno if isinstance(problem, OSError) else _number_in(problem)
+        if number not in _REFUSALS:
             raise
-        what, remedy = _REFUSALS[problem.errno]
+        what, remedy = _REFUSALS[number]
         raise StorageError(
             f"{folder}: cannot be written: {what}. What was finished there is whole and is kept. "
             f"{remedy} and run the same command again, or name another folder."
         ) from problem
+
+
+def _number_in(problem: Exception) -> int | None:
+    """Return the error number that Rust libraries (safetensors, tokenizers) say in words: `... (os error 28)`."""
+    match = re.search(r"\(os error (\d+)\)", str(problem))
+    return int(match[1]) if match else None
 
 
 def fsync_folder(folder: Path) -> None:

@@ -108,14 +108,21 @@ class RelevanceLoader:
 
     def __len__(self) -> int:
         """Batches per epoch of this rank."""
+        last = self.global_batches - 1
+        return last + (self.rows(last)[0] > 0) if last >= 0 else 0
+
+    @property
+    def global_batches(self) -> int:
+        """Batches per epoch, of which a rank may lack the last (see `ends`)."""
         whole, rest = divmod(self._samples, self.batch_size)
-        match self._ends:
-            case "exact":
-                return whole + (rest > self._rank * self._share)
-            case "drop":
-                return whole
-            case "pad":
-                return whole + (rest > 0)
+        return whole + (rest > 0 and self._ends != "drop")
+
+    def rows(self, batch: int) -> tuple[int, int]:
+        """Return how many samples batch number `batch` of an epoch has on this rank, and on all ranks."""
+        everywhere = self.batch_size
+        if self._ends == "exact":
+            everywhere = min(everywhere, self._samples - batch * self.batch_size)
+        return max(0, min(self._share, everywhere - self._rank * self._share)), everywhere
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration follows, from its beginning."""

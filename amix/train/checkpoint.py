@@ -20,7 +20,6 @@ from torch import Tensor
 from amix.engine import canonical, publish
 from amix.engine.errors import TrainError
 
-KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{8,})")
 
 Weights = dict[str, Tensor]
@@ -35,14 +34,14 @@ class Checkpoint:
     optimizer: Weights
     best: Weights | None
 
-    def save(self, run: Path, step: int) -> None:
-        """Publish `run`/checkpoint-STEP, then remove all but the newest two."""
+    def save(self, run: Path, step: int, kept: int) -> None:
+        """Publish `run`/checkpoint-STEP, then remove all but the newest `kept`."""
         with publish.staged_folder(run / f"checkpoint-{step:08d}", "a checkpoint") as stage:
             for name, tensors in self._parts().items():
                 save_file(tensors, stage / name)
             hashes = {name: publish.sha256_file(stage / name) for name in self._parts()}
             (stage / "state.json").write_bytes(canonical.seal({"state": self.state, "files": hashes}))
-        for old in find(run)[:-KEPT]:
+        for old in find(run)[:-kept]:
             shutil.rmtree(old)
 
     @classmethod

@@ -117,7 +117,19 @@ class TrainConfig:
         default=0.1, metadata=rule(float, "ssmix: length of the span as a share of the text.", low=0, high=1)
     )
     epochs: int = field(default=3, metadata=rule(int, "Passes over the shards.", low=1))
-    batch_size: int = field(default=32, metadata=rule(int, "Samples per batch.", low=1))
+    batch_size: int = field(
+        default=32, metadata=rule(int, "Samples per batch, all processes together.", low=1)
+    )
+    group_size: int | None = field(
+        default=None,
+        metadata=rule(
+            int,
+            "Samples of a batch that choose partners among themselves; by default the share of a process. Give it to "
+            "get the same pairs under another number of processes.",
+            low=1,
+            optional=True,
+        ),
+    )
     shuffle: Literal["global", "window", "none"] = field(
         default="global",
         metadata=rule(
@@ -161,9 +173,21 @@ class TrainConfig:
     mixed_precision: Precision = field(
         default="no", metadata=rule(str, "Lower precision while training.", choices=("no", "bf16", "fp16"))
     )
+    gradient_checkpointing: bool = field(
+        default=False,
+        metadata=rule(bool, "Compute activations again in the backward pass: less memory, more time."),
+    )
+    compile: bool = field(default=False, metadata=rule(bool, "Run the model through torch.compile."))
+    patience: int | None = field(
+        default=None,
+        metadata=rule(int, "Stop after so many epochs without a better one on --dev.", low=1, optional=True),
+    )
     checkpoint_steps: int | None = field(
         default=None,
         metadata=rule(int, "Write a checkpoint every so many optimizer steps.", low=1, optional=True),
+    )
+    checkpoints_kept: int = field(
+        default=2, metadata=rule(int, "Newest checkpoints to keep; older ones are removed.", low=1)
     )
     log_steps: int = field(
         default=10, metadata=rule(int, "Log the loss every so many optimizer steps.", low=1)

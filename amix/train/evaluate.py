@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 
+from amix.engine import publish
 from amix.engine.errors import TrainError
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.loaders.manifest import Manifest
 from amix.train.forward import forward
-from amix.train.metrics import report
+from amix.train.metrics import calibration, questions, report
+from amix.train.temperature import fit_temperature
 
 
 @dataclass(frozen=True)
@@ -81,24 +84,69 @@ def open_eval_set(folder: str | Path, training: Manifest) -> EvalSet:
     return EvalSet(dataset, match_classes(own, known, str(folder)), len(known))
 
 
-def evaluate(model: Any, evaluation: EvalSet, batch_size: int = 64) -> dict[str, float]:  # noqa: ANN401
-    """Return the metrics of a classifier on a set (see `metrics.report`), in the model's own precision.
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What a classifier says of a set, in corpus order.
+
+    logits_NC: float64.  truth: training ids (N,), or class weights (N, C).  rows: (N,) int64, of the corpus.
+    """
+
+    logits_NC: NDArray[np.float64]
+    truth: NDArray[Any]
+    rows: NDArray[np.int64]
+    multi_label: bool
+
+    def report(self) -> dict[str, float]:
+        """Return `metrics.report` of it."""
+        return report(self.logits_NC, self.truth, multi_label=self.multi_label)
+
+    def calibration(self, temperature: float = 1.0) -> dict[str, float]:
+        """Return `metrics.calibration` of the logits divided by a temperature."""
+        return calibration(self.logits_NC / temperature, self.truth, multi_label=self.multi_label)
+
+    def temperature(self) -> float:
+        """Return the temperature that fits this set best."""
+        return fit_temperature(*questions(self.logits_NC, self.truth, multi_label=self.multi_label))
+
+    def save(self, path: Path) -> None:
+        """Write logits (float32), truth and rows as a safetensors file."""
+        from safetensors.numpy import save
+
+        arrays = {"logits": self.logits_NC.astype(np.float32), "truth": self.truth, "rows": self.rows}
+        publish.write_atomic(path, save(arrays, {"multi_label": str(self.multi_label).lower()}))
+
+
+def evaluate(
+    model: Any,  # noqa: ANN401
+    evaluation: EvalSet,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Return the metrics of a classifier on a set (see `metrics.report`), in the model's own precision."""
+    return predictions(model, evaluation, batch_size).report()
+
+
+def predictions(
+    model: Any,  # noqa: ANN401
+    evaluation: EvalSet,
+    batch_size: int = 64,
+) -> Predictions:
+    """Return what a classifier says of a set; where several processes were launched, each runs a part of it.
 
     The model stays where it is and goes back to its mode. Raises TrainError when a logit is not finite.
     """
-    logits_NC, labels = predict(model, evaluation.dataset, batch_size)
+    dataset = evaluation.dataset
+    logits_NC, labels = predict(model, dataset, batch_size)
     if not np.isfinite(logits_NC).all():
         raise TrainError(
-            f"{evaluation.dataset.folder}: the model gives logits that are not finite. Training "
-            "has diverged; lower --lr."
+            f"{dataset.folder}: the model gives logits that are not finite. Training has diverged; lower --lr."
         )
-    multi_label = evaluation.dataset.manifest.multi_label
+    multi_label = dataset.manifest.multi_label
     if multi_label:
         truth = np.zeros((len(labels), evaluation.num_classes))
         truth[:, evaluation.class_ids] = labels
     else:
         truth = evaluation.class_ids[labels]
-    return report(logits_NC, truth, multi_label=multi_label)
+    return Predictions(logits_NC=logits_NC, truth=truth, rows=dataset.rows(), multi_label=multi_label)
 
 
 @torch.no_grad()
@@ -110,20 +158,28 @@ def predict(
     """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order."""
     device = next(model.parameters()).device
     by_length = np.argsort(dataset.lengths(), kind="stable").astype(np.int64)  # little padding, little time
+    ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    own = by_length[dist.get_rank() :: ranks] if ranks > 1 else by_length
     was_training = model.training
     model.eval()
     logits: list[torch.Tensor] = []
     labels: list[Any] = []
     try:
-        for batch in RelevanceLoader(dataset, batch_size=batch_size, shuffle="none", subset=by_length):
+        for batch in RelevanceLoader(dataset, batch_size=batch_size, shuffle="none", subset=own):
             labels.append(batch["labels"])
             logits.append(forward(model, to_device(batch, device)).float())
     finally:
         model.train(was_training)
-    place = np.argsort(by_length)
-    return torch.cat(logits).cpu().double().numpy()[place], torch.cat(labels).numpy()[
-        place
-    ]  # waits for the GPU
+    part = (own, torch.cat(logits).cpu().double().numpy(), torch.cat(labels).numpy()) if logits else None
+    parts: list[Any] = [part]
+    if ranks > 1:
+        parts = [None] * ranks
+        dist.all_gather_object(parts, part)
+    # With fewer samples than processes some have none.
+    columns = zip(*(part for part in parts if part is not None), strict=True)
+    numbers, logits_NC, truth = (np.concatenate(column) for column in columns)
+    place = np.argsort(numbers)
+    return logits_NC[place], truth[place]
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Fine-tuning a classifier on shards, with or without mixing: from folders to a finished run."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from amix.engine import publish
 from amix.engine.errors import TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.remote import shown
@@ -13,12 +15,14 @@ from amix.train.classifier import load_classifier, load_tokenizer, require_room
 from amix.train.config import USES, TrainConfig
 from amix.train.configfile import write_config
 from amix.train.device import open_accelerator, seeded
-from amix.train.evaluate import evaluate, label_names, open_eval_set
+from amix.train.evaluate import label_names, open_eval_set, predictions
 from amix.train.run import Run
-from amix.train.runfolder import CONFIG, MetricsLog, open_run, publish_model
+from amix.train.runfolder import CONFIG, MODEL, MetricsLog, open_run, publish_model, publish_predictions
+
+_LOG = logging.getLogger(__name__)
 
 # May differ when a run is resumed: they change where and how often, not what comes out.
-FREE = frozenset({"device", "checkpoint_steps", "log_steps", "eval_batch_size"})
+FREE = frozenset({"device", "checkpoint_steps", "checkpoints_kept", "log_steps", "eval_batch_size"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +31,18 @@ class TrainResult:
 
     model: the folder that opens with `AutoModelForSequenceClassification.from_pretrained`.
     eval: metrics of that model per set.  dev: its metrics on the set that selected it, if one did.
+    calibration: more of them per set (`metrics.calibration`).
+    temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
+        by it, which is what every method should be compared with.
     epoch: the one it is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
     """
 
     model: Path
     eval: dict[str, dict[str, float]]
     dev: dict[str, float] | None
+    calibration: dict[str, dict[str, float]]
+    temperature: float | None
+    scaled: dict[str, dict[str, float]]
     epoch: int
     steps: int
     seconds: float
@@ -59,11 +69,13 @@ def train(
     evals: (name, shards) pairs that are only reported, once, for the model that is saved.
     resume: go on from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
     Everything is opened and compared before anything is written. Raises AmixError.
+    Under `torchrun` or `accelerate launch` all processes call this alike, and the first one writes.
     """
     began = time.perf_counter()
     out = Path(out)
-    start = open_run(out, resume)
     accelerator = open_accelerator(config.device, config.mixed_precision)
+    with accelerator.main_process_first():  # it tidies up, the others find it done
+        start = open_run(out, resume)
     cached = "head" in USES[config.method] and config.relevance_source == "cache"
     dataset = RelevanceDataset(shards, head=config.head if cached else None)
     names = label_names(dataset.manifest)
@@ -73,6 +85,13 @@ def train(
     eval_sets = {name: open_eval_set(folder, dataset.manifest) for name, folder in evals}
     if len(eval_sets) < len(evals):
         raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
+    for name, known in eval_sets.items():
+        if dev_set is not None and known.dataset.manifest.sha256 == dev_set.dataset.manifest.sha256:
+            _LOG.warning(
+                f"--eval {name}: these are the shards that --dev selects on, so what is reported on them flatters."
+            )
+    if config.patience is not None and dev_set is None:
+        raise UsageError("patience needs --dev, shards that tell when to stop.")
     identity = {name: value for name, value in config.as_dict().items() if name not in FREE} | {
         "model": model,
         "shards": dataset.manifest.sha256,
@@ -84,33 +103,48 @@ def train(
         network = load_classifier(model, names, dataset.manifest).to(accelerator.device)
         for each in (
             dataset,
-            *(known.dataset for known in (dev_set, *eval_sets.values()) if known is not None),
+            *(given.dataset for given in (dev_set, *eval_sets.values()) if given is not None),
         ):
             require_room(network, model, each)
         run = Run(config, accelerator, dataset, network, dev_set, out, identity)
         if config.method != "none":
             run.check_site()
-        out.mkdir(parents=True, exist_ok=True)
         if start is not None:
             run.restore(start)
-        inputs = {"shards": shown(shards), "model": model, "dev": None if dev is None else shown(dev)}
-        write_config(
-            out / CONFIG, config, {**inputs, "eval": {name: shown(folder) for name, folder in evals}}
-        )
+        is_first = accelerator.is_main_process
+        accelerator.wait_for_everyone()  # nothing is written until all have found everything in order
+        if is_first:
+            out.mkdir(parents=True, exist_ok=True)
+            inputs = {"shards": shown(shards), "model": model, "dev": None if dev is None else shown(dev)}
+            write_config(
+                out / CONFIG, config, {**inputs, "eval": {name: shown(folder) for name, folder in evals}}
+            )
 
-        with MetricsLog(out, run.at.step) as log:
+        with publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
             run.train(log)
             epoch = run.select()
-            path = publish_model(out, network, tokenizer)
-            results = {
-                name: evaluate(network, each, config.eval_batch_size) for name, each in eval_sets.items()
+            if is_first:
+                publish_model(out, network, tokenizer)
+            said = {
+                name: predictions(network, each, config.eval_batch_size) for name, each in eval_sets.items()
             }
+            results = {name: each.report() for name, each in said.items()}
             for name, metrics in results.items():
                 log.evaluation(run.at.step, epoch, "eval", name, metrics)
+            on_dev = None if dev_set is None else predictions(network, dev_set, config.eval_batch_size)
+            if is_first:
+                publish_predictions(out, said, on_dev)
+        accelerator.wait_for_everyone()
+    temperature = None if on_dev is None else on_dev.temperature()
     return TrainResult(
-        model=path,
+        model=out / MODEL,
         eval=results,
-        dev=run.at.best_metrics,
+        dev=None if on_dev is None else on_dev.report(),
+        calibration={name: each.calibration() for name, each in said.items()},
+        temperature=temperature,
+        scaled={}
+        if temperature is None
+        else {name: each.calibration(temperature) for name, each in said.items()},
         epoch=epoch,
         steps=run.at.step,
         seconds=time.perf_counter() - began,

@@ -1,4 +1,4 @@
-"""What an evaluation reports: accuracy, macro-F1, NLL and ECE, in float64.
+"""What an evaluation reports: accuracy, macro-F1, NLL, Brier score and calibration errors, in float64.
 
 Axes: N samples, C classes.
 """
@@ -46,6 +46,16 @@ def nll(logits: ArrayLike, labels: ArrayLike) -> float:
     return float(-log_softmax(logits)[np.arange(len(labels_N)), labels_N].mean()) + 0.0  # no -0.0
 
 
+def brier(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Return the mean over samples of the squared distance of probabilities from the one-hot label, in [0, 2].
+
+    Brier 1950. logits: (N, C).  labels: (N,) class ids.
+    """
+    probability_NC, labels_N = np.exp(log_softmax(logits)), np.asarray(labels)
+    probability_NC[np.arange(len(labels_N)), labels_N] -= 1.0
+    return float((probability_NC**2).sum(axis=1).mean())
+
+
 def ece(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> float:
     """Return the expected calibration error, in [0, 1] (Guo et al. 2017, arXiv 1706.04599, equation 3).
 
@@ -53,13 +63,51 @@ def ece(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> float:
     (14/15, 1]. The sum over bins of their share of samples times |accuracy - mean confidence|.
     logits: (N, C).  labels: (N,) class ids.
     """
-    confidence_N = np.exp(log_softmax(logits).max(axis=1))
-    gap_N = (np.asarray(logits).argmax(axis=1) == np.asarray(labels)) - confidence_N
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    # Rounding may lift a probability of one above 1; it belongs to the last bin.
-    bin_N = np.searchsorted(edges, np.minimum(confidence_N, 1.0), side="left") - 1
+    confidence_N, correct_N = _confidence(logits, labels)
+    gaps = np.bincount(_width_bins(confidence_N, bins), weights=correct_N - confidence_N, minlength=bins)
     # share * |mean gap| = |sum of gaps| / N, so empty bins need no special case.
-    return float(np.abs(np.bincount(bin_N, weights=gap_N, minlength=bins)).sum() / len(gap_N))
+    return float(np.abs(gaps).sum() / len(confidence_N))
+
+
+def ece_equal_mass(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> float:
+    """Return the calibration error over bins of as many samples each, in [0, 1] (Nguyen and O'Connor 2015).
+
+    Samples of equal confidence may fall into two bins, in the order of the data.
+    """
+    confidence_N, correct_N = _confidence(logits, labels)
+    gap_N = (correct_N - confidence_N)[np.argsort(confidence_N, kind="stable")]
+    return float(sum(abs(part.sum()) for part in np.array_split(gap_N, bins)) / len(gap_N))
+
+
+def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> dict[str, list[float]]:
+    """Return what a reliability diagram shows, per bin of equal width: samples, mean confidence, accuracy.
+
+    Of an empty bin the latter two are the bin's middle and 0.
+    """
+    confidence_N, correct_N = _confidence(logits, labels)
+    bin_N = _width_bins(confidence_N, bins)
+    count = np.bincount(bin_N, minlength=bins)
+    filled = np.maximum(count, 1)
+    middle = (np.arange(bins) + 0.5) / bins
+    mean = np.bincount(bin_N, weights=confidence_N, minlength=bins) / filled
+    return {
+        "samples": count.tolist(),
+        "confidence": np.where(count > 0, mean, middle).tolist(),
+        "accuracy": (np.bincount(bin_N, weights=correct_N, minlength=bins) / filled).tolist(),
+    }
+
+
+def _confidence(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
+    """Return per sample the largest probability, and 1 where it is the label's."""
+    confidence_N = np.exp(log_softmax(logits).max(axis=1))
+    # Rounding may lift a probability of one above 1.
+    return np.minimum(confidence_N, 1.0), (np.asarray(logits).argmax(axis=1) == np.asarray(labels)).astype(
+        np.float64
+    )
+
+
+def _width_bins(confidence_N: Floats, bins: int) -> Ids:
+    return np.searchsorted(np.linspace(0.0, 1.0, bins + 1), confidence_N, side="left") - 1
 
 
 def report(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -> dict[str, float]:
@@ -69,32 +117,41 @@ def report(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -
     multi_label: each class is a yes-no question of its own with label weight > 0.5 = yes: accuracy asks for
     the whole row, macro-F1 is the mean over the classes that occur, NLL and ECE go over all N * C questions.
     """
-    logits_NC, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    asked, answers = questions(logits, labels, multi_label=multi_label)
     if multi_label:
-        return _multi_label_report(logits_NC, truth > 0.5)
-    labels_N: Ids = truth.argmax(axis=1) if truth.ndim == 2 else truth
-    predicted_N = logits_NC.argmax(axis=1)
+        predicted_NC, truth_NC = np.asarray(logits) > 0, np.asarray(labels) > 0.5
+        occurs_C = (predicted_NC | truth_NC).any(axis=0)
+        f1 = [_f1(predicted_NC[:, each], truth_NC[:, each]) for each in np.flatnonzero(occurs_C)]
+        right = float((predicted_NC == truth_NC).all(axis=1).mean())
+        f1_mean = float(np.mean(f1)) if f1 else 1.0
+    else:
+        predicted_N = asked.argmax(axis=1)
+        right, f1_mean = accuracy(predicted_N, answers), macro_f1(predicted_N, answers)
+    return {"accuracy": right, "macro_f1": f1_mean, "nll": nll(asked, answers), "ece": ece(asked, answers)}
+
+
+def calibration(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -> dict[str, float]:
+    """Return `{"nll", "brier", "ece", "ece_equal_mass"}`; arguments as for `report`."""
+    asked, answers = questions(logits, labels, multi_label=multi_label)
     return {
-        "accuracy": accuracy(predicted_N, labels_N),
-        "macro_f1": macro_f1(predicted_N, labels_N),
-        "nll": nll(logits_NC, labels_N),
-        "ece": ece(logits_NC, labels_N),
+        "nll": nll(asked, answers),
+        "brier": brier(asked, answers),
+        "ece": ece(asked, answers),
+        "ece_equal_mass": ece_equal_mass(asked, answers),
     }
 
 
-def _multi_label_report(logits_NC: Floats, truth_NC: NDArray[np.bool_]) -> dict[str, float]:
-    predicted_NC = logits_NC > 0
-    occurs_C = (predicted_NC | truth_NC).any(axis=0)
-    f1 = [_f1(predicted_NC[:, each], truth_NC[:, each]) for each in np.flatnonzero(occurs_C)]
+def questions(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -> tuple[Floats, Ids]:
+    """Return logits and label ids of what calibration is about: the samples, or every class of each as yes or no.
+
+    Arguments as for `report`. Returns (N, C) and (N,), or (N * C, 2) and (N * C,).
+    """
+    logits_NC, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if not multi_label:
+        return logits_NC, truth.argmax(axis=1) if truth.ndim == 2 else truth
     flat = logits_NC.reshape(-1)
-    questions = np.stack([np.zeros_like(flat), flat], axis=1)  # softmax over (0, z) is sigmoid(z)
-    answers = truth_NC.reshape(-1).astype(np.int64)
-    return {
-        "accuracy": float((predicted_NC == truth_NC).all(axis=1).mean()),
-        "macro_f1": float(np.mean(f1)) if f1 else 1.0,
-        "nll": nll(questions, answers),
-        "ece": ece(questions, answers),
-    }
+    # Softmax over (0, z) is sigmoid(z).
+    return np.stack([np.zeros_like(flat), flat], axis=1), (truth > 0.5).reshape(-1).astype(np.int64)
 
 
 def _f1(predicted_N: NDArray[Any], truth_N: NDArray[Any]) -> float:

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from amix.engine.losses import soft_cross_entropy
 from amix.engine.mixing import Mixer, require_between
-from amix.engine.plan import Plan, as_targets
+from amix.engine.partners import Draws
+from amix.engine.plan import Plan, as_targets, joined
 from amix.train.forward import forward
 from amix.train.online import OnlineRelevance
 from amix.train.saliency import saliency
@@ -38,10 +39,11 @@ class Objective:
     def __post_init__(self) -> None:
         require_between("clean_weight", self.clean_weight, 0.0, 1.0)
 
-    def plan(self, model: Any, batch: Mapping[str, Any], generator: Generator | None = None) -> Plan:  # noqa: ANN401
+    def plan(self, model: Any, batch: Mapping[str, Any], draws: Generator | Draws | None = None) -> Plan:  # noqa: ANN401
         """Sample how a batch is mixed.
 
         batch: a loader's, on any device; on the model's where saliency or online relevance is needed.
+        draws: a generator for the batch as one group of rows; or what each of its groups is drawn from.
         Returns a plan on the device of the batch. Raises MixingError when the batch lacks what the mixer needs.
         """
         relevance = batch.get("relevance")
@@ -49,13 +51,20 @@ class Objective:
             relevance = saliency(model, batch, multi_label=self.multi_label)
         elif "relevance" in self.mixer.needs and self.online is not None:
             relevance = self.online(batch)
-        return self.mixer.plan(
-            batch["attention_mask"],
-            relevance=relevance,
-            content=batch.get("content"),
-            labels=batch.get("labels"),
-            generator=generator,
-        )
+        mask_BT: Tensor = batch["attention_mask"]
+        others = {"relevance": relevance, "content": batch.get("content"), "labels": batch.get("labels")}
+        if not isinstance(draws, Draws):
+            return self.mixer.plan(mask_BT, **others, generator=draws)
+        whole = draws.whole()
+        mixer = self.mixer.settled(whole)
+        if relevance is not None and relevance.ndim == 3:  # one of several head specs for the whole batch
+            drawn = int(torch.randint(relevance.shape[1], (), generator=whole))
+            others["relevance"] = relevance[:, drawn]
+        plans = []
+        for rows, generator in draws.groups(len(mask_BT)):
+            of_group = {name: None if value is None else value[rows] for name, value in others.items()}
+            plans.append(mixer.plan(mask_BT[rows], **of_group, generator=generator))
+        return joined(plans)
 
     def loss(self, model: Any, batch: Mapping[str, Any], plan: Plan) -> Tensor:  # noqa: ANN401
         """Return the loss, a scalar in nats, with no forward pass whose weight is 0.

@@ -3,20 +3,19 @@
 Axes: B batch, C classes.
 """
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from amix.engine.errors import TrainError, UsageError
-from amix.engine.partners import step_generator
+from amix.engine.site import hidden_layer
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.train import checkpoint
@@ -29,6 +28,8 @@ from amix.train.objective import Objective
 from amix.train.online import OnlineRelevance
 from amix.train.optim import build_optimizer, learning_rate, set_learning_rate
 from amix.train.runfolder import MetricsLog
+from amix.train.step import TrainingStep, shortest_and_longest
+from amix.train.subset import draw_subset
 
 
 @dataclass(kw_only=True)
@@ -44,31 +45,8 @@ class Progress:
     best_metrics: dict[str, float] | None = None
 
 
-def draw_subset(samples: int, wanted: int | None, seed: int, where: Path) -> NDArray[np.int64] | None:
-    """Return the numbers of `wanted` of `samples`, drawn whatever their labels, ascending; None for all.
-
-    A smaller draw of the same seed is part of a larger one.
-    """
-    if wanted is None:
-        return None
-    if wanted > samples:
-        raise UsageError(
-            f"train_samples is {wanted}, but {where} holds {samples}. Ask for fewer, or leave it out."
-        )
-    return np.sort(np.random.Generator(np.random.Philox(seed)).permutation(samples)[:wanted])
-
-
-def dropout_seed(seed: int, epoch: int, batch: int) -> int:
-    """Return what to seed torch with before the forward passes of a batch.
-
-    So a resumed run needs no generator states, and no evaluation or reader in between changes what follows.
-    """
-    # Groups count from 0, so -1 is a stream that no mixing draws from.
-    return int(torch.randint(2**63 - 1, (), generator=step_generator(seed, epoch, batch, group=-1)))
-
-
 class Run:
-    """Model, optimizer, data and position of a run.
+    """Model, optimizer, data and position of a run, in one process of one or several.
 
     identity: what must be the same for a checkpoint of another process to fit.
     at: where the run stands.  best: weights of the best epoch so far, on the CPU, when `dev` selects.
@@ -85,7 +63,7 @@ class Run:
         identity: dict[str, Any],
     ) -> None:
         self.config, self.accelerator, self.network = config, accelerator, network
-        self.dev, self.out, self.identity = dev, out, identity
+        self.dev, self.out = dev, out
         self.device = accelerator.device
         online = None
         if config.method == "attentionmix" and config.relevance_source == "online":
@@ -97,43 +75,70 @@ class Run:
             clean_weight=config.clean_weight,
             online=online,
         )
-        # A plan from the cache is made where the batch is; one that runs the model is made where the model is.
-        self.plans_on_device = online is not None or "saliency" in self.objective.mixer.needs
         subset = draw_subset(len(dataset), config.train_samples, config.subset_seed, dataset.folder)
+        if (samples := len(dataset) if subset is None else len(subset)) < accelerator.num_processes:
+            raise TrainError(
+                f"{dataset.folder}: {samples} samples cannot feed "
+                f"{accelerator.num_processes} processes. Start fewer."
+            )
         self.loader = RelevanceLoader(
             dataset,
             batch_size=config.batch_size,
+            group_size=config.group_size,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
             seed=config.seed,
             shuffle=config.shuffle,
             window=config.window,
             bucket_batches=config.bucket_batches,
             subset=subset,
         )
-        self.steps = config.epochs * math.ceil(len(self.loader) / config.gradient_accumulation)
+        # Resuming under another number of processes takes the same groups of rows.
+        self.identity = {**identity, "group_size": self.loader.group_size}
+        self.batches = self.loader.global_batches
+        self.steps = config.epochs * math.ceil(self.batches / config.gradient_accumulation)
+        if config.gradient_checkpointing:
+            self._checkpoint_gradients()
+        if config.compile:
+            network.compile(dynamic=True)
+        self.step = TrainingStep(accelerator, network, self.objective, self.loader, config.seed)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
         self.at = Progress()
         self.best: Weights | None = None
-        self.pending: list[
-            tuple[int, Tensor, list[str]]
-        ] = []  # step, loss and first keys of what is not logged yet
+        # Of the batches since the last line of the log: step, loss and first keys; rows without a partner.
+        self.pending: list[tuple[int, Tensor, list[str]]] = []
+        self.unpaired = 0
 
     def train(self, log: MetricsLog) -> None:
         """Run the epochs that are left."""
         config, at = self.config, self.at
-        bar = tqdm(total=self.steps, initial=at.step, desc="train", unit="step", disable=None)
+        bar = tqdm(
+            total=self.steps,
+            initial=at.step,
+            desc="train",
+            unit="step",
+            disable=None if self.accelerator.is_local_main_process else True,
+        )
         with bar:
             for epoch in range(at.epoch, config.epochs):
+                if self._is_stale():
+                    break
                 self.network.train()
                 if at.batch == 0:
                     self.loader.set_epoch(epoch)
-                for batch in self.loader:
-                    group = self._group_size(at.batch)
-                    loss = self._loss(batch, epoch, at.batch)
-                    self.accelerator.backward(loss / group)
-                    self.pending.append((at.step + 1, loss.detach(), batch["keys"][:3]))  # type: ignore[arg-type]
+                for batch, share in self.step.batches(at.batch):
+                    is_last = (
+                        at.batch + 1
+                    ) % config.gradient_accumulation == 0 or at.batch + 1 == self.batches
+                    with contextlib.nullcontext() if is_last else self.step.kept_apart():
+                        loss, unpaired = self.step.loss(batch, epoch, at.batch)
+                        loss = loss * share
+                        self.accelerator.backward(loss / self._accumulated(at.batch))
+                    self.pending.append((at.step + 1, loss.detach(), batch["keys"][:3]))
+                    self.unpaired += unpaired if share else 0
                     at.batch += 1
-                    if at.batch % config.gradient_accumulation and at.batch < len(self.loader):
+                    if not is_last:
                         continue
 
                     rate = learning_rate(at.step, self.steps, config)
@@ -150,7 +155,7 @@ class Run:
                         log.loss(at.step, epoch + 1, mean, rate, at.unpaired)
                         at.losses, at.unpaired = [], 0
                         bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}")
-                    if at.batch < len(self.loader):
+                    if at.batch < self.batches:
                         self._checkpoint_if_due()
 
                 at.epoch, at.batch = epoch + 1, 0
@@ -165,7 +170,7 @@ class Run:
         """Give the network the weights of the epoch to keep, and return its number."""
         self.network.eval()
         if self.best is None or self.at.best_epoch is None:
-            return self.config.epochs
+            return self.at.epoch
         self.network.load_state_dict(self.best)
         return self.at.best_epoch
 
@@ -184,30 +189,41 @@ class Run:
     @torch.no_grad()
     def check_site(self) -> None:
         """Refuse a model that cannot be mixed where the plans will be."""
-        lengths = self.loader.dataset.lengths()
-        pair = np.array([int(lengths.argmin()), int(lengths.argmax())], np.int64)
-        batch = next(iter(RelevanceLoader(self.loader.dataset, batch_size=2, shuffle="none", subset=pair)))
-        require_site(self.network, to_device(batch, self.device), self.objective.mixer.sites)
+        batch = to_device(shortest_and_longest(self.loader), self.device)
+        require_site(self.network, batch, self.objective.mixer.sites)
 
-    def _loss(self, batch: dict[str, Any], epoch: int, number: int) -> Tensor:
-        """Return the loss of a batch; the same for the same seed, epoch, number and weights."""
-        generator = step_generator(self.config.seed, epoch, number)
-        torch.manual_seed(dropout_seed(self.config.seed, epoch, number))
-        on_device = to_device(batch, self.device)
-        with self.accelerator.autocast():
-            plan = self.objective.plan(self.network, on_device if self.plans_on_device else batch, generator)
-            self.at.unpaired += plan.unpaired
-            return self.objective.loss(self.network, on_device, plan.to(self.device))
+    def _checkpoint_gradients(self) -> None:
+        sites = [site for site in self.objective.mixer.sites if hidden_layer(site) is not None]
+        if sites:
+            # What runs again in the backward pass would run without the mixing.
+            raise UsageError(
+                f"gradient_checkpointing cannot be used with mixing at {sites[0]}. Leave it out, or mix at the "
+                "embeddings (--method attentionmix --level embedding)."
+            )
+        if not self.network.supports_gradient_checkpointing:
+            raise UsageError(f"gradient_checkpointing: {type(self.network).__name__} has none. Leave it out.")
+        # transformers 5 has another name for it, and warns of the old one.
+        enable = getattr(self.network, "activation_checkpointing_enable", None)
+        (enable or self.network.gradient_checkpointing_enable)({"use_reentrant": False})
 
-    def _group_size(self, batch: int) -> int:
+    def _accumulated(self, batch: int) -> int:
         """Return how many batches the optimizer step of this batch takes; an epoch's last may take fewer."""
         size = self.config.gradient_accumulation
-        return min(size, len(self.loader) - batch // size * size)
+        return min(size, self.batches - batch // size * size)
+
+    def _is_stale(self) -> bool:
+        """Tell whether `patience` epochs have brought nothing better on the development set."""
+        at, patience = self.at, self.config.patience
+        return patience is not None and at.best_epoch is not None and at.epoch - at.best_epoch >= patience
 
     def _collect(self) -> float:
-        """Return the mean loss since the log's last line; raise TrainError for one that is not finite."""
+        """Return the mean loss since the log's last line; raise TrainError for one that is not finite.
+
+        Called by all processes at the same steps, so that each sees whether one of them has diverged.
+        """
         if self.pending:
-            losses = torch.stack([loss for _, loss, _ in self.pending]).double().tolist()  # waits for the GPU
+            losses_N = torch.stack([loss for _, loss, _ in self.pending]).double()
+            losses = self.accelerator.reduce(losses_N, "mean").tolist()  # waits for the GPU
             for (step, _, keys), loss in zip(self.pending, losses, strict=True):
                 if not math.isfinite(loss):
                     raise TrainError(
@@ -215,7 +231,9 @@ class Run:
                         "Lower --lr, or use --mixed-precision no."
                     )
             self.at.losses += losses
-            self.pending = []
+            unpaired = torch.tensor(self.unpaired, device=self.device)
+            self.at.unpaired += int(self.accelerator.reduce(unpaired, "sum"))
+            self.pending, self.unpaired = [], 0
         return math.fsum(self.at.losses) / max(len(self.at.losses), 1)
 
     def _keep_if_best(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -231,14 +249,15 @@ class Run:
             return
         self._collect()
         scaler = self.accelerator.scaler
-        Checkpoint(
-            state={
-                "identity": self.identity,
-                "progress": asdict(self.at),
-                "loader": self.loader.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
-            },
-            model=checkpoint.weights_of(self.network),
-            optimizer=checkpoint.optimizer_tensors(self.raw_optimizer),
-            best=self.best,
-        ).save(self.out, self.at.step)
+        if self.accelerator.is_main_process:
+            Checkpoint(
+                state={
+                    "identity": self.identity,
+                    "progress": asdict(self.at),
+                    "loader": self.loader.state_dict(),
+                    "scaler": None if scaler is None else scaler.state_dict(),
+                },
+                model=checkpoint.weights_of(self.network),
+                optimizer=checkpoint.optimizer_tensors(self.raw_optimizer),
+                best=self.best,
+            ).save(self.out, self.at.step, self.config.checkpoints_kept)

@@ -1,4 +1,4 @@
-"""The folder of a run: `model/`, `config.yaml`, `metrics.jsonl`, `tensorboard/`, maybe checkpoints."""
+"""The folder of a run: `model/`, `config.yaml`, `metrics.jsonl`, `predictions/`, `tensorboard/`, maybe checkpoints."""
 
 import json
 import shutil
@@ -10,8 +10,10 @@ from amix.engine import canonical, publish
 from amix.engine.encoder import quiet_transformers
 from amix.engine.errors import UsageError
 from amix.train import checkpoint
+from amix.train.evaluate import Predictions
 
 CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
+PREDICTIONS = "predictions"
 
 
 def open_run(out: Path, resume: bool) -> Path | None:
@@ -47,11 +49,27 @@ def publish_model(out: Path, model: Any, tokenizer: Any) -> Path:  # noqa: ANN40
     return target
 
 
+def publish_predictions(out: Path, said: Mapping[str, Predictions], on_dev: Predictions | None) -> None:
+    """Write `out`/predictions: `eval-NAME.safetensors` of every set, and `dev.safetensors`."""
+    folder = out / PREDICTIONS
+    folder.mkdir(exist_ok=True)
+    for name, each in said.items():
+        each.save(folder / f"eval-{name}.safetensors")
+    if on_dev is not None:
+        on_dev.save(folder / "dev.safetensors")
+
+
 class MetricsLog:
     """Writes TensorBoard and `metrics.jsonl`: one canonical JSON a line, the same bytes for equal runs."""
 
-    def __init__(self, out: Path, step: int) -> None:
-        """Go on after `step`: lines of later steps, which a killed run left, are dropped."""
+    def __init__(self, out: Path, step: int, *, writes: bool = True) -> None:
+        """Go on after `step`: lines of later steps, which a killed run left, are dropped.
+
+        writes: False in all processes but the first, which logs for them.
+        """
+        self._file: IO[bytes] | None = None
+        if not writes:
+            return
         from torch.utils.tensorboard.writer import SummaryWriter
 
         path = out / METRICS
@@ -59,15 +77,16 @@ class MetricsLog:
         publish.write_atomic(path, b"".join(kept))
         if not step:
             shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
-        self._file: IO[bytes] = path.open("ab")
+        self._file = path.open("ab")
         self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._board.close()
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
 
     def loss(self, step: int, epoch: int, loss: float, lr: float, unpaired: int = 0) -> None:
         """Log the mean loss since the last line, and the learning rate of this step.
@@ -75,19 +94,23 @@ class MetricsLog:
         unpaired: rows since then that stayed unmixed for want of a partner; a line says so where there were any.
         """
         extra = {"unpaired": unpaired} if unpaired else {}
-        self._write({"step": step, "epoch": epoch, "loss": loss, "lr": lr, **extra})
-        self._board.add_scalar("train/loss", loss, step)
-        self._board.add_scalar("train/lr", lr, step)
+        self._write(
+            {"step": step, "epoch": epoch, "loss": loss, "lr": lr, **extra},
+            {"train/loss": loss, "train/lr": lr},
+        )
 
     def evaluation(self, step: int, epoch: int, kind: str, name: str, metrics: Mapping[str, float]) -> None:
         """Log the metrics of a set; kind: `dev` or `eval`."""
-        self._write({"step": step, "epoch": epoch, "kind": kind, "name": name, **metrics})
-        for metric, value in metrics.items():
-            self._board.add_scalar(f"{name}/{metric}", value, step)
+        line = {"step": step, "epoch": epoch, "kind": kind, "name": name, **metrics}
+        self._write(line, {f"{name}/{metric}": value for metric, value in metrics.items()})
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: dict[str, Any], scalars: Mapping[str, float]) -> None:
+        if self._file is None:
+            return
         self._file.write(canonical.dumps(line) + b"\n")
         self._file.flush()
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, line["step"])
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -36,7 +36,17 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
                 "--eval", f"again={shards}", *FAST, "--json")  # fmt: skip
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result.keys() == {"eval", "dev", "epoch", "steps", "seconds", "model"}
+    assert result.keys() == {
+        "calibration",
+        "dev",
+        "epoch",
+        "eval",
+        "model",
+        "scaled",
+        "seconds",
+        "steps",
+        "temperature",
+    }
     assert result["eval"].keys() == {"eval", "again"}
     assert result["eval"]["eval"] == result["eval"]["again"] == result["dev"]
     assert result["eval"]["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}

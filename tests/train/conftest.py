@@ -58,6 +58,18 @@ def held_out(make_shards: MakeShards, review_rows: list[dict[str, Any]]) -> Path
     return make_shards([named(row) for row in review_rows[40:]])
 
 
+@pytest.fixture(scope="session")
+def still_bert(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder without dropout, whose numbers differ between processes and compilers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("still")
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    AutoModel.from_pretrained(tiny_bert, **still).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
+    return folder
+
+
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its class as a name."""
     return {**row, "label": ("bad", "good")[row["label"]]}

@@ -15,9 +15,10 @@ from amix.train.config import USES, TrainConfig
 from amix.train.configfile import read_config, resolve
 from amix.train.evaluate import open_eval_set, predict
 from amix.train.loop import train
-from amix.train.metrics import report
+from amix.train.metrics import calibration, report
 from amix.train.optim import build_optimizer, learning_rate
-from amix.train.run import draw_subset
+from amix.train.subset import draw_subset
+from amix.train.temperature import fit_temperature
 
 FAST = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
 
@@ -31,16 +32,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_overfits_a_tiny_set_and_opens_in_transformers(
-    reviews: Path, tiny_bert: Path, tmp_path: Path
+    reviews: Path, still_bert: Path, tmp_path: Path
 ) -> None:
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     run = tmp_path / "run"
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    AutoModel.from_pretrained(tiny_bert, **still).save_pretrained(tmp_path / "model")
-    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "model")
     config = TrainConfig(**{**FAST, "epochs": 25, "lr": 1e-2, "method": "none", "train_samples": 16})
-    result = train(reviews, run, str(tmp_path / "model"), config, evals=[("train", reviews)])
+    result = train(reviews, run, str(still_bert), config, evals=[("train", reviews)])
     losses = [line["loss"] for line in lines(run) if "loss" in line]
     assert losses[-1] < 0.2 < losses[0]
     assert (result.epoch, result.steps, result.dev) == (25, 50, None)
@@ -95,7 +93,8 @@ def test_the_run_folder(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path
     run = tmp_path / "run"
     config = TrainConfig(**{**FAST, "epochs": 2, "log_steps": 3})
     train(reviews, run, str(tiny_bert), config, dev=held_out, evals=[("test", held_out)])
-    assert {path.name for path in run.iterdir()} == {"model", "config.yaml", "metrics.jsonl", "tensorboard"}
+    names = {"model", "config.yaml", "metrics.jsonl", "predictions", "tensorboard"}
+    assert {path.name for path in run.iterdir()} == names
     assert any((run / "tensorboard").iterdir())
     options, inputs = read_config(run / "config.yaml")
     assert resolve(options, {}) == config
@@ -370,3 +369,83 @@ def test_predictions_come_in_corpus_order(reviews: Path, tiny_bert: Path) -> Non
     for number in (0, 17, 39):
         alone = model(input_ids=torch.from_numpy(dataset[number]["input_ids"])[None]).logits
         assert np.allclose(logits[number], alone.detach().numpy()[0], atol=1e-5)
+
+
+def test_what_the_model_said_is_kept(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    run = tmp_path / "run"
+    result = train(reviews, run, str(tiny_bert), TrainConfig(**FAST), dev=reviews, evals=[("test", held_out)])
+    said = load_file(run / "predictions" / "eval-test.safetensors")
+    assert said["rows"].tolist() == RelevanceDataset(held_out).rows().tolist()
+    close = pytest.approx(result.eval["test"], abs=1e-6)
+    assert report(said["logits"], said["truth"]) == close
+    on_dev = load_file(run / "predictions" / "dev.safetensors")
+    assert report(on_dev["logits"], on_dev["truth"]) == pytest.approx(result.dev, abs=1e-6)
+    temperature = fit_temperature(on_dev["logits"], on_dev["truth"])
+    assert result.temperature == pytest.approx(temperature, rel=1e-4)
+    scaled = calibration(said["logits"] / temperature, said["truth"])
+    assert result.scaled["test"] == pytest.approx(scaled, abs=1e-5)
+    assert result.calibration["test"]["ece"] == result.eval["test"]["ece"]
+
+
+def test_patience_stops_a_run_that_grows_no_better(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    # Nothing is learnt at such a rate, so no epoch is better than the first.
+    config = TrainConfig(**{**FAST, "lr": 1e-12, "epochs": 9, "patience": 2, "checkpoint_steps": 5})
+    result = train(reviews, tmp_path / "run", str(tiny_bert), config, dev=held_out)
+    assert (result.epoch, result.steps) == (1, 3 * 5)
+    again = train(reviews, tmp_path / "run", str(tiny_bert), config, dev=held_out, resume=True)
+    assert (again.epoch, again.steps, again.dev) == (1, 3 * 5, result.dev)
+    with pytest.raises(UsageError, match="patience needs --dev"):
+        train(reviews, tmp_path / "x", str(tiny_bert), config)
+
+
+def test_reporting_on_what_was_selected_on_is_warned_of(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainConfig(**{**FAST, "train_samples": 8})
+    train(reviews, tmp_path / "run", str(tiny_bert), config, dev=held_out, evals=[("test", held_out)])
+    assert "--eval test: these are the shards that --dev selects on" in caplog.text
+
+
+def test_gradient_checkpointing_changes_memory_alone(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    results = []
+    for again in (False, True):
+        config = TrainConfig(**FAST, gradient_checkpointing=again, clean_weight=0.5)
+        run = tmp_path / str(again)
+        results.append(train(reviews, run, str(tiny_bert), config, evals=[("test", held_out)]).eval["test"])
+    assert results[0] == pytest.approx(results[1], abs=1e-5)
+    config = TrainConfig(**FAST, gradient_checkpointing=True, level="hidden:1")
+    with pytest.raises(UsageError, match="gradient_checkpointing cannot be used with mixing at hidden:1"):
+        train(reviews, tmp_path / "x", str(tiny_bert), config)
+    assert not (tmp_path / "x").exists()
+
+
+# torch's own: of its compiler's look at the embeddings.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_a_compiled_model_trains_alike(
+    reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    original, calls = torch.nn.Module.compile, []
+
+    def traced(self: Any, **options: Any) -> None:
+        calls.append(options)
+        original(self, **options, backend="eager")  # generating code would take a minute and a half
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    results = []
+    for compiled in (False, True):
+        config = TrainConfig(**{**FAST, "train_samples": 16}, compile=compiled, log_steps=1)
+        run = tmp_path / str(compiled)
+        results.append(train(reviews, run, str(still_bert), config, evals=[("test", held_out)]))
+    assert calls == [{"dynamic": True}]
+    assert results[1].eval["test"] == pytest.approx(results[0].eval["test"], abs=1e-5)
+    model = AutoModelForSequenceClassification.from_pretrained(results[1].model)
+    logits, labels = predict(model, RelevanceDataset(held_out, head=None))
+    assert report(logits, labels) == pytest.approx(results[1].eval["test"], abs=1e-5)

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from amix.train.metrics import accuracy, ece, log_softmax, macro_f1, nll, report
+from amix.train.metrics import (
+    accuracy,
+    brier,
+    ece,
+    ece_equal_mass,
+    log_softmax,
+    macro_f1,
+    nll,
+    reliability,
+    report,
+)
+from amix.train.temperature import HIGHEST, LOWEST, fit_temperature
 
 
 def probabilities(*rows: tuple[float, ...]) -> np.ndarray:
@@ -109,3 +120,58 @@ def test_multi_label() -> None:
     assert result["macro_f1"] == pytest.approx(2 / 3)  # 1, 0 and 1
     assert result["nll"] == pytest.approx((5 * math.log1p(math.exp(-5)) + math.log1p(math.exp(5))) / 6)
     assert report(-np.ones((1, 2)), np.zeros((1, 2)), multi_label=True)["macro_f1"] == 1.0
+
+
+@given(evaluations())
+def test_calibration_equals_plain_loops(evaluation: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = evaluation
+    rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
+    squares = [
+        sum((p - (number == label)) ** 2 for number, p in enumerate(row))
+        for row, label in zip(rows, labels, strict=True)
+    ]
+    assert brier(logits, labels) == pytest.approx(sum(squares) / len(squares), abs=1e-12)
+
+    ranked = sorted(
+        (
+            (min(row.max(), 1.0), float(logit.argmax() == label))
+            for row, logit, label in zip(rows, logits, labels, strict=True)
+        ),
+        key=lambda pair: pair[0],
+    )
+    error, begin = 0.0, 0
+    for number in range(15):
+        size = len(ranked) // 15 + (number < len(ranked) % 15)
+        error += abs(sum(right - sure for sure, right in ranked[begin : begin + size]))
+        begin += size
+    # Which of two samples of the same confidence comes first is rounding's to say.
+    if len({round(sure, 9) for sure, _ in ranked}) == len(ranked):
+        assert ece_equal_mass(logits, labels) == pytest.approx(error / len(ranked), abs=1e-9)
+
+    bins = reliability(logits, labels)
+    assert sum(bins["samples"]) == len(labels)
+    gaps = [
+        count / len(labels) * abs(right - sure)
+        for count, sure, right in zip(bins["samples"], bins["confidence"], bins["accuracy"], strict=True)
+    ]
+    assert sum(gaps) == pytest.approx(ece(logits, labels), abs=1e-9)
+
+
+@given(evaluations())
+def test_no_temperature_fits_better(evaluation: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = evaluation
+    found = fit_temperature(logits, labels)
+    assert LOWEST <= found <= HIGHEST
+    best = nll(logits / found, labels)
+    for other in np.geomspace(LOWEST, HIGHEST, 30):
+        assert best <= nll(logits / other, labels) + 1e-9
+
+
+def test_a_known_temperature_is_found() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 4))
+    probability = np.exp(log_softmax(logits))
+    labels = (rng.random((20_000, 1)) > probability.cumsum(axis=1)).sum(axis=1)
+    assert fit_temperature(logits * 2.5, labels) == pytest.approx(2.5, rel=0.05)
+    assert fit_temperature([[3.0, 0.0], [0.0, 1.0]], [0, 1]) == LOWEST  # everything right: as sure as may be
+    assert fit_temperature([[3.0, 0.0], [0.0, 1.0]], [1, 0]) == HIGHEST

@@ -173,3 +173,38 @@ def test_a_damaged_checkpoint_is_noticed(
     path.write_bytes(data)
     with pytest.raises(TrainError, match=name):
         train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    undisturbed: tuple[Path, TrainResult], reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    first, last = find(run)
+    shutil.rmtree(last)
+    shutil.rmtree(run / "model")
+    before = {path.name: path.read_bytes() for path in first.iterdir()}
+    write_config(tmp_path / "config.yaml", CONFIG, {})
+    most = (first / "model.safetensors").stat().st_size - 1
+    script = (
+        "import resource, sys; from amix.cli import main; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", script, "train", reviews, run, "--model", tiny_bert, "--dev", held_out]
+    command += ["--eval", held_out, "--config", tmp_path / "config.yaml", "--resume"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert f"{run}: cannot be written: a file may not grow as large there as it must" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert find(run) == [first]
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == before
+    result = train(
+        reviews, run, str(tiny_bert), CONFIG, dev=held_out, evals=[("eval", held_out)], resume=True
+    )
+    same(run, result, undisturbed)
+
+
+def test_as_many_checkpoints_are_kept_as_asked_for(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    config = resolve(CONFIG.as_dict(), {"epochs": 1, "checkpoint_steps": 1, "checkpoints_kept": 3})
+    train(reviews, tmp_path / "run", str(tiny_bert), config)
+    assert [path.name[-1] for path in find(tmp_path / "run")] == ["3", "4", "5"]

@@ -83,7 +83,8 @@ class Store:
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes; None where the store does not say."""
-        return self._patiently(name, lambda system, path: system.info(path)["size"])
+        size: int | None = self._patiently(name, lambda system, path: system.info(path)["size"])
+        return size
 
     def document(self, name: str, sha256: str) -> bytes:
         """Return a small file of this hash."""
