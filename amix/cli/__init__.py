@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write shards.",
     "train": "Train a classifier on shards, with or without mixing.",
+    "compare": "Train methods side by side over seeds and sizes, with intervals.",
     "verify": "Check shards or an extractor for damage.",
     "info": "Say what a folder holds.",
     "repack": "Slim, merge or re-shard shards.",

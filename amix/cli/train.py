@@ -15,18 +15,24 @@ from amix.train.configfile import read_config, resolve
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 
 
-def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add one option per field of TrainConfig, without a default: what is not given comes from the file."""
-    defaults = TrainConfig().as_dict()
-    for name, rule in reversed(rules().items()):
-        default = defaults[name]
-        shown = "" if default is None else f"  [default: {default}]"
-        kind = click.Choice(rule.choices) if rule.choices else rule.kind
-        flag = f"--{name.replace('_', '-')}"
-        if rule.kind is bool:
-            flag = f"{flag}/--no-{flag[2:]}"
-        command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
-    return command
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        defaults = TrainConfig().as_dict()
+        for name, rule in reversed(rules().items()):
+            if name in left_out:
+                continue
+            default = defaults[name]
+            shown = "" if default is None else f"  [default: {default}]"
+            kind = click.Choice(rule.choices) if rule.choices else rule.kind
+            flag = f"--{name.replace('_', '-')}"
+            if rule.kind is bool:
+                flag = f"{flag}/--no-{flag[2:]}"
+            command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
+        return command
+
+    return add
 
 
 @click.command(name="train")
@@ -37,7 +43,7 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
 )
-@_config_options
+@config_options()
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in OUT.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="YAML file of options; flags win."

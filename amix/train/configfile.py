@@ -21,21 +21,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises ConfigError naming file and key: not YAML, an unknown key, a key that stands twice, a wrong value.
     """
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path}: cannot be read ({problem}).") from None
-    except yaml.YAMLError as problem:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}.") from None
-    if document is None:
-        document = {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: holds a {type(document).__name__}; write one 'option: value' a line.")
-
+    document = load_yaml(path)
     known, options, inputs = rules(), {}, {}
     for key, value in document.items():
         if key in known:
-            options[key] = _from_yaml(path, key, value, known[key])
+            options[key] = option_from_yaml(path, key, value, known[key])
         elif key in INPUTS:
             inputs[key] = _input(path, key, value)
         else:
@@ -43,6 +33,21 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join([*known, *INPUTS])}."
             raise ConfigError(f"{path}: unknown key '{key}'. {hint}")
     return options, inputs
+
+
+def load_yaml(path: Path) -> dict[Any, Any]:
+    """Return what a YAML file of 'key: value' lines says. Raises ConfigError naming the file for anything else."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem}).") from None
+    except yaml.YAMLError as problem:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}.") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: holds a {type(document).__name__}; write one 'option: value' a line.")
+    return document
 
 
 def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
@@ -57,7 +62,8 @@ def write_config(path: Path, config: TrainConfig, inputs: Mapping[str, Any]) -> 
     publish.write_atomic(path, text.encode())
 
 
-def _from_yaml(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
+def option_from_yaml(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
+    """Return an option as its rule wants it. Raises ConfigError naming file and option."""
     if rule.kind is float and isinstance(value, str):  # YAML 1.1 takes 2e-5, which lacks a point, for a text
         try:
             value = float(value)

@@ -115,6 +115,21 @@ class Predictions:
         arrays = {"logits": self.logits_NC.astype(np.float32), "truth": self.truth, "rows": self.rows}
         publish.write_atomic(path, save(arrays, {"multi_label": str(self.multi_label).lower()}))
 
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read what `save` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in ("logits", "truth", "rows")}
+            multi_label = file.metadata()["multi_label"] == "true"
+        return cls(
+            logits_NC=arrays["logits"].astype(np.float64),
+            truth=arrays["truth"],
+            rows=arrays["rows"],
+            multi_label=multi_label,
+        )
+
 
 def evaluate(
     model: Any,  # noqa: ANN401

@@ -35,6 +35,7 @@ class TrainResult:
     temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
         by it, which is what every method should be compared with.
     epoch: the one it is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
+    tokens: that went through the model to train it, once for each forward pass of a step.
     """
 
     model: Path
@@ -45,6 +46,7 @@ class TrainResult:
     scaled: dict[str, dict[str, float]]
     epoch: int
     steps: int
+    tokens: int
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -147,5 +149,6 @@ def train(
         else {name: each.calibration(temperature) for name, each in said.items()},
         epoch=epoch,
         steps=run.at.step,
+        tokens=run.at.tokens,
         seconds=time.perf_counter() - began,
     )

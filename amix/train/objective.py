@@ -39,6 +39,12 @@ class Objective:
     def __post_init__(self) -> None:
         require_between("clean_weight", self.clean_weight, 0.0, 1.0)
 
+    @property
+    def passes(self) -> int:
+        """How many times a batch goes through the model, or its first layers, in a step."""
+        losses = (self.clean_weight < 1.0) + (self.clean_weight > 0.0)
+        return losses + ("saliency" in self.mixer.needs) + (self.online is not None)
+
     def plan(self, model: Any, batch: Mapping[str, Any], draws: Generator | Draws | None = None) -> Plan:  # noqa: ANN401
         """Sample how a batch is mixed.
 

@@ -41,6 +41,7 @@ class Progress:
     step: int = 0
     losses: list[float] = field(default_factory=list)  # since the last line of the log
     unpaired: int = 0  # rows without a partner of the kind asked for, since the same line
+    tokens: int = 0  # that went through the model to train it, once for each pass
     best_epoch: int | None = None
     best_metrics: dict[str, float] | None = None
 
@@ -106,9 +107,9 @@ class Run:
         self.optimizer = accelerator.prepare(self.raw_optimizer)
         self.at = Progress()
         self.best: Weights | None = None
-        # Of the batches since the last line of the log: step, loss and first keys; rows without a partner.
+        # Of this process's batches since the last line of the log: step, loss and first keys of each.
         self.pending: list[tuple[int, Tensor, list[str]]] = []
-        self.unpaired = 0
+        self.unpaired = self.tokens = 0
 
     def train(self, log: MetricsLog) -> None:
         """Run the epochs that are left."""
@@ -136,7 +137,9 @@ class Run:
                         loss = loss * share
                         self.accelerator.backward(loss / self._accumulated(at.batch))
                     self.pending.append((at.step + 1, loss.detach(), batch["keys"][:3]))
-                    self.unpaired += unpaired if share else 0
+                    if share:
+                        self.unpaired += unpaired
+                        self.tokens += int(batch["attention_mask"].sum()) * self.objective.passes
                     at.batch += 1
                     if not is_last:
                         continue
@@ -165,6 +168,7 @@ class Run:
                     log.evaluation(at.step, epoch + 1, "dev", "dev", metrics)
                     self._keep_if_best(epoch + 1, metrics)
                 self._checkpoint_if_due()
+            self._collect()
 
     def select(self) -> int:
         """Give the network the weights of the epoch to keep, and return its number."""
@@ -231,9 +235,11 @@ class Run:
                         "Lower --lr, or use --mixed-precision no."
                     )
             self.at.losses += losses
-            unpaired = torch.tensor(self.unpaired, device=self.device)
-            self.at.unpaired += int(self.accelerator.reduce(unpaired, "sum"))
-            self.pending, self.unpaired = [], 0
+            counts = torch.tensor([self.unpaired, self.tokens], device=self.device)
+            unpaired, tokens = self.accelerator.reduce(counts, "sum").tolist()
+            self.at.unpaired += unpaired
+            self.at.tokens += tokens
+            self.pending, self.unpaired, self.tokens = [], 0, 0
         return math.fsum(self.at.losses) / max(len(self.at.losses), 1)
 
     def _keep_if_best(self, epoch: int, metrics: dict[str, float]) -> None:

@@ -46,6 +46,7 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
         "seconds",
         "steps",
         "temperature",
+        "tokens",
     }
     assert result["eval"].keys() == {"eval", "again"}
     assert result["eval"]["eval"] == result["eval"]["again"] == result["dev"]

@@ -1,0 +1,117 @@
+"""`amix compare`: methods side by side, over seeds and training sizes, with intervals."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amix.cli.output import json_line, json_option, notice
+from amix.cli.train import config_options, parse_evals
+from amix.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from amix.train.compare.grid import Grid
+    from amix.train.compare.outcome import Outcome
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="CONFIG|SHARDS...")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
+@click.option(
+    "--methods", default="none,wordmixup,attentionmix", show_default=True, help="Methods, with commas."
+)
+@click.option("--heads", help="Head specs with commas: attentionmix once with each.  [default: 0.mean]")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Seeds 0, 1, ...")
+@click.option("--sizes", default="all", show_default=True, help="Training texts, with commas: 100,500,all.")
+@click.option("--dev", help="Shards that select the epoch, where SHARDS is one cache.")
+@click.option(
+    "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
+@click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
+@config_options("method", "head", "seed", "subset_seed", "train_samples")
+@json_option
+def command(
+    sources: tuple[str, ...],
+    out: Path,
+    model: str | None,
+    methods: str,
+    heads: str | None,
+    seeds: int,
+    sizes: str,
+    dev: str | None,
+    evals: tuple[str, ...],
+    jobs: int,
+    keep_models: bool,
+    as_json: bool,
+    **flags: Any,  # noqa: ANN401
+) -> None:
+    """Train every method on the same texts in the same order, and say how they differ and how sure that is.
+
+    CONFIG is a YAML file (docs/comparing.md). SHARDS is a folder with the shards of `train`, `validation` and `test`,
+    or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets runs.csv, comparison.json
+    and table.md.
+    """
+    from amix.train.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
+
+    options = {name: value for name, value in flags.items() if value is not None}
+    if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
+        given = click.get_current_context()
+        for name in ("model", "methods", "heads", "seeds", "sizes", "dev", "evals", *options):
+            if given.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} cannot stand beside {sources[0]}; write it there."
+                )
+        grid = read_grid(Path(sources[0]))
+    else:
+        if model is None:
+            raise UsageError(
+                "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
+            )
+        if len(sources) > 1 and (dev or evals):
+            raise UsageError("--dev and --eval belong to one cache; write several down in a YAML file.")
+        caches = {
+            slug(Path(source).name): cache_of(source, dev, dict(parse_evals(evals))) for source in sources
+        }
+        if len(caches) < len(sources):
+            raise UsageError("two of SHARDS have the same name; write them down in a YAML file.")
+        labels: dict[str, dict[str, Any]] = {}
+        for method in filter(None, (each.strip() for each in methods.split(","))):
+            specs = [spec.strip() for spec in heads.split(",")] if heads and method == "attentionmix" else []
+            labels |= {f"{method} {spec}": {"head": spec} for spec in specs} or {method: {}}
+        grid = checked(
+            Grid(
+                model=model,
+                caches=caches,
+                methods=labels,
+                seeds=range(seeds),
+                sizes={parse_size(each.strip(), "--sizes"): {} for each in sizes.split(",")},
+                options=options,
+            ),
+            "--methods, --heads, --sizes",
+        )
+    _compare(grid, out, jobs, keep_models, as_json)
+
+
+def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
+    from tqdm import tqdm
+
+    from amix.train.compare.runner import run_grid
+    from amix.train.compare.summary import markdown, summarise, write_summary
+
+    total = sum(1 for _ in grid.cells())
+    with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:
+
+        def advance(outcome: "Outcome") -> None:
+            bar.set_postfix_str(str(outcome.cell.folder.relative_to("runs")), refresh=False)
+            bar.update()
+
+        outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
+    rows = summarise(outcomes)
+    write_summary(out, grid, outcomes, rows)
+    if as_json:
+        json_line({"out": str(out), "runs": total, "table": str(out / "table.md")})
+        return
+    click.echo("\n".join(markdown(rows)))
+    notice(f"{out}: runs.csv, comparison.json and table.md hold all of it.")

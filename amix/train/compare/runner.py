@@ -1,0 +1,181 @@
+"""Runs the cells of a grid that have no outcome yet, several at a time, each in a process of its own."""
+
+import shutil
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, get_context
+from pathlib import Path
+from typing import Any
+
+from amix.engine import canonical, publish
+from amix.engine.errors import AmixError, TrainError
+from amix.engine.machine import available_cores
+from amix.loaders.remote import is_remote
+from amix.train.compare.grid import Cache, Cell, Grid
+from amix.train.compare.outcome import RESULT, Outcome, read_outcome
+
+# What `amix train` writes that a comparison does not need; the models alone would fill a disk.
+_LARGE = ("model", "tensorboard")
+
+
+def run_grid(
+    grid: Grid,
+    out: Path,
+    *,
+    jobs: int = 1,
+    keep_models: bool = False,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Return the outcomes of all cells, in the order of the grid; those that lie in `out` already are not run again.
+
+    jobs: runs at a time; each gets its share of the cores. on_outcome: called for each, those of earlier calls first.
+    Raises TrainError for an outcome of other settings, and for a run that fails; what was finished is kept.
+    """
+    identities = _Identities(grid)
+    outcomes: dict[Path, Outcome] = {}
+    missing = []
+    for cell in grid.cells():
+        outcome = read_outcome(out, cell, identities.of(cell))
+        if outcome is None:
+            missing.append(cell)
+        else:
+            outcomes[cell.folder] = outcome
+            on_outcome(outcome)
+    if missing:
+        publish.sweep(out)
+        out.mkdir(parents=True, exist_ok=True)
+    for outcome in _run(grid, missing, identities, out, jobs, keep_models):
+        outcomes[outcome.cell.folder] = outcome
+        on_outcome(outcome)
+    return [outcomes[cell.folder] for cell in grid.cells()]
+
+
+def _run(
+    grid: Grid, cells: Sequence[Cell], identities: "_Identities", out: Path, jobs: int, keep_models: bool
+) -> Iterator[Outcome]:
+    """Yield outcomes as they come."""
+    if not cells:
+        return
+    jobs = min(jobs, len(cells))
+    threads = max(1, available_cores() // jobs)
+    waiting = list(reversed(cells))
+    workers = [_Worker(threads) for _ in range(jobs)]
+
+    def give(worker: _Worker) -> None:
+        worker.cell = cell = waiting.pop() if waiting else None
+        if cell is not None:
+            identity = identities.of(cell)
+            worker.pipe.send((grid.model, grid.caches[cell.cache], cell, identity, str(out), keep_models))
+
+    try:
+        for worker in workers:
+            give(worker)
+        while busy := [worker for worker in workers if worker.cell is not None]:
+            for pipe in connection.wait([worker.pipe for worker in busy]):
+                worker = next(worker for worker in busy if worker.pipe is pipe)
+                cell = worker.cell
+                assert cell is not None
+                try:
+                    answer = worker.pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    worker.process.join()
+                    raise TrainError(
+                        f"{cell.folder}: its process died (exit code {worker.process.exitcode}; -9 is a kill, maybe "
+                        "for want of memory). What was finished is kept: run the same command again, with fewer "
+                        "--jobs if memory is short."
+                    ) from None
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield Outcome(cell=cell, folder=out / cell.folder, result=answer)
+                give(worker)
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join()
+
+
+class _Worker:
+    """A process that runs cells, and the pipe to it.
+
+    Spawned, since torch's threads do not survive a fork; kept for the next cell, since imports take seconds.
+    """
+
+    def __init__(self, threads: int) -> None:
+        context = get_context("spawn")
+        self.pipe, far = context.Pipe()
+        self.cell: Cell | None = None
+        self.process = context.Process(target=_work, args=(far, threads), daemon=True)
+        self.process.start()
+        far.close()  # or the end of the process would not end the pipe
+
+
+def _work(pipe: connection.Connection, threads: int) -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
+    torch.set_num_threads(threads)
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:  # the parent is gone
+            return
+        try:
+            pipe.send(_run_cell(*task))
+        except AmixError as problem:
+            pipe.send(problem)
+        except Exception as problem:
+            trace = traceback.format_exc()
+            pipe.send(TrainError(f"{task[2].folder}: {type(problem).__name__}: {problem}\n{trace}"))
+
+
+def _run_cell(
+    model: str, cache: Cache, cell: Cell, identity: dict[str, Any], root: str, keep_models: bool
+) -> dict[str, Any]:
+    from amix.train.loop import train
+
+    folder = Path(root, cell.folder)
+    stage = folder.with_name(f".{folder.name}.run")
+    shutil.rmtree(stage, ignore_errors=True)  # of a run that was killed
+    try:
+        result = train(cache.train, stage, model, cell.config, dev=cache.dev, evals=list(cache.evals.items()))
+    except AmixError as problem:
+        raise TrainError(f"{cell.folder}: {problem}") from None
+    if not keep_models:
+        for name in _LARGE:
+            shutil.rmtree(stage / name, ignore_errors=True)
+    found = {**result.as_dict(), "model": str(cell.folder / "model") if keep_models else None}
+    (stage / RESULT).write_bytes(canonical.seal({"identity": identity, "result": found}))
+    shutil.rmtree(folder, ignore_errors=True)
+    stage.rename(folder)  # with its name the run is finished
+    publish.fsync_folder(folder.parent)
+    return found
+
+
+class _Identities:
+    """What an outcome is of: the options of its run, the model, and the shards by their manifests."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._model = grid.model
+        self._shards = {name: _manifests(cache) for name, cache in grid.caches.items()}
+
+    def of(self, cell: Cell) -> dict[str, Any]:
+        free = {"device", "log_steps", "eval_batch_size"}
+        options = {name: value for name, value in cell.config.as_dict().items() if name not in free}
+        return {"model": self._model, **self._shards[cell.cache], **options}
+
+
+def _manifests(cache: Cache) -> dict[str, str]:
+    from amix.loaders.dataset import RelevanceDataset
+    from amix.loaders.manifest import Manifest
+
+    def sha256(folder: str) -> str:
+        if is_remote(folder):
+            return RelevanceDataset(folder, head=None).manifest.sha256
+        return Manifest.read(Path(folder)).sha256
+
+    found = {"shards": sha256(cache.train)}
+    if cache.dev is not None:
+        found["dev"] = sha256(cache.dev)
+    return found | {f"eval {name}": sha256(folder) for name, folder in cache.evals.items()}

@@ -1,0 +1,266 @@
+"""Comparisons: grids from YAML and flags, runs that go on, and statistics against plain loops."""
+
+import csv
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amix.cli import main
+from amix.engine.errors import ConfigError, TrainError
+from amix.train.compare.grid import read_grid
+from amix.train.compare.runner import run_grid
+from amix.train.compare.statistics import (
+    holm,
+    paired_difference,
+    resampled_texts,
+    sign_flip_p,
+    weighted_metrics,
+)
+from amix.train.compare.summary import summarise
+from amix.train.metrics import calibration, report
+
+GRID = """
+model: {model}
+options: {{lr: 3e-3, batch_size: 8, epochs: 1, device: cpu}}
+caches:
+  reviews: {{train: {train}, dev: {dev}, eval: {{test: {test}}}}}
+sizes: {{16: {{epochs: 2}}, all: }}
+seeds: 2
+methods:
+  none:
+  wordmixup: {{alpha: 0.5}}
+  attentionmix 0.1: {{head: "0.1", seeds: [1]}}
+"""
+
+
+@pytest.fixture
+def grid_file(tmp_path: Path, reviews: Path, held_out: Path, tiny_bert: Path) -> Path:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.format(model=tiny_bert, train=reviews, dev=held_out, test=held_out))
+    return path
+
+
+def amix(*arguments: object) -> Any:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_a_grid_names_every_run(grid_file: Path) -> None:
+    cells = list(read_grid(grid_file).cells())
+    assert len(cells) == 2 * (2 + 2 + 1)
+    first = cells[0]
+    assert (first.cache, first.size, first.method, first.seed) == ("reviews", 16, "none", 0)
+    assert (first.config.epochs, first.config.train_samples, first.config.lr) == (2, 16, 3e-3)
+    by_folder = {str(cell.folder): cell.config for cell in cells}
+    mixed = by_folder["runs/reviews/all/attentionmix_0.1/seed-01"]
+    assert (mixed.method, mixed.head, mixed.epochs, mixed.train_samples) == ("attentionmix", "0.1", 1, None)
+    assert by_folder["runs/reviews/16/wordmixup/seed-01"].alpha == 0.5
+    # Every method has the texts and the order of its seed.
+    for cell in cells:
+        assert cell.config.seed == cell.config.subset_seed == cell.seed
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ("alpha", "alhpa", r"grid\.yaml: methods: wordmixup: unknown key 'alhpa'\. Did you mean 'alpha'\?"),
+        ("alpha: 0.5", "alpha: -1", r"grid\.yaml: alpha is -1; it must be a number above 0"),
+        ("alpha: 0.5", "seed: 3", r"unknown key 'seed'\. The grid sets it for each run"),
+        ("wordmixup:", "wordmix:", "method 'wordmix' begins with none of none, wordmixup"),
+        ("seeds: 2", "seeds: 0", "seeds is 0; write how many"),
+        ("seeds: 2", "seeds: [1, 1]", "would share the folder"),
+        ("sizes: {16:", "sizes: {-16:", "size '-16' is no number of training texts"),
+        ("caches:", "cashes:", r"unknown key 'cashes'\. Did you mean 'caches'\?"),
+        ("model:", "modell:", r"unknown key 'modell'\. Did you mean 'model'\?"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_by_file_and_key(
+    was: str, becomes: str, message: str, grid_file: Path
+) -> None:
+    grid_file.write_text(grid_file.read_text().replace(was, becomes))
+    with pytest.raises(ConfigError, match=message):
+        read_grid(grid_file)
+
+
+def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = amix("compare", grid_file, out, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["runs"] == 10
+    lines = list(csv.DictReader((out / "runs.csv").open()))
+    assert len(lines) == 10
+    rows = json.loads((out / "comparison.json").read_text())["rows"]
+    (row,) = (row for row in rows if (row["size"], row["method"]) == (16, "wordmixup"))
+    of_csv = [float(each["nll"]) for each in lines if (each["size"], each["method"]) == ("16", "wordmixup")]
+    assert row["values"]["nll"] == pytest.approx(of_csv)
+    (baseline,) = (row for row in rows if (row["size"], row["method"]) == (16, "none"))
+    differences = np.subtract(row["values"]["accuracy"], baseline["values"]["accuracy"])
+    found = row["differences"]["accuracy"]
+    assert found["mean"] == pytest.approx(differences.mean())
+    assert found["interval"][0] <= found["mean"] <= found["interval"][1]
+    assert (found["p"], found["seeds"]) == (None, 2)
+    assert row["spent"]["steps"] == [4, 4]
+    assert row["spent"]["tokens"] == baseline["spent"]["tokens"]  # the same texts in every epoch
+    table = (out / "table.md").read_text()
+    assert "**reviews, 16 training texts, test**" in table
+    assert "| minus none |" in table
+    assert not list(out.rglob("*.safetensors.tmp*"))
+    assert not (out / "runs/reviews/16/none/seed-00/model").exists()
+
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    victim = out / "runs/reviews/all/none/seed-01"
+    (victim / "result.json").unlink()
+    assert amix("compare", grid_file, out).exit_code == 0
+    again = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    assert {path for path in times if again[path] != times[path]} == {victim / "result.json"}
+    assert (out / "runs.csv").read_text().splitlines()[0].startswith("cache,eval,size,method,seed,accuracy")
+
+    grid_file.write_text(grid_file.read_text().replace("alpha: 0.5", "alpha: 0.6"))
+    done = amix("compare", grid_file, out)
+    assert done.exit_code == 1
+    assert "seed-00: holds a run with other settings: alpha was 0.5, is 0.6" in done.stderr
+
+
+def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, shards in (("train", reviews), ("validation", held_out), ("test", held_out)):
+        (folder / name).symlink_to(shards)
+    out = tmp_path / "out"
+    flags = ["--model", tiny_bert, "--seeds", 1, "--sizes", "8", "--epochs", 1, "--batch-size", 8]
+    done = amix("compare", folder, out, *flags, "--methods", "none,attentionmix", "--heads", "0.1,mean")
+    assert done.exit_code == 0, done.output
+    assert "**mine, 8 training texts, test**" in done.stdout
+    names = {path.parent.name for path in (out / "runs/mine/8").rglob("seed-00")}
+    assert names == {"none", "attentionmix_0.1", "attentionmix_mean"}
+    done = amix("compare", tmp_path, out, *flags)
+    assert "no folders 'train', 'validation' and 'test'" in done.stderr
+
+
+def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    grid = read_grid(grid_file)
+    one, two = (run_grid(grid, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
+    for each, other in zip(one, two, strict=True):
+        assert each.cell == other.cell
+        assert each.result["eval"] == pytest.approx(other.result["eval"]) or all(
+            each.result["eval"][name] == pytest.approx(other.result["eval"][name], abs=1e-4)
+            for name in each.result["eval"]
+        )
+    assert [row.values["nll"] for row in summarise(one)] == pytest.approx(
+        [row.values["nll"] for row in summarise(two)], abs=1e-4
+    )
+
+
+def test_a_comparison_that_is_killed_goes_on(grid_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "amix", "compare", str(grid_file), str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    limit = time.monotonic() + 120
+    while child.poll() is None and not list(out.rglob("result.json")) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert child.poll() is None, child.stderr and child.stderr.read()
+    os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("seed-*/result.json")}
+    assert 0 < len(kept) < 10
+    assert len(run_grid(read_grid(grid_file), out)) == 10
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+    assert not list(out.rglob(".*.run"))
+
+
+def test_a_run_that_fails_is_named(grid_file: Path, tmp_path: Path) -> None:
+    grid_file.write_text(grid_file.read_text().replace("0.1", "7.7"))
+    with pytest.raises(TrainError, match=r"runs/reviews/16/attentionmix_7\.7/seed-01: head '7\.7'"):
+        run_grid(read_grid(grid_file), tmp_path / "out")
+    assert list((tmp_path / "out").rglob("result.json"))  # of those before it
+
+
+def some_logits(rng: np.random.Generator, texts: int, classes: int) -> tuple[Any, Any]:
+    return rng.normal(size=(texts, classes)) * 3, rng.integers(0, classes, texts)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_weighted_metrics_are_those_of_the_repeated_texts(multi_label: bool) -> None:
+    rng = np.random.default_rng(0)
+    logits, truth = some_logits(rng, 40, 3)
+    if multi_label:
+        truth = (rng.random((40, 3)) < 0.4).astype(float)
+    metrics = weighted_metrics(logits, truth, multi_label=multi_label)
+    weights = resampled_texts(40, 5, rng)
+    for row, counts in enumerate(weights):
+        again = np.repeat(np.arange(40), counts.astype(int))
+        expected = {
+            **calibration(logits[again], truth[again], multi_label=multi_label),
+            **report(logits[again], truth[again], multi_label=multi_label),
+        }
+        for name, metric in metrics.items():
+            assert metric(weights)[row] == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_an_interval_covers_what_it_is_about() -> None:
+    # Two models that are right with probability 0.6 and 0.7, and seeds that differ: 95 of 100 intervals hold 0.1.
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(100):
+        difficulty = rng.random(150)
+        method, baseline = [], []
+        for _ in range(8):
+            shift = rng.normal(0, 0.02)
+            for rate, found in ((0.7 + shift, method), (0.6, baseline)):
+                right = difficulty < rate + rng.normal(0, 0.05, 150)
+                found.append(lambda weights, right=right: weights @ right / weights.sum(axis=1))
+        difference = paired_difference(method, baseline, resampled_texts(150, 400, rng), rng)
+        held += difference.low <= 0.1 <= difference.high
+    assert 88 <= held <= 100
+
+
+def test_sign_flips_equal_counting() -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.3, 1, 10)
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+            for signs in itertools.product((1, -1), repeat=10)]  # fmt: skip
+    expected = np.mean([each >= abs(differences.sum()) - 1e-12 for each in sums])
+    assert sign_flip_p(differences, rng) == pytest.approx(expected)
+    assert sign_flip_p(np.ones(10), rng) == 2 / 2**10
+    assert sign_flip_p(np.zeros(10), rng) == 1.0
+    assert sign_flip_p(rng.normal(0.3, 1, 20) + 5, rng) < 0.001
+
+
+@given(st.dictionaries(st.integers(), st.floats(0, 1), max_size=8))
+def test_holm_is_never_below_and_keeps_the_order(p_values: dict[int, float]) -> None:
+    corrected = holm(p_values)
+    assert corrected.keys() == p_values.keys()
+    for key, p in p_values.items():
+        assert p <= corrected[key] <= 1.0
+        assert (
+            corrected[key] <= len(p_values) * p
+            or corrected[key] == 1.0
+            or any(
+                p_values[other] <= p and corrected[key] >= corrected[other]
+                for other in p_values
+                if other != key
+            )
+        )
+    ranked = sorted(p_values, key=lambda key: p_values[key])
+    for one, next_ in itertools.pairwise(ranked):
+        assert corrected[one] <= corrected[next_]
+
+
+def test_holm_by_hand() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
