@@ -190,6 +190,20 @@ class NoMix(Mixer):
         )
 
 
+def draw_beta(alpha: float, rows: int, generator: Generator | None) -> Tensor:
+    """Draw from Beta(alpha, alpha), (B,) float32 on the CPU; torch's own distributions take no generator."""
+    import numpy as np
+
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return torch.from_numpy(np.random.Generator(np.random.Philox(seed)).beta(alpha, alpha, rows)).float()
+
+
+def require_alpha(alpha: float) -> None:
+    """Raise UsageError unless `alpha` can be a parameter of the Beta distribution."""
+    if not 0.0 < alpha < float("inf"):
+        raise UsageError(f"alpha is {alpha}; it must be a number above 0.")
+
+
 def require_between(name: str, value: float, low: float, high: float) -> None:
     """Raise UsageError naming the option unless low <= value <= high (NaN is never between)."""
     if not low <= value <= high:

@@ -10,7 +10,15 @@ import torch
 from torch import Generator, Tensor
 
 from amix.engine.errors import UsageError
-from amix.engine.mixing import Mixer, Pairs, Ratios, require_one_of, whole_where_alone
+from amix.engine.mixing import (
+    Mixer,
+    Pairs,
+    Ratios,
+    draw_beta,
+    require_alpha,
+    require_one_of,
+    whole_where_alone,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +35,10 @@ class PairMixer(Mixer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < self.alpha < float("inf"):
-            raise UsageError(f"alpha is {self.alpha}; it must be a number above 0.")
+        require_alpha(self.alpha)
 
     def _draw_ratio(self, pairs: Pairs, generator: Generator | None) -> Tensor:
-        """Draw (B,) float32; torch's own distributions take no generator."""
-        import numpy as np
-
-        seed = int(torch.randint(2**63 - 1, (), generator=generator))
-        drawn = np.random.Generator(np.random.Philox(seed)).beta(self.alpha, self.alpha, len(pairs.mask_BT))
-        weight_B = torch.from_numpy(drawn).float()
+        weight_B = draw_beta(self.alpha, len(pairs.mask_BT), generator)
         if self.max_lambda:
             weight_B = torch.maximum(weight_B, 1.0 - weight_B)
         return weight_B.to(pairs.mask_BT.device)

@@ -16,7 +16,18 @@ def content_relevance(relevance, content):
     return rows
 
 
-def attentionmix(mask, content, relevance, partner, *, label_weight="ratio", strength=1.0, sharpness=1.0):
+def attentionmix(
+    mask,
+    content,
+    relevance,
+    partner,
+    *,
+    label_weight="ratio",
+    strength=1.0,
+    sharpness=1.0,
+    tilt=None,
+    tail="keep",
+):
     """Rules 4, 6 and 8. Returns ratios (B, T) and label weights (B,)."""
     scaled = content_relevance(relevance, content)
     ratios, weights = [], []
@@ -24,8 +35,10 @@ def attentionmix(mask, content, relevance, partner, *, label_weight="ratio", str
         row = [None] * len(mask[a])
         for j in range(len(row)):
             own, other = content[a][j], content[b][j]
+            if tail == "drop" and not mask[a][j]:
+                other = False
             if own and other:
-                row[j] = _ratio(scaled[a][j], scaled[b][j], sharpness)
+                row[j] = _ratio(scaled[a][j], scaled[b][j], sharpness, 0.5 if tilt is None else tilt[a])
             elif own:
                 row[j] = 1.0
             elif other:
@@ -33,29 +46,30 @@ def attentionmix(mask, content, relevance, partner, *, label_weight="ratio", str
         union = [j for j in range(len(row)) if row[j] is not None]
         if not union:
             weight = 0.5
-        elif label_weight == "ratio":
-            weight = sum(row[j] for j in union) / len(union)
         else:
+            weight = sum(row[j] for j in union) / len(union)
             mine = sum(row[j] * scaled[a][j] for j in union)
             theirs = sum((1 - row[j]) * scaled[b][j] for j in union)
-            weight = mine / (mine + theirs)
+            if label_weight == "mass" and mine + theirs > 0:
+                weight = mine / (mine + theirs)
         for j in range(len(row)):
             if row[j] is None:
-                token_a, token_b = mask[a][j], mask[b][j]
+                token_a, token_b = mask[a][j], mask[b][j] and (tail == "keep" or mask[a][j])
                 row[j] = weight if token_a and token_b else 0.0 if token_b else 1.0
         ratios.append([1 - strength * (1 - value) for value in row])
         weights.append(1 - strength * (1 - weight))
     return ratios, weights
 
 
-def _ratio(own, other, sharpness):
+def _ratio(own, other, sharpness, tilt):
     if own == other:
-        return 0.5
+        return tilt
     if sharpness == 0:
-        return 0.5
+        return tilt
     if own == 0 or other == 0:
         return 1.0 if other == 0 else 0.0
-    return 1 / (1 + math.exp(-sharpness * (math.log(own) - math.log(other))))
+    apart = sharpness * (math.log(own) - math.log(other)) + math.log(tilt) - math.log(1 - tilt)
+    return 1 / (1 + math.exp(-apart))
 
 
 def pair_ratio(mask, partner, weight, *, keep=True):

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from amix.engine.attentionmix import AttentionMix, content_relevance
 from amix.engine.errors import UsageError
+from amix.engine.mixing import draw_beta
 from tests.engine import oracle
 from tests.engine.strategies import batches
 
@@ -19,23 +20,33 @@ def plan_of(mixer, batch, **kwargs):
     st.sampled_from(["ratio", "mass"]),
     st.sampled_from([1.0, 0.0, 0.3]),
     st.sampled_from([1.0, 0.0, 0.5, 2.0]),
+    st.sampled_from([None, 0.2, 1.0]),
+    st.sampled_from(["keep", "drop"]),
 )
-def test_equals_the_plain_loop(batch, label_weight, strength, sharpness):
-    mixer = AttentionMix(label_weight=label_weight, strength=strength, sharpness=sharpness)
-    plan = plan_of(mixer, batch)
+def test_equals_the_plain_loop(batch, label_weight, strength, sharpness, alpha, tail):
+    options = {"label_weight": label_weight, "strength": strength, "sharpness": sharpness, "tail": tail}
+    seeded = torch.Generator().manual_seed(4)
+    plan = plan_of(AttentionMix(**options, alpha=alpha), batch, generator=seeded)
     mask, content, relevance, partner = (tensor.tolist() for tensor in batch)
-    ratio, weight = oracle.attentionmix(
-        mask, content, relevance, partner, label_weight=label_weight, strength=strength, sharpness=sharpness
-    )
+    tilt = None
+    if alpha is not None:
+        drawn = draw_beta(alpha, len(mask), torch.Generator().manual_seed(4))
+        tilt = drawn.clamp(1e-4, 1 - 1e-4).tolist()
+    ratio, weight = oracle.attentionmix(mask, content, relevance, partner, **options, tilt=tilt)
     torch.testing.assert_close(plan.ratio, torch.tensor(ratio, dtype=torch.float32), rtol=0, atol=2e-5)
     torch.testing.assert_close(
         plan.label_weight, torch.tensor(weight, dtype=torch.float32), rtol=0, atol=2e-5
     )
 
 
-@given(batches(), st.sampled_from(["ratio", "mass"]), st.sampled_from(["drop", "keep"]))
-def test_ratios_and_label_weights_stay_between_0_and_1(batch, label_weight, special):
-    plan = plan_of(AttentionMix(label_weight=label_weight, special=special), batch)
+@given(
+    batches(),
+    st.sampled_from(["ratio", "mass"]),
+    st.sampled_from(["drop", "keep"]),
+    st.sampled_from([None, 0.1, 5.0]),
+)
+def test_ratios_and_label_weights_stay_between_0_and_1(batch, label_weight, special, alpha):
+    plan = plan_of(AttentionMix(label_weight=label_weight, special=special, alpha=alpha), batch)
     for values in (plan.ratio, plan.label_weight):
         assert bool(((values >= 0) & (values <= 1)).all())
 
@@ -60,6 +71,29 @@ def test_a_token_that_faces_padding_is_untouched(batch):
     assert torch.equal(mixed[own & ~theirs], x[own & ~theirs])
     assert torch.equal(mixed[theirs & ~own], other[theirs & ~own])
     assert torch.equal(plan.attention_mask.bool(), own | theirs)
+
+
+@given(batches(), st.sampled_from([None, 0.5]))
+def test_without_the_tail_a_row_keeps_its_length(batch, alpha):
+    mask, _, _, partner = batch
+    plan = plan_of(AttentionMix(tail="drop", alpha=alpha), batch)
+    assert torch.equal(plan.attention_mask.bool(), mask.bool())
+    x = torch.randn(*mask.shape, 3)
+    alone = mask.bool() & ~mask[partner].bool()
+    assert torch.equal(plan.mix(x)[alone], x[alone])
+
+
+def test_a_tilt_takes_pairs_from_even_to_nearly_clean():
+    mask = torch.ones(4_000, 2, dtype=torch.long)
+    spread = {}
+    for alpha in (0.1, 1.0, 100.0):
+        generator = torch.Generator().manual_seed(0)
+        plan = AttentionMix(alpha=alpha).plan(mask, relevance=torch.ones(4_000, 2), generator=generator)
+        assert abs(float(plan.label_weight.mean()) - 0.5) < 0.03
+        spread[alpha] = float(plan.label_weight.std())
+    # Of Beta(a, a): 1 / sqrt(4 (2 a + 1)).
+    for alpha, found in spread.items():
+        assert found == pytest.approx((4 * (2 * alpha + 1)) ** -0.5, rel=0.05)
 
 
 @given(batches(), st.integers(1, 4))
