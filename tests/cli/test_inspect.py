@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 import sys
 
@@ -16,9 +15,8 @@ from click.testing import CliRunner
 from amix.cli import main
 from amix.engine.attentionmix import AttentionMix
 from amix.loaders.dataset import RelevanceDataset
+from tests.browser import browse, colours_of, needs_browser
 
-BROWSERS = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-BROWSER = next((path for path in BROWSERS if path), None)
 HOSTILE = '</script><img src=x onerror=alert(1)> & "quoted" <!-- it\'s'
 
 
@@ -172,20 +170,6 @@ def test_the_page_finds_a_partner_by_itself(shards, tmp_path):
     assert own["label"] != other["label"]
 
 
-def browse(page, tmp_path, fragment, *options):
-    # Each flag keeps a fresh headless browser from reaching for the network or a screen.
-    flags = "headless no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars disable-sync"
-    flags += " disable-background-networking disable-component-update"
-    quiet = [f"--{flag}" for flag in flags.split()] + [f"--user-data-dir={tmp_path}/profile"]
-    address = page.as_uri() + fragment
-    return subprocess.run(
-        [BROWSER, *quiet, *options, address], capture_output=True, text=True, timeout=120, check=True
-    )
-
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-
-
 @needs_browser
 @pytest.mark.parametrize(
     ("head", "options"),
@@ -213,13 +197,6 @@ def test_the_browser_computes_what_training_does(page, shards, tmp_path, head, o
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_is_a_picture(page, tmp_path, width):
-    from PIL import Image
-
-    picture = tmp_path / "page.png"
-    browse(page, tmp_path, "#head=1.1", f"--screenshot={picture}", f"--window-size={width},1600")
-    with Image.open(picture) as image:
-        colours = image.convert("RGB").getcolors(1 << 24)
-        assert image.width >= width
+    colours = colours_of(page, tmp_path, "#head=1.1", width)
     assert len(colours) > 50  # text, shades and bars, not an empty page
-    share = max(count for count, _ in colours) / sum(count for count, _ in colours)
-    assert share < 0.97
+    assert max(colours.values()) / sum(colours.values()) < 0.97

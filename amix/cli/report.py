@@ -1,0 +1,28 @@
+"""`amix report`: one page about a run or a comparison."""
+
+from pathlib import Path
+
+import click
+
+from amix.cli.output import json_line, json_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@json_option
+def command(folder: Path, out: Path | None, as_json: bool) -> None:
+    """Write a page about FOLDER, a run or a comparison, to OUT (by default FOLDER/report.html).
+
+    Curves, reliability, tables with intervals, texts shaded by relevance, and how to run it again, in one file that
+    needs no network.
+    """
+    from amix.engine.publish import write_atomic
+    from amix.train.report.reports import report
+
+    path = out or folder / "report.html"
+    write_atomic(path, report(folder).encode())
+    if as_json:
+        json_line({"report": str(path)})
+    else:
+        click.echo(f"{path}: open it in a browser.")

@@ -1,0 +1,1 @@
+"""Pages about runs, comparisons and heads: one file each, without a network, readable on a phone and in the dark."""

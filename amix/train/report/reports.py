@@ -1,0 +1,194 @@
+"""What the pages say of a run and of a comparison."""
+
+import shlex
+import statistics
+from collections import defaultdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from amix.engine.heads import HeadSpec
+from amix.loaders.inspection import Inspector
+from amix.train.metrics import questions, reliability
+from amix.train.report.charts import Interval, heat_map, intervals, lines
+from amix.train.report.charts import reliability as diagram
+from amix.train.report.page import page, table
+from amix.train.report.sources import COMPARISON, RunRecord, read_comparison, read_run
+
+_TEXTS = 3
+_METRICS = ("accuracy", "macro_f1", "nll", "ece")
+
+
+def report(folder: Path) -> str:
+    """Return the page about a run or a comparison. Raises TrainError for another folder."""
+    if (folder / COMPARISON).is_file():
+        return comparison_page(folder, read_comparison(folder))
+    return run_page(read_run(folder))
+
+
+def run_page(run: RunRecord) -> str:
+    """Return the page about one run: curves, metrics, reliability, a few texts shaded, and how to run it again."""
+    config = run.config
+    losses = [(line["step"], line["loss"]) for line in run.log if "loss" in line]
+    dev = [line for line in run.log if line.get("kind") == "dev"]
+    evals = [line for line in run.log if line.get("kind") == "eval"]
+    rows = [[line["name"], *(line[name] for name in _METRICS)] for line in evals]
+    sections = [
+        ("Result", table(["set", "accuracy", "macro-F1", "NLL", "ECE"], rows) if rows else ""),
+        ("Calibration", _calibration(run)),
+        ("Training loss", lines({"loss": losses}, "step", "loss")),
+        (
+            "Development set",
+            lines({name: [(line["epoch"], line[name]) for line in dev] for name in ("accuracy", "nll", "ece")},
+                  "epoch", "value"),
+        ),
+        ("Texts, shaded by relevance", _texts(config)),
+        ("The same again", _again(config)),
+    ]  # fmt: skip
+    how = f"{config['method']}, {config['shards']}, seed {config['seed']}."
+    return page(f"Run {run.folder.name}", how, sections)
+
+
+def comparison_page(folder: Path, document: dict[str, Any]) -> str:
+    """Return the page about a comparison: per cache, size and set a table, and differences with their intervals."""
+    places: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in document["rows"]:
+        size = "all" if row["size"] is None else f"{row['size']:,}"
+        places[f"{row['cache']}, {size} training texts, {row['eval']}"].append(row)
+    sections = []
+    for place, rows in places.items():
+        names = [
+            name
+            for name in (*_METRICS, "scaled nll", "scaled ece")
+            if any(name in row["values"] for row in rows)
+        ]
+        body = [
+            table(["method", "seeds", *names, "steps", "seconds"], [_summary(row, names) for row in rows])
+        ]
+        for metric in ("accuracy", "nll", "ece"):
+            found = [
+                Interval(row["method"], each["mean"], *each["interval"])
+                for row in rows
+                if (each := row["differences"].get(metric)) is not None
+            ]
+            body.append(
+                intervals(found, f"{metric} minus that of none, with 95 % intervals over seeds and texts")
+            )
+        sections += [(place, "".join(body)), (f"{place}: heads", _head_map(rows))]
+    grid = document["grid"]
+    about = f"{len(grid['methods'])} methods; {grid['model']}."
+    command = f"amix compare GRID.yaml {shlex.quote(str(folder))}"
+    sections.append(("The same again", f"<pre>{escape(command)}</pre>"))
+    return page(f"Comparison {folder.name}", about, sections)
+
+
+def _summary(row: dict[str, Any], names: list[str]) -> list[object]:
+    cells: list[object] = [row["method"], len(row["seeds"])]
+    for name in names:
+        values = row["values"].get(name, [])
+        spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+        cells.append(f"{statistics.mean(values):.3f}{spread}" if values else None)
+    return [*cells, *(f"{statistics.mean(row['spent'][name]):,.0f}" for name in ("steps", "seconds"))]
+
+
+def _head_map(rows: list[dict[str, Any]]) -> str:
+    """Return a map layer x head of accuracy, where single heads were compared; nothing for fewer than two."""
+    found: dict[tuple[int, int], float] = {}
+    for row in rows:
+        spec = row["method"].removeprefix("attentionmix").strip()
+        items = HeadSpec.parse(spec).items if _is_spec(spec) else ()
+        layer, head = items[0] if len(items) == 1 else (None, None)
+        if row["method"] != spec and layer is not None and head is not None:
+            found[layer, head] = statistics.mean(row["values"]["accuracy"])
+    if len(found) < 2:
+        return ""
+    layers, heads = sorted({layer for layer, _ in found}), sorted({head for _, head in found})
+    values = [[found.get((layer, head)) for head in heads] for layer in layers]
+    return heat_map(
+        values,
+        [f"layer {layer}" for layer in layers],
+        [str(head) for head in heads],
+        "accuracy by layer and head",
+    )
+
+
+def _is_spec(text: str) -> bool:
+    from amix.engine.errors import HeadError
+
+    try:
+        HeadSpec.parse(text)
+    except HeadError:
+        return False
+    return True
+
+
+def _calibration(run: RunRecord) -> str:
+    dev = run.said.get("dev")
+    temperature = None if dev is None else dev.temperature()
+    parts, rows = [], []
+    for name, said in run.said.items():
+        rows.append([name, *said.calibration().values()])
+        if temperature is not None and name != "dev":
+            rows.append([f"{name}, logits / {temperature:.2f}", *said.calibration(temperature).values()])
+        bins = reliability(*questions(said.logits_NC, said.truth, multi_label=said.multi_label))
+        parts.append(
+            f"<h3>{escape(name)}</h3>" + diagram(bins["samples"], bins["confidence"], bins["accuracy"])
+        )
+    if not rows:
+        return ""
+    note = (
+        "" if temperature is None else '<p class="soft">The temperature is fitted on the development set.</p>'
+    )
+    return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass"], rows) + note + "".join(parts)
+
+
+def _texts(config: dict[str, Any]) -> str:
+    """Return a few training texts with their words shaded; nothing where the shards are no longer there."""
+    from amix.engine.errors import AmixError
+
+    if config["method"] != "attentionmix":
+        return ""
+    try:
+        inspector = Inspector(config["shards"])
+        head = config["head"] if _is_spec(config["head"]) else inspector.default_head()
+        texts = [inspector.text(int(row)) for row in inspector.dataset.rows()[:_TEXTS]]
+        shaded = [_shaded(text, inspector.relevance(text, head)) for text in texts]
+    except (AmixError, OSError):
+        return ""
+    return (
+        f'<p class="soft">Head {escape(head)}, the first texts of {escape(config["shards"])}.</p>'
+        + "".join(shaded)
+    )
+
+
+def _shaded(text: Any, relevance: Any) -> str:  # noqa: ANN401  an InspectedText and (T,) floats
+    peak = max(
+        (float(value) for value, inside in zip(relevance, text.content, strict=True) if inside), default=0.0
+    )
+    words = []
+    for token, value, inside in zip(text.tokens, relevance, text.content, strict=True):
+        shown, space = (
+            (token[2:], "") if token.startswith("##") and len(token) > 2 else (token.lstrip("Ġ▁"), " ")
+        )
+        share = 0 if not inside or not peak else 100 * float(value) / peak
+        kind = "" if inside else ' class="special"'
+        words.append(f'{space}<span{kind} style="--share:{share:.0f}%">{escape(shown)}</span>')
+    label = text.label if isinstance(text.label, str) else ", ".join(text.label or {})
+    return f'<h3>row {text.row}, {escape(label)}</h3><p class="text">{"".join(words)}</p>'
+
+
+def _again(config: dict[str, Any]) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    given = ["amix", "train", config["shards"], "OUT", "--config", "config.yaml"]
+    found = []
+    for name in ("torch", "transformers", "accelerate", "numpy"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    options = "\n".join(f"{name}: {value}" for name, value in config.items())
+    return (
+        f"<pre>{escape(shlex.join(map(str, given)))}</pre><p>with this config.yaml:</p><pre>{escape(options)}</pre>"
+        f'<p class="soft">Versions where this page was made: {escape(", ".join(found))}.</p>'
+    )

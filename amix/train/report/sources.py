@@ -1,0 +1,52 @@
+"""What a report is about, read from disk: a run, or a comparison."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amix.engine.errors import TrainError
+from amix.train.evaluate import Predictions
+from amix.train.runfolder import CONFIG, METRICS, PREDICTIONS
+
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run's folder. config: every option and input.  log: the lines of `metrics.jsonl`.  said: by set."""
+
+    folder: Path
+    config: dict[str, Any]
+    log: list[dict[str, Any]]
+    said: dict[str, Predictions]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the folder of a run that `amix train` finished. Raises TrainError naming what is missing or damaged."""
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        log = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    except OSError as problem:
+        raise TrainError(
+            f"{folder}: is no run ({problem.filename}: {problem.strerror}). Name what 'amix train' or 'amix compare' "
+            "wrote."
+        ) from None
+    except (ValueError, yaml.YAMLError) as problem:
+        raise TrainError(f"{folder}: its log or options are damaged ({problem}). Train again.") from None
+    found = sorted((folder / PREDICTIONS).glob("*.safetensors"))
+    said = {path.stem.removeprefix("eval-"): Predictions.load(path) for path in found}
+    return RunRecord(folder=folder, config=config, log=log, said=said)
+
+
+def read_comparison(folder: Path) -> dict[str, Any]:
+    """Return `comparison.json`. Raises TrainError when it is damaged."""
+    path = folder / COMPARISON
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document["rows"], document["grid"]
+    except (OSError, ValueError, KeyError) as problem:
+        raise TrainError(f"{path}: cannot be read ({problem}). Give 'amix compare' again.") from None
+    return document
