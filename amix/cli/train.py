@@ -15,6 +15,18 @@ from amix.train.configfile import read_config, resolve
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 
 
+class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's cannot be subscripted
+    """A number, or one of a few words."""
+
+    name = "float"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        return value if value in self.words else click.FLOAT.convert(value, param, ctx)
+
+
 def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add one option per field of TrainConfig, without a default: what is not given comes from the file."""
 
@@ -25,7 +37,9 @@ def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..
                 continue
             default = defaults[name]
             shown = "" if default is None else f"  [default: {default}]"
-            kind = click.Choice(rule.choices) if rule.choices else rule.kind
+            kind: Any = click.Choice(rule.choices) if rule.choices else rule.kind
+            if rule.words:
+                kind = _NumberOrWord(rule.words)
             flag = f"--{name.replace('_', '-')}"
             if rule.kind is bool:
                 flag = f"{flag}/--no-{flag[2:]}"
@@ -93,7 +107,8 @@ def command(
         return
     if rows:
         table(["set", *_METRICS], [[name, *(metrics[each] for each in _METRICS)] for name, metrics in rows])
-    how = f"epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
+    head = f"head {result.head}, " if config.head == "auto" and result.head else ""
+    how = f"{head}epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
     click.echo(f"{result.model}: {how}")
 
 

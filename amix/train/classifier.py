@@ -84,6 +84,14 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
     return classifier
 
 
+def load_embeddings(model: str, manifest: Manifest) -> torch.Tensor:
+    """Return the word embeddings of MODEL, (V, D). Raises TrainError for a tokenizer that is not the cache's."""
+    load_tokenizer(model, manifest)
+    names = manifest.label_names or ("0", "1")
+    weight: torch.Tensor = load_classifier(model, names, manifest).get_input_embeddings().weight
+    return weight.detach()
+
+
 def require_room(classifier: nn.Module, model: str, dataset: RelevanceDataset) -> None:
     """Raise TrainError when a text of the cache is longer than the model has positions for."""
     positions, longest = usable_positions(classifier), int(dataset.lengths().max(initial=0))

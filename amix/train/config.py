@@ -13,6 +13,8 @@ from amix.engine.heads import HeadSpec
 from amix.engine.site import hidden_layer
 from amix.train.rules import Rule, rule
 
+AUTO = "auto"
+
 Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attentionmix"]
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -25,7 +27,17 @@ USES: dict[str, frozenset[str]] = {
     "tmix": _MIXED | {"alpha", "max_lambda", "layers"},
     "ssmix": _MIXED | {"span_share"},
     "attentionmix": _MIXED
-    | {"head", "relevance_source", "strength", "sharpness", "level", "label_weight", "special"},
+    | {
+        "head",
+        "relevance_source",
+        "strength",
+        "sharpness",
+        "level",
+        "label_weight",
+        "special",
+        "alpha",
+        "tail",
+    },
 }
 METHOD_OPTIONS = frozenset().union(*USES.values())
 
@@ -40,7 +52,9 @@ class TrainConfig:
     head: str = field(
         default="0.mean",
         metadata=rule(
-            str, "Head spec of the relevance: 0.8, 0.mean, mean, or 0.8,1.3; 0.8|1.mean draws one per batch."
+            str,
+            "Head spec of the relevance: 0.8, 0.mean, mean, or 0.8,1.3; 0.8|1.mean draws one per batch; auto is the "
+            "one that 'amix select' ranks first for the training texts.",
         ),
     )
     relevance_source: Literal["cache", "online"] = field(
@@ -59,7 +73,17 @@ class TrainConfig:
             choices=("random", "other-class", "same-class", "similar-length"),
         ),
     )
-    p: float = field(default=1.0, metadata=rule(float, "Probability per row of being mixed.", low=0, high=1))
+    p: float | Literal["auto"] = field(
+        default=1.0,
+        metadata=rule(
+            float,
+            "Probability per row of being mixed; auto starts at 0.5 and follows, epoch by epoch, how sure of itself "
+            "the model is on --dev.",
+            low=0,
+            high=1,
+            words=(AUTO,),
+        ),
+    )
     clean_weight: float = field(
         default=0.0, metadata=rule(float, "Weight of the unmixed loss beside the mixed one.", low=0, high=1)
     )
@@ -83,11 +107,20 @@ class TrainConfig:
         default="drop",
         metadata=rule(str, "Whether special tokens lose their relevance.", choices=("drop", "keep")),
     )
+    tail: Literal["keep", "drop"] = field(
+        default="keep",
+        metadata=rule(
+            str,
+            "attentionmix: whether a longer partner's words behind the row's end come in.",
+            choices=("keep", "drop"),
+        ),
+    )
     alpha: float | None = field(
         default=None,
         metadata=rule(
             float,
-            "Both parameters of the Beta distribution of ratios; by default 1, for tmix 0.75.",
+            "Both parameters of the Beta distribution of ratios; by default 1, for tmix 0.75, and none for "
+            "attentionmix, whose pairs are even then.",
             low=0,
             above=True,
             optional=True,
@@ -197,8 +230,12 @@ class TrainConfig:
         for name, each in rules().items():
             object.__setattr__(self, name, each.checked(name, getattr(self, name)))
         used = USES[self.method]
-        if "head" in used:
+        if "head" in used and self.head != AUTO:
             HeadSpec.parse_several(self.head)
+        if self.head == AUTO and self.relevance_source == "online":
+            raise ConfigError(
+                "head is auto; relevance_source online has no cache to rank heads by. Name one."
+            )
         if "level" in used and self.level != "embedding" and hidden_layer(self.level) is None:
             raise ConfigError(
                 f"level is {self.level!r}; it must be embedding or hidden:K, K layers below the mixing."

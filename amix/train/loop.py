@@ -12,12 +12,14 @@ from amix.engine.errors import TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.remote import shown
 from amix.train.classifier import load_classifier, load_tokenizer, require_room
-from amix.train.config import USES, TrainConfig
+from amix.train.config import AUTO, USES, TrainConfig
 from amix.train.configfile import write_config
 from amix.train.device import open_accelerator, seeded
 from amix.train.evaluate import label_names, open_eval_set, predictions
 from amix.train.run import Run
 from amix.train.runfolder import CONFIG, MODEL, MetricsLog, open_run, publish_model, publish_predictions
+from amix.train.select.ranking import best_head
+from amix.train.subset import draw_subset
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class TrainResult:
     calibration: more of them per set (`metrics.calibration`).
     temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
         by it, which is what every method should be compared with.
+    head: the spec of the relevance that was mixed by, if one was; of `auto` the one chosen.
     epoch: the one it is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
     tokens: that went through the model to train it, once for each forward pass of a step.
     """
@@ -44,6 +47,7 @@ class TrainResult:
     calibration: dict[str, dict[str, float]]
     temperature: float | None
     scaled: dict[str, dict[str, float]]
+    head: str | None
     epoch: int
     steps: int
     tokens: int
@@ -79,7 +83,8 @@ def train(
     with accelerator.main_process_first():  # it tidies up, the others find it done
         start = open_run(out, resume)
     cached = "head" in USES[config.method] and config.relevance_source == "cache"
-    dataset = RelevanceDataset(shards, head=config.head if cached else None)
+    is_auto = cached and config.head == AUTO
+    dataset = RelevanceDataset(shards, head=config.head if cached and not is_auto else None)
     names = label_names(dataset.manifest)
     if len(names) < 2 and not dataset.manifest.multi_label:
         raise TrainError(f"{shards}: has the one class {names[0]!r}; a classifier needs two.")
@@ -92,8 +97,9 @@ def train(
             _LOG.warning(
                 f"--eval {name}: these are the shards that --dev selects on, so what is reported on them flatters."
             )
-    if config.patience is not None and dev_set is None:
-        raise UsageError("patience needs --dev, shards that tell when to stop.")
+    for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
+        if value and dev_set is None:
+            raise UsageError(f"{name} needs --dev, shards that tell how training goes.")
     identity = {name: value for name, value in config.as_dict().items() if name not in FREE} | {
         "model": model,
         "shards": dataset.manifest.sha256,
@@ -108,6 +114,14 @@ def train(
             *(given.dataset for given in (dev_set, *eval_sets.values()) if given is not None),
         ):
             require_room(network, model, each)
+        head = config.head if cached else None
+        if is_auto:
+            with accelerator.main_process_first():  # it ranks, the others find the ranking
+                numbers = draw_subset(len(dataset), config.train_samples, config.subset_seed, dataset.folder)
+                embeddings = network.get_input_embeddings().weight
+                head = best_head(shards, dataset.manifest, embeddings, numbers).head
+            _LOG.info(f"head auto: {head} tells the classes of {dataset.folder} apart best")
+            dataset = RelevanceDataset(shards, head=head)
         run = Run(config, accelerator, dataset, network, dev_set, out, identity)
         if config.method != "none":
             run.check_site()
@@ -147,6 +161,7 @@ def train(
         scaled={}
         if temperature is None
         else {name: each.calibration(temperature) for name, each in said.items()},
+        head=head,
         epoch=epoch,
         steps=run.at.step,
         tokens=run.at.tokens,

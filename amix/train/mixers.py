@@ -1,12 +1,23 @@
 """From the options of a run to its mixer: the one place where a method's name becomes a class."""
 
+import math
 from typing import Any, assert_never
 
 from amix.engine.attentionmix import AttentionMix
 from amix.engine.mixing import Mixer, NoMix
 from amix.engine.pairmix import SentenceMixup, TMix, WordMixup
 from amix.engine.ssmix import SSMix
-from amix.train.config import TrainConfig
+from amix.train.config import AUTO, TrainConfig
+
+FIRST_P = 0.5  # of p=auto
+
+
+def followed(p: float, temperature: float) -> float:
+    """Return the next epoch's probability of being mixed, from this one's and the temperature that fits its end.
+
+    Above 1 the model is surer of itself than it is right, which mixing counters; below 1 it is less sure.
+    """
+    return min(1.0, max(0.0, p + math.log(temperature)))
 
 
 def build_mixer(config: TrainConfig, depth: int) -> Mixer:
@@ -14,7 +25,10 @@ def build_mixer(config: TrainConfig, depth: int) -> Mixer:
 
     depth: number of layers of the model, which `layers=auto` is scaled to.
     """
-    pairing: dict[str, Any] = {"p": config.p, "partner": config.partner}
+    pairing: dict[str, Any] = {
+        "p": FIRST_P if config.p == AUTO else config.p,
+        "partner": config.partner,
+    }
     beta = {name: value for name in ("alpha", "max_lambda") if (value := getattr(config, name)) is not None}
     match config.method:
         case "none":
@@ -35,6 +49,8 @@ def build_mixer(config: TrainConfig, depth: int) -> Mixer:
                 level=config.level,
                 label_weight=config.label_weight,
                 special=config.special,
+                alpha=config.alpha,
+                tail=config.tail,
             )
         case _:
             assert_never(config.method)

@@ -14,7 +14,8 @@ class Rule:
     """What an option may be.
 
     kind: bool, int, float or str.  low, high: inclusive bounds of a number; `above` excludes the lower one.
-    choices: of a text.  optional: None is allowed.  text: one line of help.
+    choices: of a text.  words: texts that a number may be given as.  optional: None is allowed.
+    text: one line of help.
     """
 
     kind: Kind
@@ -23,12 +24,13 @@ class Rule:
     high: float = math.inf
     above: bool = False
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     optional: bool = False
 
     def checked(self, name: str, value: object) -> Any:  # noqa: ANN401
         """Return `value`, integers as floats where floats are meant. Raises ConfigError naming the option."""
-        if value is None and self.optional:
-            return None
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
+            return value
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not self.kind or (isinstance(value, float) and not math.isfinite(value)):
@@ -50,7 +52,8 @@ class Rule:
             return "true or false"
         if self.kind is str:
             return f"one of: {', '.join(self.choices)}" if self.choices else "a text"
-        words = "a whole number" if self.kind is int else "a number"
+        words = "".join(f"{word}, or " for word in self.words)
+        words += "a whole number" if self.kind is int else "a number"
         if self.low > -math.inf and self.high < math.inf and not self.above:
             return f"{words} between {self.low:g} and {self.high:g}"
         if self.low > -math.inf:

@@ -20,10 +20,10 @@ from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.train import checkpoint
 from amix.train.checkpoint import Checkpoint, Weights
-from amix.train.config import TrainConfig
-from amix.train.evaluate import EvalSet, evaluate, label_names, to_device
+from amix.train.config import AUTO, TrainConfig
+from amix.train.evaluate import EvalSet, label_names, predictions, to_device
 from amix.train.forward import require_site
-from amix.train.mixers import build_mixer
+from amix.train.mixers import FIRST_P, build_mixer, followed
 from amix.train.objective import Objective
 from amix.train.online import OnlineRelevance
 from amix.train.optim import build_optimizer, learning_rate, set_learning_rate
@@ -41,6 +41,7 @@ class Progress:
     step: int = 0
     losses: list[float] = field(default_factory=list)  # since the last line of the log
     unpaired: int = 0  # rows without a partner of the kind asked for, since the same line
+    p: float | None = None  # probability of being mixed, where it follows the development set
     tokens: int = 0  # that went through the model to train it, once for each pass
     best_epoch: int | None = None
     best_metrics: dict[str, float] | None = None
@@ -105,7 +106,7 @@ class Run:
         self.step = TrainingStep(accelerator, network, self.objective, self.loader, config.seed)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.at = Progress()
+        self.at = Progress(p=FIRST_P if config.p == AUTO else None)
         self.best: Weights | None = None
         # Of this process's batches since the last line of the log: step, loss and first keys of each.
         self.pending: list[tuple[int, Tensor, list[str]]] = []
@@ -164,8 +165,14 @@ class Run:
                 at.epoch, at.batch = epoch + 1, 0
                 if self.dev is not None:
                     self._collect()  # a diverged model is named by its step, not by its logits
-                    metrics = evaluate(self.network, self.dev, config.eval_batch_size)
-                    log.evaluation(at.step, epoch + 1, "dev", "dev", metrics)
+                    said = predictions(self.network, self.dev, config.eval_batch_size)
+                    metrics = said.report()
+                    extra = {}
+                    if at.p is not None:
+                        at.p = followed(at.p, said.temperature())
+                        self.step.mix_with_probability(at.p)
+                        extra["p"] = at.p
+                    log.evaluation(at.step, epoch + 1, "dev", "dev", metrics | extra)
                     self._keep_if_best(epoch + 1, metrics)
                 self._checkpoint_if_due()
             self._collect()
@@ -187,6 +194,8 @@ class Run:
         if self.accelerator.scaler is not None and saved.state["scaler"]:
             self.accelerator.scaler.load_state_dict(saved.state["scaler"])
         self.at, self.best = Progress(**saved.state["progress"]), saved.best
+        if self.at.p is not None:
+            self.step.mix_with_probability(self.at.p)
         if self.at.batch:
             self.loader.load_state_dict(saved.state["loader"])
 

@@ -5,6 +5,7 @@ Axes: B batch.
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,6 +83,10 @@ class TrainingStep:
             plan = self._objective.plan(self._network, on_device if self._plans_on_device else batch, draws)
             loss: Tensor = self._module(on_device, plan.to(self._accelerator.device))
         return loss, plan.unpaired
+
+    def mix_with_probability(self, p: float) -> None:
+        """Mix each row with this probability from now on."""
+        self._objective = replace(self._objective, mixer=replace(self._objective.mixer, p=p))
 
     def kept_apart(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which gradients are added up by each process for itself."""

@@ -79,7 +79,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
         ("batch-size: 8", "Did you mean 'batch_size'?"),
         ("zzz: 1", "There are: method, head"),
         ("lr: fast", "run.yaml: lr is 'fast'; it must be a number above 0"),
-        ("p: 2", "run.yaml: p is 2.0; it must be a number between 0 and 1"),
+        ("p: 2", "run.yaml: p is 2.0; it must be auto, or a number between 0 and 1"),
         ("lr: 1e-5\nlr: 1e-4", "key 'lr' stands twice"),
         ("lr: [1", "not YAML"),
         ("- lr", "holds a list"),

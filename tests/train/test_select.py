@@ -1,0 +1,174 @@
+"""Heads ranked by what they are made to point at, and by training; `--head auto`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amix.cli import main
+from amix.engine.errors import ConfigError, TrainError, UsageError
+from amix.loaders.layout import Layout
+from amix.loaders.manifest import Manifest
+from amix.loaders.shardwriter import Sample
+from amix.train.compare.grid import Cache
+from amix.train.config import TrainConfig
+from amix.train.loop import train
+from amix.train.select.profile import profile_heads
+from amix.train.select.proxy import candidates, rank_heads, spearman
+from amix.train.select.ranking import best_head
+from tests.loaders.forge import VOCABULARY, forge, layout_of
+
+HEADS = 4
+TELLING = 2  # position of the head that points at the one word which depends on the class
+EMBEDDINGS = torch.randn(VOCABULARY, 16, generator=torch.Generator().manual_seed(0))
+
+
+def telling_sample(row: int, tokens: int, layout: Layout) -> tuple[Sample, np.ndarray]:
+    """A text of random words with one of three that say its class; one head looks there, the others do not."""
+    rng = np.random.default_rng(row)
+    label = row % 3
+    ids = rng.integers(200, VOCABULARY, tokens)
+    ids[0], ids[-1] = 101, 102
+    place = int(rng.integers(1, tokens - 1))
+    ids[place] = 150 + label
+    relevance_HT = rng.random((layout.heads, tokens), np.float32) + np.float32(0.5)
+    relevance_HT[TELLING, place] = 20.0
+    relevance_HT[1, place] = 3.0  # a hint
+    relevance_HT *= tokens / relevance_HT.sum(axis=1, keepdims=True)
+    labels = tuple(float(each == label) for each in range(layout.classes)) if layout.classes else None
+    return Sample(row=row, ids=ids, label=-1 if layout.classes else label, labels=labels), relevance_HT
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("planted") / "shards"
+    lengths = np.random.default_rng(0).integers(6, 14, 150).tolist()
+    return forge(folder, lengths, layout_of(heads=HEADS), make=telling_sample)
+
+
+def test_the_head_that_points_at_the_telling_word_is_first(planted: Path) -> None:
+    ranking = rank_heads(planted, EMBEDDINGS)
+    heads = [each.head for each in ranking]
+    assert sorted(heads) == sorted(["0.0", "0.1", "1.0", "1.1", "0.mean", "1.mean", "mean"])
+    assert heads[0] == "1.0"
+    assert ranking[0].separation > 0.8
+    assert ranking[0].accuracy == 1.0
+    score = {each.head: each.separation for each in ranking}
+    assert score["0.1"] > score["0.0"] + 0.05  # a hint is better than none
+    assert score["1.mean"] > score["1.1"] + 0.05
+    assert [each.separation for each in ranking] == sorted(score.values(), reverse=True)
+
+
+def test_labels_that_words_do_not_tell_separate_nothing(tmp_path: Path) -> None:
+    def shuffled(row: int, tokens: int, layout: Layout) -> tuple[Sample, np.ndarray]:
+        sample, relevance_HT = telling_sample(row, tokens, layout)
+        label = int(np.random.default_rng(10_000 + row).integers(3))
+        return Sample(row=row, ids=sample.ids, label=label), relevance_HT
+
+    folder = forge(tmp_path / "x", [10] * 150, layout_of(heads=HEADS), make=shuffled)
+    ranking = rank_heads(folder, EMBEDDINGS)
+    assert max(each.separation for each in ranking) < 0.1  # held out: nothing to be had by learning by heart
+
+
+def test_a_ranking_is_a_function_of_its_samples(planted: Path) -> None:
+    numbers = np.arange(0, 150, 2)
+    assert rank_heads(planted, EMBEDDINGS, numbers) == rank_heads(planted, EMBEDDINGS, numbers)
+    assert rank_heads(planted, EMBEDDINGS, numbers) != rank_heads(planted, EMBEDDINGS, numbers + 1)
+    (only,) = rank_heads(planted, EMBEDDINGS, specs=["0.1,1.0"])
+    assert only.head == "0.1,1.0"
+
+
+def test_several_labels_a_text(tmp_path: Path) -> None:
+    layout = layout_of(heads=HEADS, classes=3)
+    folder = forge(tmp_path / "x", [9] * 90, layout, make=telling_sample)
+    first = rank_heads(folder, EMBEDDINGS)[0]
+    assert (first.head, first.accuracy) == ("1.0", None)
+
+
+def test_too_few_texts_or_classes_are_an_error(planted: Path) -> None:
+    with pytest.raises(TrainError, match=r"9 texts of \d classes are too few to rank heads on 5 folds"):
+        rank_heads(planted, EMBEDDINGS, np.arange(9))
+    with pytest.raises(TrainError, match="of 1 classes are too few"):
+        rank_heads(planted, EMBEDDINGS, np.arange(0, 150, 3))
+
+
+def test_the_ranking_is_kept_beside_the_cache(planted: Path) -> None:
+    manifest, numbers = Manifest.read(planted), np.arange(100)
+    best = best_head(planted, manifest, EMBEDDINGS, numbers)
+    (stored,) = Path(f"{planted}.ranking").glob("*.json")
+    stored.write_bytes(stored.read_bytes().replace(b'"head":"1.0"', b'"head":"9.9"'))
+    with pytest.raises(TrainError, match=stored.name):  # it carries its hash
+        best_head(planted, manifest, EMBEDDINGS, numbers)
+    stored.unlink()
+    assert best_head(planted, manifest, EMBEDDINGS, numbers) == best
+    before = stored.stat().st_mtime_ns
+    assert best_head(planted, manifest, EMBEDDINGS, numbers) == best
+    assert stored.stat().st_mtime_ns == before
+    best_head(planted, manifest, EMBEDDINGS + 1, numbers)  # of another model
+    assert len(list(stored.parent.glob("*.json"))) == 2
+
+
+def test_candidates_are_heads_and_means() -> None:
+    assert candidates([(0, 8)]) == ["0.8"]
+    assert candidates([(0, 8), (1, 2), (1, 3)]) == ["0.8", "1.2", "1.3", "1.mean", "mean"]
+
+
+@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=12))
+def test_rank_correlation_equals_counting(pairs: list[tuple[int, int]]) -> None:
+    def ranks(values: list[int]) -> np.ndarray:
+        return np.array([sum(o < v for o in values) + (sum(o == v for o in values) + 1) / 2 for v in values])
+
+    one, other = (list(column) for column in zip(*pairs, strict=True))
+    a, b = ranks(one), ranks(other)
+    expected = np.corrcoef(a, b)[0, 1] if a.std() and b.std() else 0.0
+    assert spearman(one, other) == pytest.approx(expected, abs=1e-9)
+
+
+def test_auto_trains_with_the_first(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu", "train_samples": 30}
+    result = train(reviews, tmp_path / "auto", str(tiny_bert), TrainConfig(head="auto", **options))
+    assert result.head is not None
+    train(reviews, tmp_path / "named", str(tiny_bert), TrainConfig(head=result.head, **options))
+    same = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("auto", "named")]
+    assert same[0] == same[1]
+    with pytest.raises(ConfigError, match="head is auto; relevance_source online has no cache"):
+        TrainConfig(head="auto", relevance_source="online")
+
+
+def test_halving_gives_the_better_heads_more_seeds(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    cache = Cache(train=str(reviews), dev=str(held_out))
+    specs = ["0.0", "0.1", "1.0", "1.1"]
+    options = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
+    ranking = profile_heads(
+        str(tiny_bert), cache, specs, tmp_path / "out", budget=8, size=16, options=options
+    )
+    assert sorted(each.head for each in ranking) == specs
+    assert [each.seeds for each in ranking] == [3, 3, 1, 1]
+    assert ranking[0].nll <= ranking[1].nll
+    assert ranking[2].nll <= ranking[3].nll
+    runs = list((tmp_path / "out").rglob("result.json"))
+    assert len(runs) == 2 * 3 + 2 * 1
+    with pytest.raises(UsageError, match="4 heads need at least one run each"):
+        profile_heads(str(tiny_bert), cache, specs, tmp_path / "x", budget=3)
+    with pytest.raises(UsageError, match="needs --dev"):
+        profile_heads(str(tiny_bert), Cache(train=str(reviews)), specs, tmp_path / "x", budget=9)
+
+
+def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    arguments = ["select", reviews, tmp_path / "out", "--model", tiny_bert, "--json"]
+    done = CliRunner().invoke(main, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout.splitlines()[-1])
+    stored = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert said["best"] == stored["heads"][0]["head"]
+    assert len(stored["heads"]) == 4 + 2 + 1
+    done = CliRunner().invoke(main, [*map(str, arguments), "--epochs", "3"])
+    assert "--epochs is of training; it needs --budget" in done.stderr
