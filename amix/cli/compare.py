@@ -50,8 +50,8 @@ def command(
     """Train every method on the same texts in the same order, and say how they differ and how sure that is.
 
     CONFIG is a YAML file (docs/comparing.md). SHARDS is a folder with the shards of `train`, `validation` and `test`,
-    or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets runs.csv, comparison.json
-    and table.md.
+    or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets grid.yaml, runs.csv,
+    comparison.json and table.md.
     """
     from amix.train.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
 

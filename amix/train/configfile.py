@@ -1,12 +1,15 @@
 """The YAML file of a run's options: read strictly, written beside the result, the same values both ways."""
 
 import difflib
+import importlib.metadata
+import platform
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from amix import __version__
 from amix.engine import publish
 from amix.engine.errors import ConfigError
 from amix.train.config import TrainConfig, rules
@@ -14,6 +17,8 @@ from amix.train.rules import Rule
 
 # What a saved config.yaml says beside the options: where the run's parts came from.
 INPUTS = ("shards", "model", "dev", "eval")
+# What the figures of a run depend on.
+_VERSIONS = ("torch", "transformers", "accelerate", "numpy")
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -58,8 +63,15 @@ def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainC
 
 def write_config(path: Path, config: TrainConfig, inputs: Mapping[str, Any]) -> None:
     """Publish the resolved configuration; `read_config` reads it back to the same values."""
-    text = yaml.safe_dump({**inputs, **config.as_dict()}, sort_keys=False, allow_unicode=True)
-    publish.write_atomic(path, text.encode())
+    write_yaml(path, {**inputs, **config.as_dict()})
+
+
+def write_yaml(path: Path, document: Mapping[str, Any]) -> None:
+    """Publish 'key: value' lines, under a comment that says what wrote them."""
+    text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    versions = [f"amix {__version__}", *(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)]
+    header = f"# {', '.join(versions)}, Python {platform.python_version()}\n"
+    publish.write_atomic(path, (header + text).encode())
 
 
 def option_from_yaml(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401

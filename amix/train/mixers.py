@@ -10,6 +10,7 @@ from amix.engine.ssmix import SSMix
 from amix.train.config import AUTO, TrainConfig
 
 FIRST_P = 0.5  # of p=auto
+_MOST_CHANGE = 0.2  # of it in an epoch: what a model knows little of yet has a temperature without a bound
 
 
 def followed(p: float, temperature: float) -> float:
@@ -17,7 +18,8 @@ def followed(p: float, temperature: float) -> float:
 
     Above 1 the model is surer of itself than it is right, which mixing counters; below 1 it is less sure.
     """
-    return min(1.0, max(0.0, p + math.log(temperature)))
+    change = min(_MOST_CHANGE, max(-_MOST_CHANGE, math.log(temperature)))
+    return min(1.0, max(0.0, p + change))
 
 
 def build_mixer(config: TrainConfig, depth: int) -> Mixer:

@@ -99,6 +99,7 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     done = amix("compare", grid_file, out, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["runs"] == 10
+    assert list(read_grid(out / "grid.yaml").cells()) == list(read_grid(grid_file).cells())
     lines = list(csv.DictReader((out / "runs.csv").read_text().splitlines()))
     assert len(lines) == 10
     rows = json.loads((out / "comparison.json").read_text())["rows"]

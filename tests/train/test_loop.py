@@ -16,6 +16,7 @@ from amix.train.configfile import read_config, resolve
 from amix.train.evaluate import open_eval_set, predict
 from amix.train.loop import train
 from amix.train.metrics import calibration, report
+from amix.train.mixers import followed
 from amix.train.optim import build_optimizer, learning_rate
 from amix.train.subset import draw_subset
 from amix.train.temperature import fit_temperature
@@ -400,6 +401,39 @@ def test_patience_stops_a_run_that_grows_no_better(
     assert (again.epoch, again.steps, again.dev) == (1, 3 * 5, result.dev)
     with pytest.raises(UsageError, match="patience needs --dev"):
         train(reviews, tmp_path / "x", str(tiny_bert), config)
+
+
+def test_how_often_to_mix_follows_the_development_set(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    results = {}
+    for p in ("auto", 0.5):
+        config = TrainConfig(**{**FAST, "lr": 1e-2, "p": p})
+        results[p] = train(reviews, tmp_path / str(p), str(tiny_bert), config, dev=held_out)
+    followed_run = results["auto"]
+    assert followed_run.dev == results[0.5].dev  # the first epoch begins at one half
+    (line,) = (line for line in lines(tmp_path / "auto") if line.get("kind") == "dev")
+    assert followed_run.temperature is not None
+    assert line["p"] == pytest.approx(followed(0.5, followed_run.temperature))
+
+    longer = TrainConfig(**{**FAST, "lr": 1e-2, "p": "auto", "epochs": 4})
+    train(reviews, tmp_path / "longer", str(tiny_bert), longer, dev=held_out)
+    found = [line["p"] for line in lines(tmp_path / "longer") if line.get("kind") == "dev"]
+    assert found[0] != 0.5
+    assert all(0 <= p <= 1 for p in found)
+    with pytest.raises(UsageError, match="p auto needs --dev"):
+        train(reviews, tmp_path / "x", str(tiny_bert), longer)
+
+
+@pytest.mark.parametrize("surer", [True, False])
+def test_a_model_too_sure_of_itself_is_mixed_more(surer: bool) -> None:
+    p = 0.5
+    for _ in range(20):
+        after = followed(p, 9.0 if surer else 1 / 9.0)
+        assert 0 <= abs(after - p) < 0.5  # one noisy epoch does not turn everything over
+        p = after
+    assert p == (1.0 if surer else 0.0)
+    assert followed(0.4, 1.0) == 0.4
 
 
 def test_reporting_on_what_was_selected_on_is_warned_of(

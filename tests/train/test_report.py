@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from amix.cli import main
@@ -93,7 +95,8 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
         assert f"<h2>{heading}" in text
     assert "Head 0.1" in text
     assert "logits /" in text  # scaled by the temperature of the development set
-    assert "batch_size: 8" in text
+    assert escape((run / "config.yaml").read_text()) in text
+    assert f"torch {torch.__version__}" in text
     assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)
 
 
@@ -114,6 +117,7 @@ def test_a_comparison_is_told_whole(comparison: Path, tmp_path: Path) -> None:
         assert f"<td>{row['method']}</td>" in text
     assert "accuracy minus that of none" in text
     assert "accuracy by layer and head" in text  # three single heads were compared
+    assert escape((comparison / "grid.yaml").read_text()) in text
     mean = rows[-1]["differences"]["accuracy"]["mean"]
     assert f"{mean:+.4f}" in text
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,22 @@ def test_sigkill(
         reviews, run, str(tiny_bert), CONFIG, dev=held_out, evals=[("eval", held_out)], resume=True
     )
     same(run, result, undisturbed)
+
+
+def test_how_often_to_mix_goes_on_too(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, p="auto", clean_weight=0.0, checkpoints_kept=9)
+    results = {}
+    for name in ("whole", "stopped"):
+        run = tmp_path / name
+        if name == "stopped":
+            shutil.copytree(tmp_path / "whole", run)
+            for later in find(run)[2:]:  # what is left is from amid the second epoch
+                shutil.rmtree(later)
+            shutil.rmtree(run / "model")
+        results[name] = train(
+            reviews, run, str(tiny_bert), config, dev=held_out, evals=[("eval", held_out)], resume=True
+        )
+    same(tmp_path / "stopped", results["stopped"], (tmp_path / "whole", results["whole"]))
 
 
 def test_resuming_where_nothing_is_starts_anew(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What is compared: the cells of the grid, from a YAML file or from flags."""
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -256,11 +255,26 @@ def _known(path: Path, where: str, given: Mapping[Any, Any], names: Sequence[str
             raise ConfigError(f"{path}: {where}unknown key '{key}'.{own} {hint}")
 
 
-def described(grid: Grid) -> dict[str, Any]:
-    """Return the grid as JSON values, with all options resolved by cell."""
+def as_document(grid: Grid) -> dict[str, Any]:
+    """Return what `read_grid` reads the same runs from, as JSON values."""
     return {
         "model": grid.model,
-        "caches": {name: dataclasses.asdict(cache) for name, cache in grid.caches.items()},
-        "sizes": ["all" if size is None else size for size in grid.sizes],
-        "methods": list(grid.methods),
+        "options": dict(grid.options),
+        "caches": {
+            name: {
+                "train": cache.train,
+                "dev": cache.dev,
+                "eval": dict(cache.evals),
+                "options": dict(cache.options),
+            }
+            for name, cache in grid.caches.items()
+        },
+        "sizes": {
+            "all" if size is None else str(size): dict(options) for size, options in grid.sizes.items()
+        },
+        "seeds": list(grid.seeds),
+        "methods": {
+            label: {key: list(value) if key == "seeds" else value for key, value in options.items()}
+            for label, options in grid.methods.items()
+        },
     }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from amix.engine import canonical, publish
-from amix.train.compare.grid import Cell, Grid, described
+from amix.train.compare.grid import Cell, Grid, as_document
 from amix.train.compare.outcome import Outcome
 from amix.train.compare.statistics import (
     Difference,
@@ -22,8 +22,10 @@ from amix.train.compare.statistics import (
     resampled_texts,
     weighted_metrics,
 )
+from amix.train.configfile import write_yaml
 
 BASELINE = "none"
+GRID = "grid.yaml"
 METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece")
 SCALED = ("nll", "ece")
 COMPARED = ("accuracy", "nll", "brier", "ece")
@@ -138,9 +140,10 @@ def _metrics(outcome: Outcome, name: str) -> tuple[dict[str, Weighted], int]:
 
 
 def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
-    """Write `runs.csv` (a line a run and set), `comparison.json` and `table.md` to `out`."""
+    """Write `grid.yaml`, `runs.csv` (a line a run and set), `comparison.json` and `table.md` to `out`."""
+    write_yaml(out / GRID, as_document(grid))
     publish.write_atomic(out / "runs.csv", _csv(outcomes).encode())
-    document = {"grid": described(grid), "rows": [_as_json(row) for row in rows]}
+    document = {"grid": as_document(grid), "rows": [_as_json(row) for row in rows]}
     publish.write_atomic(out / "comparison.json", canonical.dumps(document) + b"\n")
     publish.write_atomic(out / "table.md", ("\n".join(markdown(rows)) + "\n").encode())
 

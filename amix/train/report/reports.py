@@ -3,17 +3,20 @@
 import shlex
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from amix.engine.heads import HeadSpec
 from amix.loaders.inspection import Inspector
+from amix.train.compare.summary import GRID
 from amix.train.metrics import questions, reliability
 from amix.train.report.charts import Interval, heat_map, intervals, lines
 from amix.train.report.charts import reliability as diagram
 from amix.train.report.page import page, table
 from amix.train.report.sources import COMPARISON, RunRecord, read_comparison, read_run
+from amix.train.runfolder import CONFIG
 
 _TEXTS = 3
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
@@ -43,7 +46,10 @@ def run_page(run: RunRecord) -> str:
                   "epoch", "value"),
         ),
         ("Texts, shaded by relevance", _texts(config)),
-        ("The same again", _again(config)),
+        (
+            "The same again",
+            _again(["amix", "train", config["shards"], "OUT", "--config", CONFIG], CONFIG, run.written),
+        ),
     ]  # fmt: skip
     how = f"{config['method']}, {config['shards']}, seed {config['seed']}."
     return page(f"Run {run.folder.name}", how, sections)
@@ -77,8 +83,7 @@ def comparison_page(folder: Path, document: dict[str, Any]) -> str:
         sections += [(place, "".join(body)), (f"{place}: heads", _head_map(rows))]
     grid = document["grid"]
     about = f"{len(grid['methods'])} methods; {grid['model']}."
-    command = f"amix compare GRID.yaml {shlex.quote(str(folder))}"
-    sections.append(("The same again", f"<pre>{escape(command)}</pre>"))
+    sections.append(("The same again", _again(["amix", "compare", GRID, "OUT"], GRID, document["written"])))
     return page(f"Comparison {folder.name}", about, sections)
 
 
@@ -177,18 +182,5 @@ def _shaded(text: Any, relevance: Any) -> str:  # noqa: ANN401  an InspectedText
     return f'<h3>row {text.row}, {escape(label)}</h3><p class="text">{"".join(words)}</p>'
 
 
-def _again(config: dict[str, Any]) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    given = ["amix", "train", config["shards"], "OUT", "--config", "config.yaml"]
-    found = []
-    for name in ("torch", "transformers", "accelerate", "numpy"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    options = "\n".join(f"{name}: {value}" for name, value in config.items())
-    return (
-        f"<pre>{escape(shlex.join(map(str, given)))}</pre><p>with this config.yaml:</p><pre>{escape(options)}</pre>"
-        f'<p class="soft">Versions where this page was made: {escape(", ".join(found))}.</p>'
-    )
+def _again(command: Sequence[str], name: str, written: str) -> str:
+    return f"<pre>{escape(shlex.join(command))}</pre><p>with this {name}:</p><pre>{escape(written)}</pre>"

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from amix.engine.errors import TrainError
+from amix.train.compare.summary import GRID
 from amix.train.evaluate import Predictions
 from amix.train.runfolder import CONFIG, METRICS, PREDICTIONS
 
@@ -16,10 +17,15 @@ COMPARISON = "comparison.json"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run's folder. config: every option and input.  log: the lines of `metrics.jsonl`.  said: by set."""
+    """A run's folder.
+
+    config: every option and input.  written: their file, with the versions that the run had.
+    log: the lines of `metrics.jsonl`.  said: by set.
+    """
 
     folder: Path
     config: dict[str, Any]
+    written: str
     log: list[dict[str, Any]]
     said: dict[str, Predictions]
 
@@ -27,7 +33,8 @@ class RunRecord:
 def read_run(folder: Path) -> RunRecord:
     """Read the folder of a run that `amix train` finished. Raises TrainError naming what is missing or damaged."""
     try:
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        written = (folder / CONFIG).read_text(encoding="utf-8")
+        config = yaml.safe_load(written)
         log = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
     except OSError as problem:
         raise TrainError(
@@ -38,15 +45,16 @@ def read_run(folder: Path) -> RunRecord:
         raise TrainError(f"{folder}: its log or options are damaged ({problem}). Train again.") from None
     found = sorted((folder / PREDICTIONS).glob("*.safetensors"))
     said = {path.stem.removeprefix("eval-"): Predictions.load(path) for path in found}
-    return RunRecord(folder=folder, config=config, log=log, said=said)
+    return RunRecord(folder=folder, config=config, written=written, log=log, said=said)
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
-    """Return `comparison.json`. Raises TrainError when it is damaged."""
+    """Return `comparison.json`, with the text of `grid.yaml` as `written`. Raises TrainError when it is damaged."""
     path = folder / COMPARISON
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         document["rows"], document["grid"]
+        document["written"] = (folder / GRID).read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError) as problem:
         raise TrainError(f"{path}: cannot be read ({problem}). Give 'amix compare' again.") from None
     return document
