@@ -91,7 +91,7 @@ def main() -> None:
                 "largest": float(apart.max()),
                 "label weight": float(of_labels.mean()),
             }
-            lines.append(f"| {dtype} | {' | '.join(format(value, '.2g') for value in figures.values())} |")
+            lines.append(f"| {dtype} | {' | '.join(format(value, '.3g') for value in figures.values())} |")
             results += [
                 {"measure": f"{dtype}, {name}", "value": value, "target": None}
                 for name, value in figures.items()

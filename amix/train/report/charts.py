@@ -26,7 +26,7 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], x_name: str, y_na
         return ""
     x_scale = _Scale([x for x, _ in points], _LEFT, _WIDTH - _RIGHT)
     y_scale = _Scale([y for _, y in points], _HEIGHT - _BOTTOM, _TOP)
-    parts = [_axes(x_scale, y_scale, x_name, y_name)]
+    parts = [_axes(x_scale, y_scale, x_name)]
     for number, each in enumerate(series.values()):
         path = " ".join(f"{x_scale(x):.1f},{y_scale(y):.1f}" for x, y in each if math.isfinite(y))
         parts.append(f'<polyline class="s{number % _SERIES}" points="{path}"/>')
@@ -41,7 +41,7 @@ def reliability(samples: Sequence[float], confidence: Sequence[float], accuracy:
     """Return a reliability diagram: accuracy per bin of confidence against the diagonal, wider where there is more."""
     scale_x = _Scale([0.0, 1.0], _LEFT, _WIDTH - _RIGHT, nice=False)
     scale_y = _Scale([0.0, 1.0], _HEIGHT - _BOTTOM, _TOP, nice=False)
-    parts = [_axes(scale_x, scale_y, "confidence", "accuracy")]
+    parts = [_axes(scale_x, scale_y, "confidence")]
     parts.append(
         f'<line class="rule" x1="{scale_x(0):.1f}" y1="{scale_y(0):.1f}" x2="{scale_x(1):.1f}" y2="{scale_y(1):.1f}"/>'
     )
@@ -141,7 +141,7 @@ def _round_step(rough: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
 
 
-def _axes(x_scale: _Scale, y_scale: _Scale, x_name: str, y_name: str) -> str:
+def _axes(x_scale: _Scale, y_scale: _Scale, x_name: str) -> str:
     parts = _x_ticks(x_scale, _HEIGHT - _BOTTOM)
     for tick in y_scale.ticks():
         y = y_scale(tick)
@@ -152,7 +152,6 @@ def _axes(x_scale: _Scale, y_scale: _Scale, x_name: str, y_name: str) -> str:
     parts.append(
         f'<text class="tick" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">{escape(x_name)}</text>'
     )
-    parts.append(f'<text class="tick" x="4" y="{_HEIGHT - 8}">{escape(y_name)}</text>')
     return "".join(parts)
 
 

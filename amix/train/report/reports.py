@@ -51,8 +51,8 @@ def run_page(run: RunRecord) -> str:
             _again(["amix", "train", config["shards"], "OUT", "--config", CONFIG], CONFIG, run.written),
         ),
     ]  # fmt: skip
-    how = f"{config['method']}, {config['shards']}, seed {config['seed']}."
-    return page(f"Run {run.folder.name}", how, sections)
+    title = f"{config['method']} on {config['shards']}"
+    return page(title, f"Run {run.folder}, seed {config['seed']}.", sections)
 
 
 def comparison_page(folder: Path, document: dict[str, Any]) -> str:
