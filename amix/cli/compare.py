@@ -50,8 +50,8 @@ def command(
     """Train every method on the same texts in the same order, and say how they differ and how sure that is.
 
     CONFIG is a YAML file (docs/comparing.md). SHARDS is a folder with the shards of `train`, `validation` and `test`,
-    or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets grid.yaml, runs.csv,
-    comparison.json and table.md.
+    or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets report.html, grid.yaml,
+    runs.csv, comparison.json and table.md.
     """
     from amix.train.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
 
@@ -97,8 +97,10 @@ def command(
 def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
     from tqdm import tqdm
 
+    from amix.engine.publish import write_atomic
     from amix.train.compare.runner import run_grid
     from amix.train.compare.summary import markdown, summarise, write_summary
+    from amix.train.report.reports import report
 
     total = sum(1 for _ in grid.cells())
     with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:
@@ -110,8 +112,9 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
         outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
     rows = summarise(outcomes)
     write_summary(out, grid, outcomes, rows)
+    write_atomic(out / "report.html", report(out).encode())
     if as_json:
         json_line({"out": str(out), "runs": total, "table": str(out / "table.md")})
         return
     click.echo("\n".join(markdown(rows)))
-    notice(f"{out}: runs.csv, comparison.json and table.md hold all of it.")
+    notice(f"{out}: report.html shows it; runs.csv, comparison.json and table.md hold all of it.")

@@ -114,6 +114,7 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     assert (found["p"], found["seeds"]) == (None, 2)
     assert row["spent"]["steps"] == [4, 4]
     assert row["spent"]["tokens"] == baseline["spent"]["tokens"]  # the same texts in every epoch
+    assert "accuracy minus that of none" in (out / "report.html").read_text()
     table = (out / "table.md").read_text()
     assert "**reviews, 16 training texts, test**" in table
     assert "| minus none |" in table
