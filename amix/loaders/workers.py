@@ -1,10 +1,8 @@
 """Spawned workers, each with its own session: units out, summaries back, deaths noticed, errors kept whole."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -17,12 +15,12 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from amix.engine.errors import AmixError, ShardError
+from amix.engine.processes import end_with_parent
 from amix.loaders.stopping import STOPPING, undisturbed
 from amix.loaders.unit import Unit, UnitBuilder, UnitSettings
 
 _FAREWELL = 10.0  # seconds that a worker has for leaving when its work is done
 _LOOK = 0.2  # seconds between looks whether a worker that waits for work is to end
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class WorkerPool:
@@ -156,7 +154,7 @@ def _work(connection: Connection, settings: UnitSettings) -> None:
     # Ctrl-C reaches the whole group; the parent decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    _end_with_parent()
+    end_with_parent()
     if settings.threads == 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
     one_at_a_time = threading.Lock()  # requests and summaries come from different threads
@@ -170,24 +168,6 @@ def _work(connection: Connection, settings: UnitSettings) -> None:
             send("done", summary)
     except Exception as problem:
         send("failed", type(problem), str(problem), traceback.format_exc())
-
-
-def _end_with_parent() -> None:
-    """From now on, end at once when the parent does, so that a killed run does not write beside its successor."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    if sys.platform == "linux":
-        # The kernel's way also ends a worker in the middle of a C call that lets no other thread run.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=watch, daemon=True).start()
-    if wait([sentinel], 0):  # a unit that was sent before may still lie in the pipe
-        os._exit(1)
 
 
 def _rebuilt(unit: int, kind: type[Exception], message: str, trace: str) -> AmixError:

@@ -1,7 +1,6 @@
 """A shard folder while it is written: locked, cleared of leftovers, and compared with what is asked for."""
 
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from amix.engine.errors import ShardError, UsageError
+from amix.engine.processes import lock_folder
 from amix.engine.publish import TEMPORARY, explained, fsync_folder, sha256_file, temporary_sibling
 from amix.loaders.layout import BLOCK
 from amix.loaders.manifest import MANIFEST, Manifest, check_files, read_document
@@ -34,14 +34,12 @@ class Workspace:
             raise UsageError(f"{self._folder}: is not a folder; shards need one. Name another place.")
         try:
             _make(self._folder)
-            # A lock on the folder itself leaves no file behind, and goes with its holder however that ends.
-            self._descriptor = os.open(self._folder, os.O_RDONLY)
         except OSError as problem:
             raise UsageError(
-                f"{self._folder}: cannot be made or opened ({problem.strerror}). Name another place, or mend it."
+                f"{self._folder}: cannot be made ({problem.strerror}). Name another place, or mend it."
             ) from None
+        self._descriptor = lock_folder(self._folder, "writing shards", ShardError)
         try:
-            self._lock()
             self._refuse_other_work()
             with explained(self._folder):
                 self._sweep()
@@ -122,19 +120,6 @@ class Workspace:
         except (ShardError, OSError):
             return None
         return manifest if intact else None
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ShardError(
-                f"{self._folder}: another process is writing shards there. Wait for it, or name another folder."
-            ) from None
-        except OSError as problem:
-            raise UsageError(
-                f"{self._folder}: cannot be locked ({problem.strerror}), so two runs could write there at once. "
-                "Name a folder on a local disk, and copy it when it is finished."
-            ) from None
 
     def _sweep(self) -> None:
         for path in self._folder.iterdir():

@@ -1,5 +1,6 @@
 """Runs the cells of a grid that have no outcome yet, several at a time, each in a process of its own."""
 
+import os
 import shutil
 import signal
 import traceback
@@ -11,6 +12,7 @@ from typing import Any
 from amix.engine import canonical, publish
 from amix.engine.errors import AmixError, TrainError
 from amix.engine.machine import available_cores
+from amix.engine.processes import end_with_parent, lock_folder
 from amix.loaders.remote import is_remote
 from amix.train.compare.grid import Cache, Cell, Grid
 from amix.train.compare.outcome import RESULT, Outcome, read_outcome
@@ -30,7 +32,8 @@ def run_grid(
     """Return the outcomes of all cells, in the order of the grid; those that lie in `out` already are not run again.
 
     jobs: runs at a time; each gets its share of the cores. on_outcome: called for each, those of earlier calls first.
-    Raises TrainError for an outcome of other settings, and for a run that fails; what was finished is kept.
+    Raises TrainError for an outcome of other settings, for a run that fails, and while another process runs a
+    comparison in `out`; what was finished is kept.
     """
     identities = _Identities(grid)
     outcomes: dict[Path, Outcome] = {}
@@ -43,11 +46,15 @@ def run_grid(
             outcomes[cell.folder] = outcome
             on_outcome(outcome)
     if missing:
-        publish.sweep(out)
         out.mkdir(parents=True, exist_ok=True)
-    for outcome in _run(grid, missing, identities, out, jobs, keep_models):
-        outcomes[outcome.cell.folder] = outcome
-        on_outcome(outcome)
+        lock = lock_folder(out, "running a comparison", TrainError)
+        try:
+            publish.sweep(out)
+            for outcome in _run(grid, missing, identities, out, jobs, keep_models):
+                outcomes[outcome.cell.folder] = outcome
+                on_outcome(outcome)
+        finally:
+            os.close(lock)
     return [outcomes[cell.folder] for cell in grid.cells()]
 
 
@@ -115,6 +122,7 @@ def _work(pipe: connection.Connection, threads: int) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
+    end_with_parent()
     torch.set_num_threads(threads)
     while True:
         try:
