@@ -87,7 +87,7 @@ def heat_map(
                 f"<g><title>{escape(label)}, {escape(columns[place])}: {value:.4g}</title>"
                 f'<rect class="cell" x="{x + 1}" y="{y}" width="{cell - 2}" height="24" rx="3" '
                 f'style="--share:{100 * share:.0f}%"/><text class="value" x="{x + cell / 2:.0f}" y="{y + 16}" '
-                f'text-anchor="middle">{_short(value)}</text></g>'
+                f'text-anchor="middle">{_narrow(value)}</text></g>'
             )
     return _figure(name, parts, width, height)
 
@@ -164,6 +164,11 @@ def _x_ticks(scale: _Scale, y: float) -> list[str]:
 
 def _short(value: float) -> str:
     return f"{value:.3g}"
+
+
+def _narrow(value: float) -> str:
+    """Return a number of at most six characters; its cell is no wider. The whole of it is in the cell's title."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
 
 
 def _figure(
