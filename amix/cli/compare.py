@@ -54,11 +54,11 @@ def command(
     runs.csv, comparison.json and table.md.
     """
     from amix.train.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
+    from amix.train.configfile import given_options
 
-    options = {name: value for name, value in flags.items() if value is not None}
     if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
         given = click.get_current_context()
-        for name in ("model", "methods", "heads", "seeds", "sizes", "dev", "evals", *options):
+        for name in ("model", "methods", "heads", "seeds", "sizes", "dev", "evals", *flags):
             if given.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise UsageError(
                     f"--{name.replace('_', '-')} cannot stand beside {sources[0]}; write it there."
@@ -87,7 +87,7 @@ def command(
                 methods=labels,
                 seeds=range(seeds),
                 sizes={parse_size(each.strip(), "--sizes"): {} for each in sizes.split(",")},
-                options=options,
+                options=given_options(flags),
             ),
             "--methods, --heads, --sizes",
         )

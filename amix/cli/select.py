@@ -50,9 +50,9 @@ def command(
 
     if is_remote(shards):
         raise UsageError(f"{shards}: heads are ranked on a local cache. Fetch it first.")
-    options = {name: value for name, value in flags.items() if value is not None}
-    if options and budget is None:
-        raise UsageError(f"--{next(iter(options)).replace('_', '-')} is of training; it needs --budget.")
+    given = [name for name, value in flags.items() if value is not None]
+    if given and budget is None:
+        raise UsageError(f"--{given[0].replace('_', '-')} is of training; it needs --budget.")
     manifest = Manifest.read(Path(shards))
     specs = [each.strip() for each in heads.split(",")] if heads else candidates(manifest.heads)
     if budget is None:
@@ -65,6 +65,7 @@ def command(
         from tqdm import tqdm
 
         from amix.train.compare.grid import Cache
+        from amix.train.configfile import given_options
         from amix.train.select.profile import profile_heads
 
         cache = Cache(train=shards, dev=dev)
@@ -81,7 +82,7 @@ def command(
                     out,
                     budget=budget,
                     size=samples,
-                    options=options,
+                    options=given_options(flags),
                     jobs=jobs,
                     on_outcome=advance,
                 )

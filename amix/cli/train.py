@@ -9,9 +9,10 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.errors import UsageError
-from amix.train.config import METHOD_OPTIONS, USES, TrainConfig, rules
+from amix.train.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
 from amix.train.configfile import read_config, resolve
 
+_PRESET = "Several options at once, beneath those given. paper: every row mixed at full strength, as the source does."
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 
 
@@ -28,7 +29,10 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's
 
 
 def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add one option per field of TrainConfig, without a default: what is not given comes from the file."""
+    """Add one option per field of TrainConfig, without a default: what is not given comes from the file.
+
+    And `--preset`, for `given_options`.
+    """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         defaults = TrainConfig().as_dict()
@@ -44,7 +48,7 @@ def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..
             if rule.kind is bool:
                 flag = f"{flag}/--no-{flag[2:]}"
             command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
-        return command
+        return click.option("--preset", type=click.Choice(tuple(PRESETS)), help=_PRESET)(command)
 
     return add
 

@@ -13,7 +13,9 @@ from amix.engine.heads import HeadSpec
 from amix.engine.site import hidden_layer
 from amix.train.rules import Rule, rule
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
+# Half of the rows are mixed: where p=auto begins, and what attentionmix does without a development set.
+EVEN = 0.5
 
 Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attentionmix"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -40,6 +42,22 @@ USES: dict[str, frozenset[str]] = {
     },
 }
 METHOD_OPTIONS = frozenset().union(*USES.values())
+
+# Options under one name. `paper`: mixing as in AttentionMix's source (arXiv 2309.11104), every row at full strength.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "p": 1.0,
+        "partner": "random",
+        "clean_weight": 0.0,
+        "strength": 1.0,
+        "sharpness": 1.0,
+        "level": "embedding",
+        "label_weight": "ratio",
+        "special": "drop",
+        "tail": "keep",
+        "alpha": None,
+    }
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +91,16 @@ class TrainConfig:
             choices=("random", "other-class", "same-class", "similar-length"),
         ),
     )
-    p: float | Literal["auto"] = field(
-        default=1.0,
+    p: float | Literal["auto"] | None = field(
+        default=None,
         metadata=rule(
             float,
             "Probability per row of being mixed; auto starts at 0.5 and follows, epoch by epoch, how sure of itself "
-            "the model is on --dev.",
+            "the model is on --dev. By default 1, and for attentionmix auto with --dev, 0.5 without.",
             low=0,
             high=1,
             words=(AUTO,),
+            optional=True,
         ),
     )
     clean_weight: float = field(
@@ -256,6 +275,15 @@ class TrainConfig:
                 f"layers is {self.layers!r}; it must be auto, or different numbers of layers with commas (7,9,12)."
             )
         return tuple(int(part) for part in parts)
+
+    def settled(self, *, has_dev: bool) -> "TrainConfig":
+        """Return the configuration with the `p` that a run has which selects on a development set, or does not."""
+        if self.p is not None:
+            return self
+        p: float | Literal["auto"] = 1.0
+        if self.method == "attentionmix":
+            p = AUTO if has_dev else EVEN
+        return dataclasses.replace(self, p=p)
 
     def as_dict(self) -> dict[str, Any]:
         """Return every option with its value, in the order of the fields."""

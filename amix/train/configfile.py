@@ -12,11 +12,12 @@ import yaml
 from amix import __version__
 from amix.engine import publish
 from amix.engine.errors import ConfigError
-from amix.train.config import TrainConfig, rules
+from amix.train.config import PRESETS, TrainConfig, rules
 from amix.train.rules import Rule
 
 # What a saved config.yaml says beside the options: where the run's parts came from.
 INPUTS = ("shards", "model", "dev", "eval")
+PRESET = "preset"  # stands for several options, under them
 # What the figures of a run depend on.
 _VERSIONS = ("torch", "transformers", "accelerate", "numpy")
 
@@ -27,17 +28,17 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises ConfigError naming file and key: not YAML, an unknown key, a key that stands twice, a wrong value.
     """
     document = load_yaml(path)
-    known, options, inputs = rules(), {}, {}
+    options, inputs, names = {}, {}, (*rules(), PRESET)
     for key, value in document.items():
-        if key in known:
-            options[key] = option_from_yaml(path, key, value, known[key])
+        if key in names:
+            options[key] = value
         elif key in INPUTS:
             inputs[key] = _input(path, key, value)
         else:
-            near = difflib.get_close_matches(str(key).replace("-", "_"), [*known, *INPUTS], n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join([*known, *INPUTS])}."
+            near = difflib.get_close_matches(str(key).replace("-", "_"), [*names, *INPUTS], n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join([*names, *INPUTS])}."
             raise ConfigError(f"{path}: unknown key '{key}'. {hint}")
-    return options, inputs
+    return options_from_yaml(path, options), inputs
 
 
 def load_yaml(path: Path) -> dict[Any, Any]:
@@ -57,8 +58,14 @@ def load_yaml(path: Path) -> dict[Any, Any]:
 
 def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
     """Return the configuration: flags that are not None win over the file, the file over the defaults."""
+    return TrainConfig(**{**file_options, **given_options(flags)})
+
+
+def given_options(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that are not None; those that a preset stands for among them, where no flag says otherwise."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return TrainConfig(**{**file_options, **given})
+    preset = given.pop(PRESET, None)
+    return given if preset is None else {**PRESETS[preset], **given}
 
 
 def write_config(path: Path, config: TrainConfig, inputs: Mapping[str, Any]) -> None:
@@ -74,8 +81,22 @@ def write_yaml(path: Path, document: Mapping[str, Any]) -> None:
     publish.write_atomic(path, (header + text).encode())
 
 
-def option_from_yaml(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
-    """Return an option as its rule wants it. Raises ConfigError naming file and option."""
+def options_from_yaml(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of training as their rules want them; those of a preset, where no other line says otherwise.
+
+    Raises ConfigError naming file and option.
+    """
+    known = rules()
+    options = {key: _option(path, key, value, known[key]) for key, value in given.items() if key != PRESET}
+    if PRESET not in given:
+        return options
+    preset = given[PRESET]
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(f"{path}: preset is {preset!r}; it must be one of: {', '.join(PRESETS)}.")
+    return {**PRESETS[preset], **options}
+
+
+def _option(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
     if rule.kind is float and isinstance(value, str):  # YAML 1.1 takes 2e-5, which lacks a point, for a text
         try:
             value = float(value)

@@ -78,7 +78,7 @@ def train(
     Under `torchrun` or `accelerate launch` all processes call this alike, and the first one writes.
     """
     began = time.perf_counter()
-    out = Path(out)
+    out, config = Path(out), config.settled(has_dev=dev is not None)
     accelerator = open_accelerator(config.device, config.mixed_precision)
     with accelerator.main_process_first():  # it tidies up, the others find it done
         start = open_run(out, resume)

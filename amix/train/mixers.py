@@ -7,9 +7,8 @@ from amix.engine.attentionmix import AttentionMix
 from amix.engine.mixing import Mixer, NoMix
 from amix.engine.pairmix import SentenceMixup, TMix, WordMixup
 from amix.engine.ssmix import SSMix
-from amix.train.config import AUTO, TrainConfig
+from amix.train.config import AUTO, EVEN, TrainConfig
 
-FIRST_P = 0.5  # of p=auto
 _MOST_CHANGE = 0.2  # of it in an epoch: what a model knows little of yet has a temperature without a bound
 
 
@@ -25,10 +24,10 @@ def followed(p: float, temperature: float) -> float:
 def build_mixer(config: TrainConfig, depth: int) -> Mixer:
     """Return the mixer of a configuration.
 
-    depth: number of layers of the model, which `layers=auto` is scaled to.
+    config: settled.  depth: number of layers of the model, which `layers=auto` is scaled to.
     """
     pairing: dict[str, Any] = {
-        "p": FIRST_P if config.p == AUTO else config.p,
+        "p": EVEN if config.p == AUTO else config.p,
         "partner": config.partner,
     }
     beta = {name: value for name in ("alpha", "max_lambda") if (value := getattr(config, name)) is not None}

@@ -20,10 +20,10 @@ from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.train import checkpoint
 from amix.train.checkpoint import Checkpoint, Weights
-from amix.train.config import AUTO, TrainConfig
+from amix.train.config import AUTO, EVEN, TrainConfig
 from amix.train.evaluate import EvalSet, label_names, predictions, to_device
 from amix.train.forward import require_site
-from amix.train.mixers import FIRST_P, build_mixer, followed
+from amix.train.mixers import build_mixer, followed
 from amix.train.objective import Objective
 from amix.train.online import OnlineRelevance
 from amix.train.optim import build_optimizer, learning_rate, set_learning_rate
@@ -106,7 +106,7 @@ class Run:
         self.step = TrainingStep(accelerator, network, self.objective, self.loader, config.seed)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.at = Progress(p=FIRST_P if config.p == AUTO else None)
+        self.at = Progress(p=EVEN if config.p == AUTO else None)
         self.best: Weights | None = None
         # Of this process's batches since the last line of the log: step, loss and first keys of each.
         self.pending: list[tuple[int, Tensor, list[str]]] = []

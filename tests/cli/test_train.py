@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from amix.cli import main
@@ -76,9 +77,24 @@ def test_options_that_a_method_does_not_use_are_ignored_with_a_note(
     assert "1 steps" in done.stdout
 
 
+def test_a_run_writes_down_how_often_it_mixes(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    given = {
+        "auto": ("--dev", shards),
+        0.5: (),
+        1.0: ("--dev", shards, "--preset", "paper"),
+        0.7: ("--p", 0.7),
+    }
+    for p, options in given.items():
+        run = tmp_path / str(p)
+        done = amix("train", shards, run, "--model", tiny_bert, "--train-samples", 8, *options, *FAST)
+        assert done.exit_code == 0, done.output
+        assert yaml.safe_load((run / "config.yaml").read_text())["p"] == p
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (("--preset", "source"), 2, "'source' is not"),
         (("--level", "deep"), 2, "level is 'deep'; it must be embedding or hidden:K"),
         (("--level", "hidden:3"), 1, "BertForSequenceClassification has 2 layers"),
         (("--method", "tmix", "--layers", "7,9,12"), 1, "options 'layers' and 'level' go from 0"),

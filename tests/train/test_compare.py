@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -71,9 +72,19 @@ def test_a_grid_names_every_run(grid_file: Path) -> None:
         assert cell.config.seed == cell.config.subset_seed == cell.seed
 
 
+def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
+    text = grid_file.read_text() + "  attentionmix paper: {preset: paper, strength: 0.5}\n"
+    for written, p in ((text, "auto"), (re.sub("dev: [^,]*, ", "", text), 0.5)):
+        grid_file.write_text(written)
+        found = {cell.method: cell.config for cell in read_grid(grid_file).cells()}
+        assert (found["wordmixup"].p, found["attentionmix 0.1"].p) == (1.0, p)
+        assert (found["attentionmix paper"].p, found["attentionmix paper"].strength) == (1.0, 0.5)
+
+
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [
+        ("alpha: 0.5", "preset: word", "preset is 'word'; it must be one of: paper"),
         ("alpha", "alhpa", r"grid\.yaml: methods: wordmixup: unknown key 'alhpa'\. Did you mean 'alpha'\?"),
         ("alpha: 0.5", "alpha: -1", r"grid\.yaml: alpha is -1.0; it must be a number above 0"),
         ("alpha: 0.5", "seed: 3", r"unknown key 'seed'\. The grid sets it for each run"),

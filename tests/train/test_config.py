@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from amix.engine.errors import ConfigError, HeadError, UsageError
-from amix.train.config import METHOD_OPTIONS, TrainConfig, rules
+from amix.train.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
 from amix.train.configfile import read_config, resolve, write_config
 
 
@@ -72,9 +72,36 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     assert inputs == {"model": "some/model"}
 
 
+@pytest.mark.parametrize("method", sorted(USES))
+def test_how_often_to_mix_is_settled_by_method_and_development_set(method: str) -> None:
+    is_guided = method == "attentionmix"
+    assert TrainConfig(method=method).settled(has_dev=True).p == ("auto" if is_guided else 1.0)
+    assert TrainConfig(method=method).settled(has_dev=False).p == (0.5 if is_guided else 1.0)
+    for p in (0.0, 0.3, "auto"):
+        given = TrainConfig(method=method, p=p)
+        assert given.settled(has_dev=True) == given.settled(has_dev=False) == given
+
+
+def test_a_preset_wins_over_the_file_and_single_options_over_it(tmp_path: Path) -> None:
+    file, _ = read_config(yaml_file(tmp_path, "p: 0.3\nstrength: 0.2\nlr: 2e-4\n"))
+    config = resolve(file, {"preset": "paper", "strength": 0.7, "p": None})
+    assert (config.p, config.strength, config.lr) == (1.0, 0.7, 2e-4)
+    # In a file it stands beneath all other lines, wherever it is.
+    for text in ("preset: paper\np: 0.3\n", "p: 0.3\npreset: paper\n"):
+        file, _ = read_config(yaml_file(tmp_path, text))
+        assert resolve(file, {}) == resolve({}, {"preset": "paper", "p": 0.3})
+
+
+def test_the_papers_preset_undoes_every_option_of_attentionmix_but_where_relevance_is_from() -> None:
+    assert set(PRESETS["paper"]) == USES["attentionmix"] - {"head", "relevance_source"}
+    assert TrainConfig(**PRESETS["paper"]) == TrainConfig(p=1.0)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("preset: papers", "run.yaml: preset is 'papers'; it must be one of: paper"),
+        ("preset: [paper]", "run.yaml: preset is ['paper']; it must be one of: paper"),
         ("alhpa: 1", "run.yaml: unknown key 'alhpa'. Did you mean 'alpha'?"),
         ("batch-size: 8", "Did you mean 'batch_size'?"),
         ("zzz: 1", "There are: method, head"),

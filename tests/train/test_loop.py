@@ -98,7 +98,7 @@ def test_the_run_folder(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path
     assert {path.name for path in run.iterdir()} == names
     assert any((run / "tensorboard").iterdir())
     options, inputs = read_config(run / "config.yaml")
-    assert resolve(options, {}) == config
+    assert resolve(options, {}) == config.settled(has_dev=True)
     assert inputs == {
         "shards": str(reviews),
         "model": str(tiny_bert),

@@ -11,7 +11,7 @@ from amix.engine.errors import ConfigError, UsageError
 from amix.loaders.manifest import MANIFEST
 from amix.loaders.remote import is_remote
 from amix.train.config import USES, TrainConfig, rules
-from amix.train.configfile import load_yaml, option_from_yaml
+from amix.train.configfile import PRESET, load_yaml, options_from_yaml
 
 Options = Mapping[str, Any]
 
@@ -94,9 +94,9 @@ class Grid:
         own = {key: value for key, value in options.items() if key != "seeds"}
         merged = {**self.options, **cache.options, **of_size, "method": method_of(method), **own}
         seeded = {"seed": seed, "subset_seed": seed, "train_samples": size}
-        return Cell(
-            cache=name, size=size, method=method, seed=seed, config=TrainConfig(**{**merged, **seeded})
-        )
+        # Settled here, so that the outcome is known by what was done, whatever the defaults will be.
+        config = TrainConfig(**{**merged, **seeded}).settled(has_dev=self.caches[name].dev is not None)
+        return Cell(cache=name, size=size, method=method, seed=seed, config=config)
 
     def _seeds(self, options: Options) -> Sequence[int]:
         seeds: Sequence[int] = options.get("seeds", self.seeds)
@@ -224,11 +224,8 @@ def _cache(path: Path, name: str, value: object) -> Cache:
 def _options(path: Path, where: str, given: object) -> Options:
     if not isinstance(given, Mapping):
         raise ConfigError(f"{path}: {where} is {given!r}; write 'option: value' lines.")
-    known = rules()
-    _known(path, f"{where}: ", given, tuple(name for name in known if name not in _OWN))
-    return {
-        str(key): option_from_yaml(path, str(key), value, known[str(key)]) for key, value in given.items()
-    }
+    _known(path, f"{where}: ", given, (*(name for name in rules() if name not in _OWN), PRESET))
+    return options_from_yaml(path, given)
 
 
 def _mapping(path: Path, document: Mapping[str, Any], key: str) -> Mapping[object, Any]:
