@@ -95,9 +95,12 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
     Code from the Hub is never run. Raises ExportError, or UsageError where the arguments cannot be right.
     """
     folder = Path(model).expanduser()
-    source = _checked_folder(folder, revision) if folder.is_dir() else model
-    if source is model and (folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1):
+    if folder.is_dir():
+        source = _checked_folder(folder, revision)
+    elif folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
+    else:
+        source = model
 
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 

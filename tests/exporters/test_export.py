@@ -183,6 +183,14 @@ def test_an_incomplete_folder_is_refused_by_what_it_lacks(
         load_encoder(str(source))
 
 
+def test_a_folder_beside_is_named_by_one_word(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_bert, tmp_path / "encoder")
+    monkeypatch.chdir(tmp_path)
+    assert load_encoder("encoder").config.num_hidden_layers == 2
+
+
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         load_encoder(str(tmp_path / "absent"))
