@@ -98,7 +98,7 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
     from tqdm import tqdm
 
     from amix.engine.publish import write_atomic
-    from amix.train.compare.runner import run_grid
+    from amix.train.compare.runner import run_grid, runs_are_kept
     from amix.train.compare.summary import markdown, summarise, write_summary
     from amix.train.report.reports import report
 
@@ -109,7 +109,11 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
             bar.set_postfix_str(str(outcome.cell.folder.relative_to("runs")), refresh=False)
             bar.update()
 
-        outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
+        try:
+            outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
+        except KeyboardInterrupt:
+            notice(runs_are_kept(out, "Ctrl-C"))
+            raise
     rows = summarise(outcomes)
     write_summary(out, grid, outcomes, rows)
     write_atomic(out / "report.html", report(out).encode())

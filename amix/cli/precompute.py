@@ -92,7 +92,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute import PrecomputeOptions, precompute
     from amix.loaders.progress import Tally
-    from amix.loaders.stopping import shards_are_kept
+    from amix.loaders.workspace import shards_are_kept
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")

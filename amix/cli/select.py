@@ -65,6 +65,7 @@ def command(
         from tqdm import tqdm
 
         from amix.train.compare.grid import Cache
+        from amix.train.compare.runner import runs_are_kept
         from amix.train.configfile import given_options
         from amix.train.select.profile import profile_heads
 
@@ -74,19 +75,23 @@ def command(
             def advance(_: object) -> None:
                 bar.update()
 
-            ranking = list(
-                profile_heads(
-                    model,
-                    cache,
-                    specs,
-                    out,
-                    budget=budget,
-                    size=samples,
-                    options=given_options(flags),
-                    jobs=jobs,
-                    on_outcome=advance,
+            try:
+                ranking = list(
+                    profile_heads(
+                        model,
+                        cache,
+                        specs,
+                        out,
+                        budget=budget,
+                        size=samples,
+                        options=given_options(flags),
+                        jobs=jobs,
+                        on_outcome=advance,
+                    )
                 )
-            )
+            except KeyboardInterrupt:
+                notice(runs_are_kept(out, "Ctrl-C"))
+                raise
     rows = [asdict(each) for each in ranking]
     out.mkdir(parents=True, exist_ok=True)
     document = {"shards": manifest.sha256, "model": model, "samples": samples, "heads": rows}

@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from amix.engine.errors import AmixError, UsageError
+from amix.engine.stopping import STOPPING
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -44,8 +46,25 @@ def lock_folder(folder: Path, doing: str, held: type[AmixError]) -> int:
     return descriptor
 
 
-def end_with_parent() -> None:
-    """From now on, end at once when the parent does, so that a killed run does not write beside its successor."""
+def start_worker(process: BaseProcess) -> None:
+    """Start a process that calls `become_worker` first of all.
+
+    It inherits a block of the signals that stop a run: a Ctrl-C while it is still importing would show its traceback.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def become_worker() -> None:
+    """Leave Ctrl-C, which reaches the whole group, to the parent, and from now on end at once when the parent does.
+
+    So a killed run does not write beside its successor.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel

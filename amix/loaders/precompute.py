@@ -18,6 +18,7 @@ from amix.engine.errors import CorpusError, ShardError, UsageError
 from amix.engine.heads import select_heads
 from amix.engine.machine import available_cores, available_memory
 from amix.engine.sessions import open_session
+from amix.engine.stopping import signals_end
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
 from amix.loaders.environment import environment
 from amix.loaders.layout import RELEVANCE_DTYPES, Layout
@@ -25,10 +26,9 @@ from amix.loaders.manifest import VERSION, Manifest
 from amix.loaders.progress import Start
 from amix.loaders.publication import Origin, publish_manifest
 from amix.loaders.sizing import sensible_workers, worker_bytes
-from amix.loaders.stopping import shards_are_kept, signals_end
 from amix.loaders.unit import UnitSettings
 from amix.loaders.workers import WorkerPool
-from amix.loaders.workspace import Workspace
+from amix.loaders.workspace import Workspace, shards_are_kept
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from amix.engine.errors import ShardError, UsageError
 from amix.engine.heads import select_heads
 from amix.engine.publish import sha256_file
+from amix.engine.stopping import signals_end
 from amix.loaders.codes import decode
 from amix.loaders.layout import Layout
 from amix.loaders.manifest import VERSION, Manifest, check_files
@@ -27,8 +28,7 @@ from amix.loaders.openfiles import OpenShards, mapped
 from amix.loaders.publication import Origin, publish_manifest
 from amix.loaders.shardreader import ShardReader
 from amix.loaders.shardwriter import Sample, ShardWriter, sample_key
-from amix.loaders.stopping import shards_are_kept, signals_end
-from amix.loaders.workspace import Workspace
+from amix.loaders.workspace import Workspace, shards_are_kept
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from amix.engine.errors import AmixError, ShardError
-from amix.engine.processes import end_with_parent
-from amix.loaders.stopping import STOPPING, undisturbed
+from amix.engine.processes import become_worker, start_worker
+from amix.engine.stopping import undisturbed
 from amix.loaders.unit import Unit, UnitBuilder, UnitSettings
 
 _FAREWELL = 10.0  # seconds that a worker has for leaving when its work is done
@@ -55,12 +55,9 @@ class WorkerPool:
         process = context.Process(
             target=_work, args=(theirs, settings), name=f"amix-worker-{number}", daemon=True
         )
-        # A worker inherits the block: a Ctrl-C while it is still importing would show its traceback.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
-            process.start()
+            start_worker(process)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
         self._workers[ours] = process
 
@@ -151,10 +148,7 @@ class _Inbox:
 
 
 def _work(connection: Connection, settings: UnitSettings) -> None:
-    # Ctrl-C reaches the whole group; the parent decides what happens to its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    end_with_parent()
+    become_worker()
     if settings.threads == 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
     one_at_a_time = threading.Lock()  # requests and summaries come from different threads

@@ -3,20 +3,30 @@
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from amix.engine.errors import ShardError, UsageError
 from amix.engine.processes import lock_folder
 from amix.engine.publish import TEMPORARY, explained, fsync_folder, sha256_file, temporary_sibling
+from amix.engine.stopping import undisturbed
 from amix.loaders.layout import BLOCK
 from amix.loaders.manifest import MANIFEST, Manifest, check_files, read_document
-from amix.loaders.stopping import undisturbed
 
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
 _FIRST_MEMBER = re.compile(rb"\d{12}\.input_ids\.npy\0")
 _LAST_FILES = ("tokenizer.json", "README.md", "rejects.jsonl", MANIFEST)  # written when every record stands
+
+
+def shards_are_kept(out: Path, restart: bool) -> Callable[[str], str]:
+    """Return what `signals_end` logs of a run that writes shards to `out`, begun with --restart or without."""
+    again = ", without --restart." if restart else "."
+
+    def message(name: str) -> str:
+        return f"{out}: ended by {name}. Finished shards are kept: run the same command again to go on{again}"
+
+    return message
 
 
 class Workspace:

@@ -1,6 +1,5 @@
 """Runs that a full disk, a signal or a kill ends early: nothing is damaged, and the same command goes on."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -22,6 +21,7 @@ from amix.engine.publish import atomic_writer
 from amix.loaders import precompute as precompute_module
 from amix.loaders.precompute import PrecomputeOptions, precompute
 from tests.loaders.conftest import contents
+from tests.processes import started
 
 needs_proc = pytest.mark.skipif(
     not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(),
@@ -68,28 +68,6 @@ def workers_of(pid):
         except OSError:  # it has just gone
             continue
     return found
-
-
-def hear_signals():
-    for number in (signal.SIGINT, signal.SIGHUP):  # nohup ignores the one, a job in the background the other
-        signal.signal(number, signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def started(start, preexec_fn=hear_signals, **options):
-    """A process that does not outlive the block, and that signals reach even where tests run under nohup."""
-    with subprocess.Popen(
-        start,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=preexec_fn,
-        **options,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def wait_until(condition):

@@ -1,13 +1,16 @@
 """Comparisons: grids from YAML and flags, runs that go on, and statistics against plain loops."""
 
+import contextlib
 import csv
 import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from amix.train.compare.statistics import (
 )
 from amix.train.compare.summary import summarise
 from amix.train.metrics import calibration, report
+from tests.processes import started
 
 GRID = """
 model: {model}
@@ -174,20 +178,43 @@ def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
         assert row.values["nll"] == pytest.approx(other_row.values["nll"], abs=1e-4)
 
 
+@contextlib.contextmanager
+def comparing(grid_file: Path, out: Path, jobs: int) -> "Iterator[subprocess.Popen[str]]":
+    """A comparison in a process group of its own that has finished a run, and not all of them."""
+    start = [sys.executable, "-m", "amix", "compare", str(grid_file), str(out), "--jobs", str(jobs)]
+    with started(start, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True) as child:
+        limit = time.monotonic() + 120
+        while child.poll() is None and not list(out.rglob("result.json")) and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert child.poll() is None, child.stderr and child.stderr.read()
+        yield child
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 0)])
+def test_a_comparison_ends_in_order(
+    grid_file: Path, tmp_path: Path, number: signal.Signals | None, code: int
+) -> None:
+    out = tmp_path / "out"
+    with comparing(grid_file, out, jobs=2) as child:
+        if number is signal.SIGINT:
+            os.killpg(child.pid, number)  # as a terminal does
+        elif number is not None:
+            child.send_signal(number)
+        said = child.communicate(timeout=120)[1]
+    assert child.returncode == code, said
+    assert "Traceback" not in said
+    assert "leaked" not in said  # semaphores, of which Python complains
+    assert ("Finished runs are kept: run the same command again to go on." in said) == (number is not None)
+
+
 def test_a_comparison_that_is_killed_goes_on(grid_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "amix", "compare", str(grid_file), str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    limit = time.monotonic() + 120
-    while child.poll() is None and not list(out.rglob("result.json")) and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert child.poll() is None, child.stderr and child.stderr.read()
-    beside = amix("compare", grid_file, out)
-    assert beside.exit_code == 1
-    assert f"{out}: another process is running a comparison there" in beside.stderr
-    child.kill()  # its workers end with it: what they write would be in the next call's way
-    child.communicate()
+    with comparing(grid_file, out, jobs=1) as child:
+        beside = amix("compare", grid_file, out)
+        assert beside.exit_code == 1
+        assert f"{out}: another process is running a comparison there" in beside.stderr
+        child.kill()  # its workers end with it: what they write would be in the next call's way
+        child.communicate()
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("seed-*/result.json")}
     assert 0 < len(kept) < 10
     assert len(run_grid(read_grid(grid_file), out)) == 10

@@ -1,10 +1,12 @@
 """Runs the cells of a grid that have no outcome yet, several at a time, each in a process of its own."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,15 @@ from typing import Any
 from amix.engine import canonical, publish
 from amix.engine.errors import AmixError, TrainError
 from amix.engine.machine import available_cores
-from amix.engine.processes import end_with_parent, lock_folder
+from amix.engine.processes import become_worker, lock_folder, start_worker
+from amix.engine.stopping import signals_end, undisturbed
 from amix.loaders.remote import is_remote
 from amix.train.compare.grid import Cache, Cell, Grid
 from amix.train.compare.outcome import RESULT, Outcome, read_outcome
 
 # What `amix train` writes that a comparison does not need; the models alone would fill a disk.
 _LARGE = ("model", "tensorboard")
+_FAREWELL = 10.0  # seconds that a worker has for leaving
 
 
 def run_grid(
@@ -48,19 +52,26 @@ def run_grid(
     if missing:
         out.mkdir(parents=True, exist_ok=True)
         lock = lock_folder(out, "running a comparison", TrainError)
+        runs = _run(grid, missing, identities, out, jobs, keep_models)
         try:
-            publish.sweep(out)
-            for outcome in _run(grid, missing, identities, out, jobs, keep_models):
-                outcomes[outcome.cell.folder] = outcome
-                on_outcome(outcome)
+            with signals_end(lambda name: runs_are_kept(out, name)), contextlib.closing(runs):
+                publish.sweep(out)
+                for outcome in runs:
+                    outcomes[outcome.cell.folder] = outcome
+                    on_outcome(outcome)
         finally:
             os.close(lock)
     return [outcomes[cell.folder] for cell in grid.cells()]
 
 
+def runs_are_kept(out: Path, name: str) -> str:
+    """Return what to say of a comparison that a signal of this name ended."""
+    return f"{out}: ended by {name}. Finished runs are kept: run the same command again to go on."
+
+
 def _run(
     grid: Grid, cells: Sequence[Cell], identities: "_Identities", out: Path, jobs: int, keep_models: bool
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Yield outcomes as they come."""
     if not cells:
         return
@@ -97,10 +108,15 @@ def _run(
                 yield Outcome(cell=cell, folder=out / cell.folder, result=answer)
                 give(worker)
     finally:
-        for worker in workers:
-            worker.process.terminate()
-        for worker in workers:
-            worker.process.join()
+        with undisturbed():
+            for worker in workers:
+                worker.pipe.close()  # for an idle worker the end of its work
+                if worker.cell is not None:
+                    worker.process.terminate()
+            for worker in workers:
+                worker.process.join(_FAREWELL)
+                worker.process.kill()
+                worker.process.join()
 
 
 class _Worker:
@@ -114,15 +130,16 @@ class _Worker:
         self.pipe, far = context.Pipe()
         self.cell: Cell | None = None
         self.process = context.Process(target=_work, args=(far, threads), daemon=True)
-        self.process.start()
+        start_worker(self.process)
         far.close()  # or the end of the process would not end the pipe
 
 
 def _work(pipe: connection.Connection, threads: int) -> None:
+    become_worker()
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
-    end_with_parent()
+    # An end as by an exception: libraries leave semaphores behind that Python would else complain of.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     torch.set_num_threads(threads)
     while True:
         try:

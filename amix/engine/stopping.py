@@ -5,7 +5,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)  # Python's own way with these is to die at once
@@ -36,16 +35,6 @@ def signals_end(message: Callable[[str], str]) -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-
-
-def shards_are_kept(out: Path, restart: bool) -> Callable[[str], str]:
-    """Return what `signals_end` logs of a run that writes shards to `out`, begun with --restart or without."""
-    again = ", without --restart." if restart else "."
-
-    def message(name: str) -> str:
-        return f"{out}: ended by {name}. Finished shards are kept: run the same command again to go on{again}"
-
-    return message
 
 
 @contextlib.contextmanager

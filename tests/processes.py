@@ -1,0 +1,33 @@
+"""Children that a test starts and sends signals to."""
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+
+def hear_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):  # nohup ignores the one, a job in the background the other
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def started(
+    start: Sequence[str],
+    preexec_fn: Callable[[], object] = hear_signals,
+    **options: Any,
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that does not outlive the block, and that signals reach even where tests run under nohup."""
+    with subprocess.Popen(
+        start,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec_fn,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
