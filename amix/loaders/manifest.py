@@ -92,6 +92,16 @@ class Manifest:
         return str(self.fields["sha256"])
 
     @property
+    def origin(self) -> str:
+        """What the cache was made of: sha256 over corpus, extractor and options.
+
+        The same where another machine made it, whose relevance may differ in the last bits; `sha256` is not.
+        """
+        return canonical.digest(
+            {key: each for key, each in self.fields["plan"].items() if key != "environment"}
+        )
+
+    @property
     def samples(self) -> int:
         """Number of samples in all shards."""
         return int(self.fields["samples"])

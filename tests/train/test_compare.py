@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.cli import main
+from amix.engine import canonical
 from amix.engine.errors import ConfigError, TrainError
+from amix.loaders.manifest import Manifest
 from amix.train.compare.grid import read_grid
 from amix.train.compare.runner import run_grid
 from amix.train.compare.statistics import (
@@ -147,6 +150,34 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     done = amix("compare", grid_file, out)
     assert done.exit_code == 1
     assert "seed-00: holds a run with other settings: alpha was 0.5, is 0.6" in done.stderr
+
+
+def test_a_comparison_goes_on_where_another_machine_built_the_cache(
+    grid_file: Path, reviews: Path, held_out: Path, tmp_path: Path
+) -> None:
+    grid_file.write_text(grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [8]"))
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    run_grid(read_grid(grid_file), out)
+    shutil.copytree(reviews, moved)
+    elsewhere = grid_file.with_name("elsewhere.yaml")
+    elsewhere.write_text(grid_file.read_text().replace(str(reviews), str(moved)))
+
+    def changed(part: str, key: str, value: object) -> None:
+        path = moved / "manifest.json"
+        fields = json.loads(path.read_text())
+        fields["plan"][part][key] = value
+        path.write_bytes(canonical.seal({name: each for name, each in fields.items() if name != "sha256"}))
+
+    before = Manifest.read(moved)
+    changed("environment", "instructions", "another")
+    assert Manifest.read(moved).sha256 != before.sha256
+    assert Manifest.read(moved).origin == before.origin
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    assert len(run_grid(read_grid(elsewhere), out)) == len(times) == 5
+    assert all(path.stat().st_mtime_ns == then for path, then in times.items())
+    changed("corpus", "text_column", "another")
+    with pytest.raises(TrainError, match="seed-00: holds a run with other settings: shards was"):
+        run_grid(read_grid(elsewhere), out)
 
 
 def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:

@@ -179,11 +179,15 @@ def _run_cell(
 
 
 class _Identities:
-    """What an outcome is of: the options of its run, the model, and the shards by their manifests."""
+    """What an outcome is of: the options of its run, the model, and what its shards were made of.
+
+    Not the shards' bytes: a comparison goes on on another machine, and last bits change its figures no more than the
+    rounding of that machine's training does.
+    """
 
     def __init__(self, grid: Grid) -> None:
         self._model = grid.model
-        self._shards = {name: _manifests(cache) for name, cache in grid.caches.items()}
+        self._shards = {name: _origins(cache) for name, cache in grid.caches.items()}
 
     def of(self, cell: Cell) -> dict[str, Any]:
         free = {"device", "log_steps", "eval_batch_size"}
@@ -191,16 +195,16 @@ class _Identities:
         return {"model": self._model, **self._shards[cell.cache], **options}
 
 
-def _manifests(cache: Cache) -> dict[str, str]:
+def _origins(cache: Cache) -> dict[str, str]:
     from amix.loaders.dataset import RelevanceDataset
     from amix.loaders.manifest import Manifest
 
-    def sha256(folder: str) -> str:
+    def origin(folder: str) -> str:
         if is_remote(folder):
-            return RelevanceDataset(folder, head=None).manifest.sha256
-        return Manifest.read(Path(folder)).sha256
+            return RelevanceDataset(folder, head=None).manifest.origin
+        return Manifest.read(Path(folder)).origin
 
-    found = {"shards": sha256(cache.train)}
+    found = {"shards": origin(cache.train)}
     if cache.dev is not None:
-        found["dev"] = sha256(cache.dev)
-    return found | {f"eval {name}": sha256(folder) for name, folder in cache.evals.items()}
+        found["dev"] = origin(cache.dev)
+    return found | {f"eval {name}": origin(folder) for name, folder in cache.evals.items()}
