@@ -14,8 +14,7 @@ from amix.engine.site import hidden_layer
 from amix.train.rules import Rule, rule
 
 AUTO: Literal["auto"] = "auto"
-# Half of the rows are mixed: where p=auto begins, and what attentionmix does without a development set.
-EVEN = 0.5
+EVEN = 0.5  # half of the rows are mixed: what attentionmix does without a development set
 
 Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attentionmix"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -95,8 +94,9 @@ class TrainConfig:
         default=None,
         metadata=rule(
             float,
-            "Probability per row of being mixed; auto starts at 0.5 and follows, epoch by epoch, how sure of itself "
-            "the model is on --dev. By default 1, and for attentionmix auto with --dev, 0.5 without.",
+            "Probability per row of being mixed; auto starts at 0 and, after every epoch, grows by twice what the "
+            "model is surer than right on --dev, or falls. By default 1, and for attentionmix auto with --dev, 0.5 "
+            "without.",
             low=0,
             high=1,
             words=(AUTO,),

@@ -19,7 +19,7 @@ from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.loaders.manifest import Manifest
 from amix.train.forward import forward
-from amix.train.metrics import calibration, questions, report
+from amix.train.metrics import calibration, confidence_gap, questions, report
 from amix.train.temperature import fit_temperature
 
 
@@ -106,7 +106,14 @@ class Predictions:
 
     def temperature(self) -> float:
         """Return the temperature that fits this set best."""
-        return fit_temperature(*questions(self.logits_NC, self.truth, multi_label=self.multi_label))
+        return fit_temperature(*self._questions())
+
+    def confidence_gap(self) -> float:
+        """Return `metrics.confidence_gap` of it; of several labels a text, over each class of each text."""
+        return confidence_gap(*self._questions())
+
+    def _questions(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        return questions(self.logits_NC, self.truth, multi_label=self.multi_label)
 
     def save(self, path: Path) -> None:
         """Write logits (float32), truth and rows as a safetensors file."""

@@ -138,6 +138,11 @@ def train(
 
         with publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
             run.train(log)
+            if config.p == AUTO and run.at.largest_p == 0.0:
+                _LOG.info(
+                    "p auto: after no epoch but maybe the last was the model surer than right on --dev, so nothing was "
+                    "mixed. Name a --p to mix anyway."
+                )
             epoch = run.select()
             if is_first:
                 publish_model(out, network, tokenizer)

@@ -79,6 +79,15 @@ def ece_equal_mass(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -
     return float(sum(abs(part.sum()) for part in np.array_split(gap_N, bins)) / len(gap_N))
 
 
+def confidence_gap(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Return mean confidence minus accuracy, in (-1, 1): above 0 the classifier is surer than it is right.
+
+    Confidence is the largest probability. logits: (N, C).  labels: (N,) class ids.
+    """
+    confidence_N, correct_N = _confidence(logits, labels)
+    return float((confidence_N - correct_N).mean())
+
+
 def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> dict[str, list[float]]:
     """Return what a reliability diagram shows, per bin of equal width: samples, mean confidence, accuracy.
 

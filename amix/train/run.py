@@ -20,10 +20,10 @@ from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.train import checkpoint
 from amix.train.checkpoint import Checkpoint, Weights
-from amix.train.config import AUTO, EVEN, TrainConfig
+from amix.train.config import AUTO, TrainConfig
 from amix.train.evaluate import EvalSet, label_names, predictions, to_device
 from amix.train.forward import require_site
-from amix.train.mixers import build_mixer, followed
+from amix.train.mixers import START, build_mixer, followed
 from amix.train.objective import Objective
 from amix.train.online import OnlineRelevance
 from amix.train.optim import build_optimizer, learning_rate, set_learning_rate
@@ -42,6 +42,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)  # since the last line of the log
     unpaired: int = 0  # rows without a partner of the kind asked for, since the same line
     p: float | None = None  # probability of being mixed, where it follows the development set
+    largest_p: float = 0.0  # of the epochs that are over
     tokens: int = 0  # that went through the model to train it, once for each pass
     best_epoch: int | None = None
     best_metrics: dict[str, float] | None = None
@@ -106,7 +107,7 @@ class Run:
         self.step = TrainingStep(accelerator, network, self.objective, self.loader, config.seed)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.at = Progress(p=EVEN if config.p == AUTO else None)
+        self.at = Progress(p=START if config.p == AUTO else None)
         self.best: Weights | None = None
         # Of this process's batches since the last line of the log: step, loss and first keys of each.
         self.pending: list[tuple[int, Tensor, list[str]]] = []
@@ -169,7 +170,8 @@ class Run:
                     metrics = said.report()
                     extra = {}
                     if at.p is not None:
-                        at.p = followed(at.p, said.temperature())
+                        at.largest_p = max(at.largest_p, at.p)
+                        at.p = followed(at.p, said.confidence_gap())
                         self.step.mix_with_probability(at.p)
                         extra["p"] = at.p
                     log.evaluation(at.step, epoch + 1, "dev", "dev", metrics | extra)

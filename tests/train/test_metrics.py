@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as npst
 from amix.train.metrics import (
     accuracy,
     brier,
+    confidence_gap,
     ece,
     ece_equal_mass,
     log_softmax,
@@ -147,6 +148,10 @@ def test_calibration_equals_plain_loops(evaluation: tuple[np.ndarray, np.ndarray
     # Which of two samples of the same confidence comes first is rounding's to say.
     if len({round(sure, 9) for sure, _ in ranked}) == len(ranked):
         assert ece_equal_mass(logits, labels) == pytest.approx(error / len(ranked), abs=1e-9)
+
+    sure, right = (sum(column) / len(ranked) for column in zip(*ranked, strict=True))
+    assert confidence_gap(logits, labels) == pytest.approx(sure - right, abs=1e-9)
+    assert abs(sure - right) <= ece(logits, labels) + 1e-9
 
     bins = reliability(logits, labels)
     assert sum(bins["samples"]) == len(labels)
