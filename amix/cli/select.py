@@ -53,6 +53,11 @@ def command(
     given = [name for name, value in flags.items() if value is not None]
     if given and budget is None:
         raise UsageError(f"--{given[0].replace('_', '-')} is of training; it needs --budget.")
+    misplaced = [name for name, value in (("dev", dev), ("jobs", jobs > 1)) if value and budget is None]
+    misplaced += ["subset-seed"] if subset_seed and budget is not None else []
+    if misplaced:
+        why = "a run's seed draws its texts" if budget is not None else "it needs --budget"
+        raise UsageError(f"--{misplaced[0]} has no effect here: {why}. Leave it out.")
     manifest = Manifest.read(Path(shards))
     specs = [each.strip() for each in heads.split(",")] if heads else candidates(manifest.heads)
     if budget is None:

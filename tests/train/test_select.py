@@ -1,6 +1,7 @@
 """Heads ranked by what they are made to point at, and by training; `--head auto`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from amix.engine.errors import ConfigError, TrainError, UsageError
 from amix.loaders.layout import Layout
 from amix.loaders.manifest import Manifest
 from amix.loaders.shardwriter import Sample
-from amix.train.compare.grid import Cache
+from amix.train.compare.grid import Cache, Grid
+from amix.train.compare.outcome import Outcome
 from amix.train.config import TrainConfig
 from amix.train.loop import train
 from amix.train.select.profile import profile_heads
-from amix.train.select.proxy import candidates, rank_heads, spearman
+from amix.train.select.proxy import _ridge, candidates, rank_heads, spearman
 from amix.train.select.ranking import best_head
 from tests.loaders.forge import VOCABULARY, forge, layout_of
 
@@ -63,6 +65,17 @@ def test_the_head_that_points_at_the_telling_word_is_first(planted: Path) -> Non
     assert score["0.1"] > score["0.0"] + 0.05  # a hint is better than none
     assert score["1.mean"] > score["1.1"] + 0.05
     assert [each.separation for each in ranking] == sorted(score.values(), reverse=True)
+
+
+def test_more_dimensions_than_texts_are_not_learnt_by_heart() -> None:
+    # Directions of falling weight, as word embeddings have; the first two make the label, the rest is noise.
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(260, 300)) / np.arange(1, 301)
+    labels = features[:, :1] + 2 * features[:, 1:2] + rng.normal(0, 0.5, (260, 1))
+    predicted = _ridge(features[:60], labels[:60])(features[60:])
+    explained = 1 - ((labels[60:] - predicted) ** 2).sum() / ((labels[60:] - labels[:60].mean()) ** 2).sum()
+    best = 1 - 0.25 / (0.25 + 1 + 1)  # by who knows the two directions
+    assert explained > best - 0.1
 
 
 def test_labels_that_words_do_not_tell_separate_nothing(tmp_path: Path) -> None:
@@ -151,6 +164,7 @@ def test_halving_gives_the_better_heads_more_seeds(
         str(tiny_bert), cache, specs, tmp_path / "out", budget=8, size=16, options=options
     )
     assert sorted(each.head for each in ranking) == specs
+    assert {json.loads(path.read_text())["identity"]["p"] for path in tmp_path.rglob("result.json")} == {0.5}
     assert [each.seeds for each in ranking] == [3, 3, 1, 1]
     assert ranking[0].nll <= ranking[1].nll
     assert ranking[2].nll <= ranking[3].nll
@@ -170,5 +184,42 @@ def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path
     stored = json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert said["best"] == stored["heads"][0]["head"]
     assert len(stored["heads"]) == 4 + 2 + 1
-    done = CliRunner().invoke(main, [*map(str, arguments), "--epochs", "3"])
-    assert "--epochs is of training; it needs --budget" in done.stderr
+    for more, says in (
+        (["--epochs", "3"], "--epochs is of training; it needs --budget"),
+        (["--jobs", "2"], "--jobs has no effect here: it needs --budget"),
+        (
+            ["--budget", "9", "--subset-seed", "1"],
+            "--subset-seed has no effect here: a run's seed draws its texts",
+        ),
+    ):
+        done = CliRunner().invoke(main, [*map(str, arguments), *more])
+        assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
+
+
+def test_a_cache_without_labels_ranks_nothing(
+    make_shards: Callable[..., Path], review_rows: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(TrainError, match="holds no labels"):
+        rank_heads(make_shards(review_rows[:20], no_labels=True), EMBEDDINGS)
+
+
+@pytest.mark.parametrize(("heads", "budget"), [(3, 30), (5, 40), (79, 790)])
+def test_halving_ends_with_two_heads_at_least(
+    heads: int, budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[tuple[int, int]] = []
+
+    def counted(grid: Grid, *_: object, **__: object) -> list[Outcome]:
+        rounds.append((len(grid.methods), len(grid.seeds)))
+        return [
+            Outcome(cell=cell, folder=tmp_path, result={"dev": {"nll": 1.0, "accuracy": 0.5}})
+            for cell in grid.cells()
+        ]
+
+    monkeypatch.setattr("amix.train.select.profile.run_grid", counted)
+    specs = [f"0.{head}" for head in range(heads)]
+    profile_heads("model", Cache(train="x", dev="y"), specs, tmp_path, budget=budget)
+    assert rounds[-1][0] == 2
+    seeds = [0, *(each for _, each in rounds)]
+    spent = sum(left * (now - then) for (left, now), then in zip(rounds, seeds, strict=False))
+    assert budget * 0.7 < spent <= budget

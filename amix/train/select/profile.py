@@ -9,6 +9,7 @@ from amix.engine.errors import UsageError
 from amix.train.compare.grid import Cache, Grid, Options
 from amix.train.compare.outcome import Outcome
 from amix.train.compare.runner import run_grid
+from amix.train.config import EVEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ def profile_heads(
     """Return all specs, the best first: those that lasted longer before those that were dropped earlier.
 
     Successive halving (Jamieson and Talwalkar 2016): every round spends an equal share of `budget` runs on the
-    candidates left, as seeds that are new to them, and keeps the better half by the development set's NLL. Runs lie
+    candidates left, as seeds that are new to them, and keeps the better half by the development set's NLL. Half of
+    the rows are mixed where `options` say nothing else: `p` auto might mix none, and heads would all be equal. Runs lie
     in `out` and are not repeated. Raises UsageError when the budget is less than one run for each candidate, or
     there is no development set.
     """
@@ -58,10 +60,10 @@ def profile_heads(
             methods={f"attentionmix {spec}": {"head": spec} for spec in left},
             seeds=range(seeds),
             sizes={size: {}},
-            options=options or {},
+            options={"p": EVEN, **(options or {})},
         )
         ranked = _ranked(run_grid(grid, out, jobs=jobs, on_outcome=on_outcome), left, seeds)
-        keep = max(1, len(left) // 2) if number + 1 < rounds else len(ranked)
+        keep = (len(left) + 1) // 2 if number + 1 < rounds else len(ranked)
         dropped = ranked[keep:] + dropped
         left = [each.head for each in ranked[:keep]]
         best = ranked[:keep]

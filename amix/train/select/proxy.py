@@ -16,6 +16,7 @@ from amix.engine.attentionmix import content_relevance
 from amix.engine.errors import TrainError
 from amix.engine.heads import Head
 from amix.loaders.dataset import RelevanceDataset
+from amix.train.evaluate import label_names
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +62,7 @@ def rank_heads(
     Raises TrainError when there are too few texts for the folds, or only one class among them.
     """
     plain = RelevanceDataset(folder, head=None)
+    label_names(plain.manifest)  # or there is nothing to tell apart
     chosen = np.arange(len(plain), dtype=np.int64) if numbers is None else np.asarray(numbers)
     if len(chosen) > MOST:
         chosen = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(chosen)[:MOST])
@@ -160,7 +162,7 @@ def _ridge(features_ND: Floats, targets_NC: Floats) -> Any:  # noqa: ANN401
     for ridge in _RIDGES * max(scale, 1e-12):
         kept_K = values_K**2 / (values_K**2 + ridge)
         error = outside + float((((1.0 - kept_K)[:, None] * projected_KC) ** 2).sum())
-        freedom = 1.0 - kept_K.sum() / len(features_ND)
+        freedom = 1.0 - (1.0 + kept_K.sum()) / len(features_ND)  # one degree is the mean's
         if error / freedom**2 < best:
             best = error / freedom**2
             shrink_K = values_K / (values_K**2 + ridge)

@@ -13,7 +13,8 @@ from amix.engine import canonical, publish
 from amix.engine.errors import ShardError, TrainError
 from amix.loaders.manifest import Manifest
 from amix.loaders.remote import is_remote
-from amix.train.select.proxy import FOLDS, RankedHead, rank_heads
+from amix.train.config import AUTO_RULES
+from amix.train.select.proxy import RankedHead, rank_heads
 
 
 def best_head(
@@ -31,7 +32,7 @@ def stored_ranking(
         "shards": manifest.sha256,
         "samples": None if numbers is None else publish.sha256_bytes(numbers.astype("<i8").tobytes()),
         "embeddings": publish.sha256_bytes(embeddings_VD.detach().float().cpu().numpy().tobytes()),
-        "folds": FOLDS,
+        "rule": AUTO_RULES["head"],
     }
     path = None
     if not is_remote(folder):
