@@ -60,9 +60,8 @@ def command(
         given = click.get_current_context()
         for name in ("model", "methods", "heads", "seeds", "sizes", "dev", "evals", *flags):
             if given.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} cannot stand beside {sources[0]}; write it there."
-                )
+                shown = "eval" if name == "evals" else name.replace("_", "-")
+                raise UsageError(f"--{shown} cannot stand beside {sources[0]}; write it there.")
         grid = read_grid(Path(sources[0]))
     else:
         if model is None:
@@ -76,8 +75,13 @@ def command(
         }
         if len(caches) < len(sources):
             raise UsageError("two of SHARDS have the same name; write them down in a YAML file.")
+        named = [each.strip() for each in methods.split(",") if each.strip()]
+        if heads and "attentionmix" not in named:
+            raise UsageError(
+                f"--heads {heads}: no method of --methods {methods} has heads. Add attentionmix."
+            )
         labels: dict[str, dict[str, Any]] = {}
-        for method in filter(None, (each.strip() for each in methods.split(","))):
+        for method in named:
             specs = [spec.strip() for spec in heads.split(",")] if heads and method == "attentionmix" else []
             labels |= {f"{method} {spec}": {"head": spec} for spec in specs} or {method: {}}
         grid = checked(

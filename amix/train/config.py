@@ -5,6 +5,7 @@ from this module.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +16,12 @@ from amix.train.rules import Rule, rule
 
 AUTO: Literal["auto"] = "auto"
 EVEN = 0.5  # half of the rows are mixed: what attentionmix does without a development set
+
+# What `auto` stands for, as a part of what a run is known by: under another rule it would be another run.
+AUTO_RULES = {"p": "from 0, plus twice the confidence gap", "head": "ridge regression on 5 folds"}
+
+# Options that change where and how often something is done, not what comes out.
+FREE = frozenset({"device", "checkpoint_steps", "checkpoints_kept", "log_steps", "eval_batch_size"})
 
 Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attentionmix"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -278,16 +285,32 @@ class TrainConfig:
 
     def settled(self, *, has_dev: bool) -> "TrainConfig":
         """Return the configuration with the `p` that a run has which selects on a development set, or does not."""
-        if self.p is not None:
-            return self
-        p: float | Literal["auto"] = 1.0
-        if self.method == "attentionmix":
-            p = AUTO if has_dev else EVEN
+        p = self.p
+        if "p" not in USES[self.method]:
+            p = 1.0  # whatever was given: it is not used
+        elif p is None:
+            p = 1.0 if self.method != "attentionmix" else AUTO if has_dev else EVEN
         return dataclasses.replace(self, p=p)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options that decide what comes out, `auto` with the rule that it stands for."""
+        options = {name: value for name, value in self.as_dict().items() if name not in FREE}
+        for name, meaning in AUTO_RULES.items():
+            if options[name] == AUTO:
+                options[name] = f"{AUTO} ({meaning})"
+        return options
 
     def as_dict(self) -> dict[str, Any]:
         """Return every option with its value, in the order of the fields."""
         return dataclasses.asdict(self)
+
+
+def require_set_name(name: str, where: str) -> None:
+    """Raise ConfigError unless `name`, of an evaluation set, can stand in the name of a file."""
+    if not re.fullmatch(r"\w[\w.+=-]*", name):
+        raise ConfigError(
+            f"{where}: the evaluation set {name!r} cannot be called that; use letters, digits and . _ + = -"
+        )
 
 
 def rules() -> dict[str, Rule]:

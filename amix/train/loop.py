@@ -12,7 +12,7 @@ from amix.engine.errors import TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.remote import shown
 from amix.train.classifier import load_classifier, load_tokenizer, require_room
-from amix.train.config import AUTO, USES, TrainConfig
+from amix.train.config import AUTO, USES, TrainConfig, require_set_name
 from amix.train.configfile import write_config
 from amix.train.device import open_accelerator, seeded
 from amix.train.evaluate import label_names, open_eval_set, predictions
@@ -22,9 +22,6 @@ from amix.train.select.ranking import best_head
 from amix.train.subset import draw_subset
 
 _LOG = logging.getLogger(__name__)
-
-# May differ when a run is resumed: they change where and how often, not what comes out.
-FREE = frozenset({"device", "checkpoint_steps", "checkpoints_kept", "log_steps", "eval_batch_size"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +34,7 @@ class TrainResult:
     temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
         by it, which is what every method should be compared with.
     head: the spec of the relevance that was mixed by, if one was; of `auto` the one chosen.
+    largest_p: share of rows to be mixed in the epoch that had most, where it followed the development set.
     epoch: the one it is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
     tokens: that went through the model to train it, once for each forward pass of a step.
     """
@@ -48,6 +46,7 @@ class TrainResult:
     temperature: float | None
     scaled: dict[str, dict[str, float]]
     head: str | None
+    largest_p: float | None
     epoch: int
     steps: int
     tokens: int
@@ -89,6 +88,8 @@ def train(
     if len(names) < 2 and not dataset.manifest.multi_label:
         raise TrainError(f"{shards}: has the one class {names[0]!r}; a classifier needs two.")
     dev_set = None if dev is None else open_eval_set(dev, dataset.manifest)
+    for name, _ in evals:
+        require_set_name(name, str(out))
     eval_sets = {name: open_eval_set(folder, dataset.manifest) for name, folder in evals}
     if len(eval_sets) < len(evals):
         raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
@@ -100,7 +101,8 @@ def train(
     for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
         if value and dev_set is None:
             raise UsageError(f"{name} needs --dev, shards that tell how training goes.")
-    identity = {name: value for name, value in config.as_dict().items() if name not in FREE} | {
+    identity = {
+        **config.identity(),
         "model": model,
         "shards": dataset.manifest.sha256,
         "dev": None if dev_set is None else dev_set.dataset.manifest.sha256,
@@ -114,13 +116,12 @@ def train(
             *(given.dataset for given in (dev_set, *eval_sets.values()) if given is not None),
         ):
             require_room(network, model, each)
-        head = config.head if cached else None
+        head = config.head if "head" in USES[config.method] else None
         if is_auto:
             with accelerator.main_process_first():  # it ranks, the others find the ranking
                 numbers = draw_subset(len(dataset), config.train_samples, config.subset_seed, dataset.folder)
                 embeddings = network.get_input_embeddings().weight
                 head = best_head(shards, dataset.manifest, embeddings, numbers).head
-            _LOG.info(f"head auto: {head} tells the classes of {dataset.folder} apart best")
             dataset = RelevanceDataset(shards, head=head)
         run = Run(config, accelerator, dataset, network, dev_set, out, identity)
         if config.method != "none":
@@ -137,12 +138,9 @@ def train(
             )
 
         with publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
+            if is_auto and head is not None:
+                log.head(head)
             run.train(log)
-            if config.p == AUTO and run.at.largest_p == 0.0:
-                _LOG.info(
-                    "p auto: after no epoch but maybe the last was the model surer than right on --dev, so nothing was "
-                    "mixed. Name a --p to mix anyway."
-                )
             epoch = run.select()
             if is_first:
                 publish_model(out, network, tokenizer)
@@ -167,6 +165,7 @@ def train(
         if temperature is None
         else {name: each.calibration(temperature) for name, each in said.items()},
         head=head,
+        largest_p=None if run.at.p is None else run.at.largest_p,
         epoch=epoch,
         steps=run.at.step,
         tokens=run.at.tokens,

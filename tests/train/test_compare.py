@@ -35,7 +35,7 @@ from amix.train.compare.statistics import (
     sign_flip_p,
     weighted_metrics,
 )
-from amix.train.compare.summary import summarise
+from amix.train.compare.summary import markdown, summarise
 from amix.train.metrics import calibration, report
 from tests.processes import started
 
@@ -101,6 +101,10 @@ def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
         ("sizes: {16:", "sizes: {-16:", "size '-16' is no number of training texts"),
         ("caches:", "cashes:", r"unknown key 'cashes'\. Did you mean 'caches'\?"),
         ("model:", "models:", r"unknown key 'models'\. Did you mean 'model'\?"),
+        ("sizes: {16: {epochs: 2}, all: }", "sizes: 100", r"grid\.yaml: sizes is 100; write a list"),
+        ("eval: {test: ", "eval: {mr/test: ", "the evaluation set 'mr/test' cannot be called that"),
+        ("eval: {test: ", "eval: 3, options: {head: ", "dev and eval must be shards"),
+        ("eval: {test: ", "options: {head: ", "cache 'reviews' has no shards to report on"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_by_file_and_key(
@@ -141,9 +145,11 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     victim = out / "runs/reviews/all/none/seed-01"
     (victim / "result.json").unlink()
+    (victim.with_name(".seed-07.run") / "checkpoint-00000004").mkdir(parents=True)  # of a run that was killed
     assert amix("compare", grid_file, out).exit_code == 0
     again = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     assert {path for path in times if again[path] != times[path]} == {victim / "result.json"}
+    assert not list(out.rglob(".seed-*"))
     assert (out / "runs.csv").read_text().splitlines()[0].startswith("cache,eval,size,method,seed,accuracy")
 
     grid_file.write_text(grid_file.read_text().replace("alpha: 0.5", "alpha: 0.6"))
@@ -192,6 +198,8 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     assert "**mine, 8 training texts, test**" in done.stdout
     names = {path.parent.name for path in (out / "runs/mine/8").rglob("seed-00")}
     assert names == {"none", "attentionmix_0.1", "attentionmix_mean"}
+    done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
+    assert "--heads 0.1: no method of --methods none, wordmixup has heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)
     assert "no folders 'train', 'validation' and 'test'" in done.stderr
 
@@ -297,6 +305,35 @@ def test_an_interval_covers_what_it_is_about() -> None:
         difference = paired_difference(method, baseline, resampled_texts(150, 400, rng), rng)
         held += difference.low <= 0.1 <= difference.high
     assert 88 <= held <= 100
+
+
+def test_an_interval_of_calibration_errors_covers_too() -> None:
+    # A calibrated classifier against one that is three times as sure. ECE of few texts is larger than that of many.
+    rng = np.random.default_rng(2)
+
+    def drawn(texts: int, sharper: float) -> Any:
+        logits = np.stack([rng.normal(0, 1.5, texts), np.zeros(texts)], axis=1)
+        truth = (rng.random(texts) > 1 / (1 + np.exp(-logits[:, 0]))).astype(int)
+        return weighted_metrics(logits * sharper, truth)["ece"]
+
+    whole = np.ones((1, 200_000))
+    truth = float((drawn(200_000, 1.0)(whole) - drawn(200_000, 3.0)(whole))[0])
+    held = {True: 0, False: 0}
+    for _ in range(40):
+        method, baseline = ([drawn(400, sharper) for _ in range(6)] for sharper in (1.0, 3.0))
+        weights = resampled_texts(400, 300, rng)
+        for biased in held:
+            found = paired_difference(method, baseline, weights, np.random.default_rng(0), biased=biased)
+            held[biased] += found.low <= truth <= found.high
+    assert held[True] >= 26 > held[False]
+
+
+def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:
+    text = grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [8]")
+    grid_file.write_text(text.replace("attentionmix 0.1: {head: ", "attentionmix 0.0|0.1: {head: "))
+    rows = summarise(run_grid(read_grid(grid_file), tmp_path / "out"))
+    (line,) = {line for line in markdown(rows) if "0.0" in line and line.count("±") == 0 and " [" not in line}
+    assert line.startswith("| attentionmix 0.0\\|0.1 | 1 |")
 
 
 def test_sign_flips_equal_counting() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from amix.engine.errors import ConfigError, UsageError
 from amix.loaders.manifest import MANIFEST
 from amix.loaders.remote import is_remote
-from amix.train.config import USES, TrainConfig, rules
+from amix.train.config import USES, TrainConfig, require_set_name, rules
 from amix.train.configfile import PRESET, load_yaml, options_from_yaml
 
 Options = Mapping[str, Any]
@@ -135,6 +135,8 @@ def read_grid(path: Path) -> Grid:
         seeds = {"seeds": _seeds(path, options.pop("seeds"))} if "seeds" in options else {}
         methods[str(label)] = {**_options(path, f"methods: {label}", options), **seeds}
     sizes = document.get("sizes", ["all"])
+    if not isinstance(sizes, Mapping | list):
+        raise ConfigError(f"{path}: sizes is {sizes!r}; write a list, [100, all], or 'size: options' lines.")
     entries = sizes.items() if isinstance(sizes, Mapping) else [(size, None) for size in sizes]
     return checked(
         Grid(
@@ -157,6 +159,14 @@ def checked(grid: Grid, where: str) -> Grid:
     for name, methods in (("methods", grid.methods), ("caches", grid.caches), ("sizes", grid.sizes)):
         if not methods:
             raise ConfigError(f"{where}: no {name} are named; name at least one.")
+    for name, cache in grid.caches.items():
+        if not cache.evals:
+            raise ConfigError(
+                f"{where}: cache '{name}' has no shards to report on. Give it 'eval: SHARDS' (--eval), or name a "
+                "folder that holds those of 'test', too."
+            )
+        for each in cache.evals:
+            require_set_name(each, f"{where}: caches: {name}")
     for label in grid.methods:
         if method_of(label) not in USES and "method" not in grid.methods[label]:
             raise ConfigError(
@@ -215,7 +225,8 @@ def _cache(path: Path, name: str, value: object) -> Cache:
     if isinstance(evals, str):
         evals = {"test": evals}
     dev = value.get("dev")
-    if not isinstance(dev, str | None) or not all(isinstance(each, str) for each in evals.values()):
+    is_named = isinstance(evals, Mapping) and all(isinstance(each, str) for each in evals.values())
+    if not isinstance(dev, str | None) or not is_named:
         raise ConfigError(f"{path}: caches: {name}: dev and eval must be shards, eval maybe several by name.")
     options = _options(path, f"caches: {name}: options", value.get("options") or {})
     return Cache(train=value["train"], dev=dev, evals={str(k): v for k, v in evals.items()}, options=options)

@@ -56,6 +56,8 @@ def run_grid(
         try:
             with signals_end(lambda name: runs_are_kept(out, name)), contextlib.closing(runs):
                 publish.sweep(out)
+                for stage in out.glob("runs/*/*/*/.seed-*.run"):
+                    shutil.rmtree(stage)  # of runs that were killed
                 for outcome in runs:
                     outcomes[outcome.cell.folder] = outcome
                     on_outcome(outcome)
@@ -162,7 +164,6 @@ def _run_cell(
 
     folder = Path(root, cell.folder)
     stage = folder.with_name(f".{folder.name}.run")
-    shutil.rmtree(stage, ignore_errors=True)  # of a run that was killed
     try:
         result = train(cache.train, stage, model, cell.config, dev=cache.dev, evals=list(cache.evals.items()))
     except AmixError as problem:
@@ -171,7 +172,7 @@ def _run_cell(
         for name in _LARGE:
             shutil.rmtree(stage / name, ignore_errors=True)
     found = {**result.as_dict(), "model": str(cell.folder / "model") if keep_models else None}
-    (stage / RESULT).write_bytes(canonical.seal({"identity": identity, "result": found}))
+    publish.write_atomic(stage / RESULT, canonical.seal({"identity": identity, "result": found}))
     shutil.rmtree(folder, ignore_errors=True)
     stage.rename(folder)  # with its name the run is finished
     publish.fsync_folder(folder.parent)
@@ -190,9 +191,7 @@ class _Identities:
         self._shards = {name: _origins(cache) for name, cache in grid.caches.items()}
 
     def of(self, cell: Cell) -> dict[str, Any]:
-        free = {"device", "log_steps", "eval_batch_size"}
-        options = {name: value for name, value in cell.config.as_dict().items() if name not in free}
-        return {"model": self._model, **self._shards[cell.cache], **options}
+        return {"model": self._model, **self._shards[cell.cache], **cell.config.identity()}
 
 
 def _origins(cache: Cache) -> dict[str, str]:

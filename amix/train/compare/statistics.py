@@ -85,13 +85,21 @@ def resampled_texts(texts: int, resamples: int, rng: np.random.Generator) -> Flo
 
 
 def paired_difference(
-    method: Sequence[Weighted], baseline: Sequence[Weighted], weights_RN: Floats, rng: np.random.Generator
+    method: Sequence[Weighted],
+    baseline: Sequence[Weighted],
+    weights_RN: Floats,
+    rng: np.random.Generator,
+    *,
+    biased: bool = False,
 ) -> Difference:
     """Return the mean difference over seeds, with an interval over seeds and texts and a p-value over seeds.
 
     method, baseline: one metric per seed, of the same seeds in the same order.
     The interval is the percentile bootstrap's with seeds and texts both drawn anew (two factors, crossed: every seed
     is tested on the same texts; Owen 2007). One seed leaves the texts alone.
+    biased: the metric is larger on a resample than on the texts themselves, as ECE is, and the more so the smaller it
+    is. The interval is then reflected at the difference (the basic bootstrap's; Davison and Hinkley 1997, section
+    5.2.1), or it would lie beside it.
     """
     whole = np.ones((1, weights_RN.shape[1]))
     differences_S = np.array([float((a(whole) - b(whole))[0]) for a, b in zip(method, baseline, strict=True)])
@@ -99,9 +107,12 @@ def paired_difference(
     seeds, resamples = drawn_SR.shape
     picked_RS = rng.integers(0, seeds, (resamples, seeds))
     means_R = drawn_SR[picked_RS, np.arange(resamples)[:, None]].mean(axis=1)
+    mean = float(differences_S.mean())
     low, high = np.quantile(means_R, [0.025, 0.975])
+    if biased:
+        low, high = 2 * mean - high, 2 * mean - low
     return Difference(
-        mean=float(differences_S.mean()),
+        mean=mean,
         low=float(low),
         high=float(high),
         p=sign_flip_p(differences_S, rng) if seeds >= FEWEST_SEEDS else None,

@@ -29,6 +29,7 @@ GRID = "grid.yaml"
 METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece")
 SCALED = ("nll", "ece")
 COMPARED = ("accuracy", "nll", "brier", "ece")
+BIASED = ("ece",)  # absolute values of binned means: noise adds to them
 _SHOWN = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
@@ -129,6 +130,7 @@ def _differences(
             [theirs[each][0][metric] for each in shared],
             weights_RN,
             np.random.default_rng(seed + 1),
+            biased=metric in BIASED,
         )
         for metric in COMPARED
     }
@@ -162,15 +164,19 @@ def markdown(rows: Sequence[Row]) -> list[str]:
         for row in members:
             shown = [_spread(row.values.get(name, [])) for name in _SHOWN]
             spent = [f"{statistics.mean(row.spent[name]):,.0f}" for name in _SPENT]
-            lines.append(f"| {row.method} | {len(row.seeds)} | {' | '.join([*shown, *spent])} |")
+            lines.append(f"| {_cell(row.method)} | {len(row.seeds)} | {' | '.join([*shown, *spent])} |")
         compared = [row for row in members if row.differences]
         if compared:
             lines += ["", f"| minus {BASELINE} | seeds | accuracy | NLL | ECE |", "|---|---|---|---|---|"]
         for row in compared:
             cells = [_difference(row, metric) for metric in ("accuracy", "nll", "ece")]
             shared = next(iter(row.differences.values())).seeds
-            lines.append(f"| {row.method} | {shared} | {' | '.join(cells)} |")
+            lines.append(f"| {_cell(row.method)} | {shared} | {' | '.join(cells)} |")
     return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _by_place(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
