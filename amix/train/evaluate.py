@@ -124,12 +124,15 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        """Read what `save` wrote."""
-        from safetensors import safe_open
+        """Read what `save` wrote. Raises TrainError for a damaged file."""
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in ("logits", "truth", "rows")}
-            multi_label = file.metadata()["multi_label"] == "true"
+        try:
+            with safe_open(path, "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in ("logits", "truth", "rows")}
+                multi_label = file.metadata()["multi_label"] == "true"
+        except (OSError, SafetensorError, KeyError, TypeError) as problem:
+            raise TrainError(f"{path}: is damaged ({problem}). Run what wrote it again.") from None
         return cls(
             logits_NC=arrays["logits"].astype(np.float64),
             truth=arrays["truth"],

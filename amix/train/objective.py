@@ -39,10 +39,10 @@ class Objective:
     def __post_init__(self) -> None:
         require_between("clean_weight", self.clean_weight, 0.0, 1.0)
 
-    @property
-    def passes(self) -> int:
-        """How many times a batch goes through the model, or its first layers, in a step."""
-        losses = (self.clean_weight < 1.0) + (self.clean_weight > 0.0)
+    def passes(self, plan: Plan) -> int:
+        """Return how many times a batch with this plan goes through the model, or its first layers, in a step."""
+        clean = self._clean(plan)
+        losses = (clean < 1.0) + (clean > 0.0)
         return losses + ("saliency" in self.mixer.needs) + (self.online is not None)
 
     def plan(self, model: Any, batch: Mapping[str, Any], draws: Generator | Draws | None = None) -> Plan:  # noqa: ANN401
@@ -77,7 +77,7 @@ class Objective:
 
         model, batch, plan: on one device; the batch with labels, (B,) class ids or (B, C) weights.
         """
-        clean = 0.0 if plan.is_identity else self.clean_weight
+        clean = self._clean(plan)
         terms = []
         if clean < 1.0:
             mixed_BC = plan.mix_labels(batch["labels"], self.num_classes)
@@ -86,6 +86,9 @@ class Objective:
             clean_BC = as_targets(batch["labels"], self.num_classes)
             terms.append(clean * self._entropy(forward(model, batch), clean_BC))
         return torch.stack(terms).sum()
+
+    def _clean(self, plan: Plan) -> float:
+        return 0.0 if plan.is_identity else self.clean_weight  # mixed or not, it is the same then
 
     def _entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         return soft_cross_entropy(logits_BC, targets_BC, multi_label=self.multi_label)

@@ -135,13 +135,13 @@ class Run:
                         at.batch + 1
                     ) % config.gradient_accumulation == 0 or at.batch + 1 == self.batches
                     with contextlib.nullcontext() if is_last else self.step.kept_apart():
-                        loss, unpaired = self.step.loss(batch, epoch, at.batch)
+                        loss, unpaired, tokens = self.step.loss(batch, epoch, at.batch)
                         loss = loss * share
                         self.accelerator.backward(loss / self._accumulated(at.batch))
                     self.pending.append((at.step + 1, loss.detach(), batch["keys"][:3]))
                     if share:
                         self.unpaired += unpaired
-                        self.tokens += int(batch["attention_mask"].sum()) * self.objective.passes
+                        self.tokens += tokens
                     at.batch += 1
                     if not is_last:
                         continue

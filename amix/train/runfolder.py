@@ -13,7 +13,7 @@ from amix.train import checkpoint
 from amix.train.evaluate import Predictions
 
 CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
-PREDICTIONS = "predictions"
+PREDICTIONS, DEV = "predictions", "dev.safetensors"
 
 
 def open_run(out: Path, resume: bool) -> Path | None:
@@ -56,24 +56,25 @@ def publish_predictions(out: Path, said: Mapping[str, Predictions], on_dev: Pred
     for name, each in said.items():
         each.save(folder / f"eval-{name}.safetensors")
     if on_dev is not None:
-        on_dev.save(folder / "dev.safetensors")
+        on_dev.save(folder / DEV)
 
 
 class MetricsLog:
     """Writes TensorBoard and `metrics.jsonl`: one canonical JSON a line, the same bytes for equal runs."""
 
     def __init__(self, out: Path, step: int, *, writes: bool = True) -> None:
-        """Go on after `step`: lines of later steps, which a killed run left, are dropped.
+        """Go on after `step`: lines of later steps, and of the end, which a killed run left, are dropped.
 
         writes: False in all processes but the first, which logs for them.
         """
         self._file: IO[bytes] | None = None
+        self._step = step
         if not writes:
             return
         from torch.utils.tensorboard.writer import SummaryWriter
 
         path = out / METRICS
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= step] if step else []
+        kept = [line for line in _lines(path) if _is_before(json.loads(line), step)] if step else []
         publish.write_atomic(path, b"".join(kept))
         if not step:
             shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
@@ -99,6 +100,11 @@ class MetricsLog:
             {"train/loss": loss, "train/lr": lr},
         )
 
+    def head(self, spec: str) -> None:
+        """Log the head spec that `auto` chose; once in a run."""
+        if not self._step:
+            self._write({"step": 0, "epoch": 0, "kind": "head", "head": spec}, {})
+
     def evaluation(self, step: int, epoch: int, kind: str, name: str, metrics: Mapping[str, float]) -> None:
         """Log the metrics of a set; kind: `dev` or `eval`."""
         line = {"step": step, "epoch": epoch, "kind": kind, "name": name, **metrics}
@@ -111,6 +117,11 @@ class MetricsLog:
         self._file.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, line["step"])
+
+
+def _is_before(line: Mapping[str, Any], step: int) -> bool:
+    # What is reported comes after the last step, and is reported again.
+    return bool(line["step"] <= step and line.get("kind") != "eval")
 
 
 def _lines(path: Path) -> list[bytes]:

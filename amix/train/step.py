@@ -72,8 +72,11 @@ class TrainingStep:
         if len(self._loader) < self._loader.global_batches:
             yield shortest_and_longest(self._loader), 0.0
 
-    def loss(self, batch: Mapping[str, Any], epoch: int, number: int) -> tuple[Tensor, int]:
-        """Return the mean loss of a batch, the same for the same epoch, number and weights, and its unpaired rows."""
+    def loss(self, batch: Mapping[str, Any], epoch: int, number: int) -> tuple[Tensor, int, int]:
+        """Return the mean loss of a batch, the same for the same epoch, number and weights.
+
+        And the number of its rows that found no partner, and of the tokens that went through the model for it.
+        """
         size = self._loader.group_size
         first = self._rank * (self._loader.batch_size // size // self._ranks)
         draws = Draws(self._seed, epoch, number, size, first)
@@ -82,7 +85,8 @@ class TrainingStep:
         with self._accelerator.autocast():
             plan = self._objective.plan(self._network, on_device if self._plans_on_device else batch, draws)
             loss: Tensor = self._module(on_device, plan.to(self._accelerator.device))
-        return loss, plan.unpaired
+        tokens = int(batch["attention_mask"].sum()) * self._objective.passes(plan)
+        return loss, plan.unpaired, tokens
 
     def mix_with_probability(self, p: float) -> None:
         """Mix each row with this probability from now on."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from amix.engine.errors import DeviceError, HeadError, TrainError, UsageError
+from amix.engine.errors import ConfigError, DeviceError, HeadError, TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
 from amix.train.config import USES, TrainConfig
 from amix.train.configfile import read_config, resolve
@@ -404,9 +404,8 @@ def test_patience_stops_a_run_that_grows_no_better(
 
 
 def test_how_often_to_mix_follows_the_development_set(
-    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    caplog.set_level("INFO")
     results = {}
     for p in ("auto", 0.0):
         config = TrainConfig(**{**FAST, "lr": 1e-2, "p": p})
@@ -415,17 +414,47 @@ def test_how_often_to_mix_follows_the_development_set(
     (line,) = (line for line in lines(tmp_path / "auto") if line.get("kind") == "dev")
     gap = Predictions.load(tmp_path / "auto" / "predictions" / "dev.safetensors").confidence_gap()
     assert line["p"] == pytest.approx(followed(0.0, gap), abs=1e-5)
-    assert "so nothing was mixed" in caplog.text  # in the one epoch that there was
+    assert results["auto"].largest_p == 0  # in the one epoch that there was
 
-    caplog.clear()
     longer = TrainConfig(**{**FAST, "lr": 1e-2, "p": "auto", "epochs": 8})
-    train(reviews, tmp_path / "longer", str(tiny_bert), longer, dev=held_out)
+    result = train(reviews, tmp_path / "longer", str(tiny_bert), longer, dev=held_out)
     found = [line["p"] for line in lines(tmp_path / "longer") if line.get("kind") == "dev"]
     assert max(found) > 0  # forty texts are soon known by heart
     assert all(0 <= p <= 1 for p in found)
-    assert ("so nothing was mixed" in caplog.text) == (max(found[:-1]) == 0)
+    assert result.largest_p == pytest.approx(max(found[:-1]))  # the last one has no epoch to follow
     with pytest.raises(UsageError, match="p auto needs --dev"):
         train(reviews, tmp_path / "x", str(tiny_bert), longer)
+
+
+def test_a_method_without_mixing_knows_no_p(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    results = [
+        train(
+            reviews, tmp_path / str(p), str(tiny_bert), TrainConfig(**FAST, method="none", p=p), dev=held_out
+        )
+        for p in ("auto", 0.3)
+    ]
+    assert results[0].dev == results[1].dev
+    assert results[0].largest_p is None
+
+
+def test_tokens_count_each_pass_that_there_was(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    def tokens(name: str, **options: Any) -> int:
+        return train(reviews, tmp_path / name, str(tiny_bert), TrainConfig(**FAST, **options)).tokens
+
+    once = RelevanceDataset(reviews).manifest.tokens
+    assert tokens("plain", method="none", clean_weight=0.5) == once
+    assert tokens("mixed", method="wordmixup", p=1.0) == once
+    assert tokens("both", method="wordmixup", p=1.0, clean_weight=0.5) == 2 * once
+    assert tokens("never", method="wordmixup", p=0.0, clean_weight=0.5) == once
+    assert tokens("saliency", method="ssmix", p=1.0) == 2 * once
+
+
+def test_a_set_is_called_what_a_file_can_be(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the evaluation set 'mr/test' cannot be called that"):
+        train(reviews, tmp_path / "x", str(tiny_bert), TrainConfig(**FAST), evals=[("mr/test", reviews)])
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("surer", [True, False])

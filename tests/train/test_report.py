@@ -100,6 +100,36 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
     assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)
 
 
+@pytest.mark.parametrize("head", ["auto", "0.0|0.1"])
+def test_texts_are_shaded_by_the_head_that_was_mixed_by(
+    head: str, reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(lr=3e-3, batch_size=8, epochs=1, head=head, p=0.5, device="cpu")
+    # A set that is called dev is not the one that selected.
+    result = train(
+        reviews,
+        tmp_path / "run",
+        str(tiny_bert),
+        config,
+        dev=reviews,
+        evals=[("dev", held_out), ("b", held_out)],
+    )
+    text = made(tmp_path / "run", tmp_path / "page.html")
+    assert (f"Head {result.head}" in text) == (head == "auto")
+    assert ("Texts, shaded" in text) == (
+        head == "auto"
+    )  # where heads took turns there is not one to shade by
+    assert result.temperature is not None
+    assert text.count(f"<td>b, logits / {result.temperature:.2f}</td>") == 1
+    assert text.count(f"<td>dev, logits / {result.temperature:.2f}</td>") == 1
+
+    damaged = tmp_path / "run" / "predictions" / "eval-b.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "run"), str(tmp_path / "again.html")])
+    assert done.exit_code == 1
+    assert "eval-b.safetensors: is damaged" in done.stderr
+
+
 def test_a_run_is_told_without_its_shards(run: Path, tmp_path: Path) -> None:
     gone = shutil.copytree(run, tmp_path / "run")
     config = (gone / "config.yaml").read_text()

@@ -124,6 +124,20 @@ def test_how_often_to_mix_goes_on_too(reviews: Path, held_out: Path, tiny_bert: 
     same(tmp_path / "stopped", results["stopped"], (tmp_path / "whole", results["whole"]))
 
 
+def test_a_finished_run_that_is_resumed_is_reported_once(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=1, checkpoint_steps=5)  # as many as there are
+    before = None
+    for _ in range(2):
+        result = train(
+            reviews, tmp_path, str(tiny_bert), config, dev=held_out, evals=[("eval", held_out)], resume=True
+        )
+        log = (tmp_path / "metrics.jsonl").read_bytes()
+        assert before in (None, (log, result.eval))
+        before = (log, result.eval)
+
+
 def test_resuming_where_nothing_is_starts_anew(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     config = resolve(CONFIG.as_dict(), {"epochs": 1, "checkpoint_steps": None, "train_samples": 16})
     first = train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)

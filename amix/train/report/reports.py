@@ -45,7 +45,7 @@ def run_page(run: RunRecord) -> str:
             lines({name: [(line["epoch"], line[name]) for line in dev] for name in ("accuracy", "nll", "ece")},
                   "epoch", "value"),
         ),
-        ("Texts, shaded by relevance", _texts(config)),
+        ("Texts, shaded by relevance", _texts(run)),
         (
             "The same again",
             _again(["amix", "train", config["shards"], "OUT", "--config", CONFIG], CONFIG, run.written),
@@ -128,12 +128,12 @@ def _is_spec(text: str) -> bool:
 
 
 def _calibration(run: RunRecord) -> str:
-    dev = run.said.get("dev")
-    temperature = None if dev is None else dev.temperature()
+    temperature = None if run.dev is None else run.dev.temperature()
     parts, rows = [], []
-    for name, said in run.said.items():
+    selected = {} if run.dev is None else {"development set": run.dev}
+    for name, said in {**run.said, **selected}.items():
         rows.append([name, *said.calibration().values()])
-        if temperature is not None and name != "dev":
+        if temperature is not None and said is not run.dev:
             rows.append([f"{name}, logits / {temperature:.2f}", *said.calibration(temperature).values()])
         bins = reliability(*questions(said.logits_NC, said.truth, multi_label=said.multi_label))
         parts.append(
@@ -147,15 +147,19 @@ def _calibration(run: RunRecord) -> str:
     return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass"], rows) + note + "".join(parts)
 
 
-def _texts(config: dict[str, Any]) -> str:
-    """Return a few training texts with their words shaded; nothing where the shards are no longer there."""
+def _texts(run: RunRecord) -> str:
+    """Return a few training texts with their words shaded by the run's head.
+
+    Nothing where the shards are no longer there, or where several heads took turns.
+    """
     from amix.engine.errors import AmixError
 
-    if config["method"] != "attentionmix":
+    config = run.config
+    head = next((line["head"] for line in run.log if line.get("kind") == "head"), config["head"])
+    if config["method"] != "attentionmix" or not _is_spec(head):
         return ""
     try:
         inspector = Inspector(config["shards"])
-        head = config["head"] if _is_spec(config["head"]) else inspector.default_head()
         texts = [inspector.text(int(row)) for row in inspector.dataset.rows()[:_TEXTS]]
         shaded = [_shaded(text, inspector.relevance(text, head)) for text in texts]
     except (AmixError, OSError):

@@ -10,7 +10,7 @@ import yaml
 from amix.engine.errors import TrainError
 from amix.train.compare.summary import GRID
 from amix.train.evaluate import Predictions
-from amix.train.runfolder import CONFIG, METRICS, PREDICTIONS
+from amix.train.runfolder import CONFIG, DEV, METRICS, PREDICTIONS
 
 COMPARISON = "comparison.json"
 
@@ -20,7 +20,7 @@ class RunRecord:
     """A run's folder.
 
     config: every option and input.  written: their file, with the versions that the run had.
-    log: the lines of `metrics.jsonl`.  said: by set.
+    log: the lines of `metrics.jsonl`.  said: by evaluation set.  dev: of the set that selected, if one did.
     """
 
     folder: Path
@@ -28,24 +28,32 @@ class RunRecord:
     written: str
     log: list[dict[str, Any]]
     said: dict[str, Predictions]
+    dev: Predictions | None
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read the folder of a run that `amix train` finished. Raises TrainError naming what is missing or damaged."""
     try:
         written = (folder / CONFIG).read_text(encoding="utf-8")
-        config = yaml.safe_load(written)
+        config = dict(yaml.safe_load(written))
         log = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
     except OSError as problem:
         raise TrainError(
             f"{folder}: is no run ({problem.filename}: {problem.strerror}). Name what 'amix train' or 'amix compare' "
             "wrote."
         ) from None
-    except (ValueError, yaml.YAMLError) as problem:
+    except (ValueError, TypeError, yaml.YAMLError) as problem:
         raise TrainError(f"{folder}: its log or options are damaged ({problem}). Train again.") from None
-    found = sorted((folder / PREDICTIONS).glob("*.safetensors"))
-    said = {path.stem.removeprefix("eval-"): Predictions.load(path) for path in found}
-    return RunRecord(folder=folder, config=config, written=written, log=log, said=said)
+    found = sorted((folder / PREDICTIONS).glob("eval-*.safetensors"))
+    dev = folder / PREDICTIONS / DEV
+    return RunRecord(
+        folder=folder,
+        config=config,
+        written=written,
+        log=log,
+        said={path.stem.removeprefix("eval-"): Predictions.load(path) for path in found},
+        dev=Predictions.load(dev) if dev.is_file() else None,
+    )
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
