@@ -62,7 +62,7 @@ class Variant:
         options = {**options}
         if "head" in options:
             options["head"] = options["head"].replace("LAST", str(depth - 1))
-        config = TrainConfig(**options)
+        config = TrainConfig(**{"p": 1.0, **options}).settled(has_dev=False)
         is_online = config.relevance_source == "online"
         cached = config.method == "attentionmix" and not is_online
         self.dataset = dataset_of(config.head if cached else None)
