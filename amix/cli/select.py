@@ -46,6 +46,7 @@ def command(
     from amix.engine import publish
     from amix.loaders.manifest import Manifest
     from amix.loaders.remote import is_remote
+    from amix.train.classifier import load_embeddings
     from amix.train.select.proxy import candidates, rank_heads
 
     if is_remote(shards):
@@ -60,8 +61,8 @@ def command(
         raise UsageError(f"--{misplaced[0]} has no effect here: {why}. Leave it out.")
     manifest = Manifest.read(Path(shards))
     specs = [each.strip() for each in heads.split(",")] if heads else candidates(manifest.heads)
+    agrees: dict[str, float] = {}
     if budget is None:
-        from amix.train.classifier import load_embeddings
         from amix.train.subset import draw_subset
 
         numbers = draw_subset(manifest.samples, samples, subset_seed, Path(shards))
@@ -72,7 +73,7 @@ def command(
         from amix.train.compare.grid import Cache
         from amix.train.compare.runner import runs_are_kept
         from amix.train.configfile import given_options
-        from amix.train.select.profile import profile_heads
+        from amix.train.select.profile import agreement, profile_heads
 
         cache = Cache(train=shards, dev=dev)
         with tqdm(unit=" runs", desc="select", disable=None) as bar:
@@ -97,12 +98,16 @@ def command(
             except KeyboardInterrupt:
                 notice(runs_are_kept(out, "Ctrl-C"))
                 raise
+        if len(ranking) > 1:
+            agrees["agreement"] = agreement(ranking, shards, load_embeddings(model, manifest), samples)
     rows = [asdict(each) for each in ranking]
     out.mkdir(parents=True, exist_ok=True)
-    document = {"shards": manifest.sha256, "model": model, "samples": samples, "heads": rows}
+    document = {"shards": manifest.sha256, "model": model, "samples": samples, **agrees, "heads": rows}
     publish.write_atomic(out / "ranking.json", json.dumps(document, indent=1).encode() + b"\n")
     if as_json:
         json_line({"best": rows[0]["head"], **document})
         return
     table(list(rows[0]), [list(row.values()) for row in rows])
+    if agrees:
+        notice(f"Rank correlation with the ranking that trains no classifier: {agrees['agreement']:.2f}.")
     notice(f"{out / 'ranking.json'}: the whole ranking. Train with --head {rows[0]['head']}.")

@@ -21,7 +21,7 @@ from amix.train.compare.grid import Cache, Grid
 from amix.train.compare.outcome import Outcome
 from amix.train.config import TrainConfig
 from amix.train.loop import train
-from amix.train.select.profile import profile_heads
+from amix.train.select.profile import ProfiledHead, agreement, profile_heads
 from amix.train.select.proxy import _ridge, candidates, rank_heads, spearman
 from amix.train.select.ranking import best_head
 from tests.loaders.forge import VOCABULARY, forge, layout_of
@@ -148,8 +148,9 @@ def test_auto_trains_with_the_first(reviews: Path, tiny_bert: Path, tmp_path: Pa
     result = train(reviews, tmp_path / "auto", str(tiny_bert), TrainConfig(head="auto", **options))
     assert result.head is not None
     train(reviews, tmp_path / "named", str(tiny_bert), TrainConfig(head=result.head, **options))
-    same = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("auto", "named")]
-    assert same[0] == same[1]
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes().splitlines() for name in ("auto", "named")]
+    assert logs[0][1:] == logs[1]
+    assert json.loads(logs[0][0]) == {"epoch": 0, "head": result.head, "kind": "head", "step": 0}
     with pytest.raises(ConfigError, match="head is auto; relevance_source online has no cache"):
         TrainConfig(head="auto", relevance_source="online")
 
@@ -194,6 +195,34 @@ def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path
     ):
         done = CliRunner().invoke(main, [*map(str, arguments), *more])
         assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
+
+
+def test_a_profile_says_how_far_the_proxy_agrees(
+    planted: Path, reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    proxy = [each.head for each in rank_heads(planted, EMBEDDINGS)]
+    for order, says in ((proxy, 1.0), (proxy[::-1], -1.0)):
+        profile = [ProfiledHead(head=head, nll=0.0, accuracy=0.0, seeds=3) for head in order]
+        assert agreement(profile, planted, EMBEDDINGS, None) == pytest.approx(says)
+
+    arguments = ["select", reviews, tmp_path / "out", "--model", tiny_bert, "--dev", held_out, "--json"]
+    arguments += [
+        "--budget",
+        3,
+        "--samples",
+        16,
+        "--heads",
+        "0.0,0.1,1.mean",
+        "--epochs",
+        1,
+        "--batch-size",
+        8,
+    ]
+    done = CliRunner().invoke(main, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert -1 <= said["agreement"] <= 1
+    assert sorted(each["head"] for each in said["heads"]) == ["0.0", "0.1", "1.mean"]
 
 
 def test_a_cache_without_labels_ranks_nothing(

@@ -5,11 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from amix.engine.errors import UsageError
+from amix.loaders.manifest import Manifest
 from amix.train.compare.grid import Cache, Grid, Options
 from amix.train.compare.outcome import Outcome
 from amix.train.compare.runner import run_grid
 from amix.train.config import EVEN
+from amix.train.select.proxy import rank_heads, spearman
+from amix.train.subset import draw_subset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,24 @@ def profile_heads(
         left = [each.head for each in ranked[:keep]]
         best = ranked[:keep]
     return best + dropped
+
+
+def agreement(
+    profile: Sequence[ProfiledHead], folder: str | Path, embeddings_VD: Tensor, size: int | None
+) -> float:
+    """Return the rank correlation (Spearman) of a profile with what `rank_heads` says of the same texts, in [-1, 1].
+
+    folder, size: the cache and number of training texts of the profile.  embeddings_VD: of its model. A head's
+    separation is the mean over the texts of every seed.
+    """
+    specs = [each.head for each in profile]
+    samples = Manifest.read(Path(folder)).samples
+    separation = dict.fromkeys(specs, 0.0)
+    for seed in range(1 if size is None else max(each.seeds for each in profile)):
+        numbers = draw_subset(samples, size, seed, Path(folder))
+        for each in rank_heads(folder, embeddings_VD, numbers, specs=specs):
+            separation[each.head] += each.separation
+    return spearman([-place for place in range(len(specs))], [separation[spec] for spec in specs])
 
 
 def _ranked(outcomes: Sequence[Outcome], specs: Sequence[str], seeds: int) -> list[ProfiledHead]:
