@@ -104,6 +104,11 @@ def command(
     if int(os.environ.get("RANK", "0")):  # the first of several processes speaks for them
         return
 
+    if result.largest_p == 0.0:
+        notice(
+            "Note: nothing was mixed. After no epoch but maybe the last was the model surer than right on --dev, and "
+            "--p auto mixes only then; name a --p to mix anyway."
+        )
     rows = [] if result.dev is None else [("dev", result.dev)]
     rows += result.eval.items()
     if as_json:
@@ -111,11 +116,6 @@ def command(
         return
     if rows:
         table(["set", *_METRICS], [[name, *(metrics[each] for each in _METRICS)] for name, metrics in rows])
-    if result.largest_p == 0.0:
-        notice(
-            "Note: nothing was mixed. After no epoch but maybe the last was the model surer than right on --dev, and "
-            "--p auto mixes only then; name a --p to mix anyway."
-        )
     head = f"head {result.head}, " if config.head == "auto" and result.head else ""
     how = f"{head}epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
     click.echo(f"{result.model}: {how}")

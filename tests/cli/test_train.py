@@ -43,6 +43,7 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
         "epoch",
         "eval",
         "head",
+        "largest_p",
         "model",
         "scaled",
         "seconds",
@@ -55,6 +56,7 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     assert result["eval"]["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}
     assert (result["epoch"], result["steps"], result["model"]) == (1, 3, str(run / "model"))
     assert len(done.stdout.splitlines()) == 1
+    assert (result["largest_p"], "Note: nothing was mixed." in done.stderr) == (0.0, True)  # in the one epoch
 
     # The saved configuration is one to start from; flags win over it.
     again = amix("train", shards, tmp_path / "second", "--config", run / "config.yaml", "--epochs", 2)
