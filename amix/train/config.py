@@ -5,7 +5,6 @@ from this module.
 """
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -303,14 +302,6 @@ class TrainConfig:
     def as_dict(self) -> dict[str, Any]:
         """Return every option with its value, in the order of the fields."""
         return dataclasses.asdict(self)
-
-
-def require_set_name(name: str, where: str) -> None:
-    """Raise ConfigError unless `name`, of an evaluation set, can stand in the name of a file."""
-    if not re.fullmatch(r"\w[\w.+=-]*", name):
-        raise ConfigError(
-            f"{where}: the evaluation set {name!r} cannot be called that; use letters, digits and . _ + = -"
-        )
 
 
 def rules() -> dict[str, Rule]:

@@ -12,10 +12,11 @@ from amix.engine.errors import TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.remote import shown
 from amix.train.classifier import load_classifier, load_tokenizer, require_room
-from amix.train.config import AUTO, USES, TrainConfig, require_set_name
+from amix.train.config import AUTO, USES, TrainConfig
 from amix.train.configfile import write_config
 from amix.train.device import open_accelerator, seeded
 from amix.train.evaluate import label_names, open_eval_set, predictions
+from amix.train.rules import require_set_name
 from amix.train.run import Run
 from amix.train.runfolder import CONFIG, MODEL, MetricsLog, open_run, publish_model, publish_predictions
 from amix.train.select.ranking import best_head

@@ -1,6 +1,7 @@
 """What an option may be: its kind, its range, and the words that say so."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +69,11 @@ def rule(
 ) -> dict[str, Rule]:
     """Return the metadata of a dataclass field that has this rule."""
     return {"rule": Rule(kind=kind, text=text, **rest)}
+
+
+def require_set_name(name: str, where: str) -> None:
+    """Raise ConfigError unless `name`, of an evaluation set, can stand in the name of a file."""
+    if not re.fullmatch(r"\w[\w.+=-]*", name):
+        raise ConfigError(
+            f"{where}: the evaluation set {name!r} cannot be called that; use letters, digits and . _ + = -"
+        )

@@ -10,8 +10,9 @@ from typing import Any
 from amix.engine.errors import ConfigError, UsageError
 from amix.loaders.manifest import MANIFEST
 from amix.loaders.remote import is_remote
-from amix.train.config import USES, TrainConfig, require_set_name, rules
+from amix.train.config import USES, TrainConfig, rules
 from amix.train.configfile import PRESET, load_yaml, options_from_yaml
+from amix.train.rules import require_set_name
 
 Options = Mapping[str, Any]
 
