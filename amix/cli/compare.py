@@ -93,7 +93,7 @@ def command(
                 sizes={parse_size(each.strip(), "--sizes"): {} for each in sizes.split(",")},
                 options=given_options(flags),
             ),
-            "--methods, --heads, --sizes",
+            "--methods, --heads, --sizes, --eval",
         )
     _compare(grid, out, jobs, keep_models, as_json)
 

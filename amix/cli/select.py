@@ -9,7 +9,7 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.cli.train import config_options
-from amix.engine.errors import UsageError
+from amix.engine.errors import TrainError, UsageError
 
 
 @click.command()
@@ -44,6 +44,7 @@ def command(
     better half of them again and again. `amix train --head auto` takes the first of the former.
     """
     from amix.engine import publish
+    from amix.engine.heads import HeadSpec
     from amix.loaders.manifest import Manifest
     from amix.loaders.remote import is_remote
     from amix.train.classifier import load_embeddings
@@ -61,6 +62,8 @@ def command(
         raise UsageError(f"--{misplaced[0]} has no effect here: {why}. Leave it out.")
     manifest = Manifest.read(Path(shards))
     specs = [each.strip() for each in heads.split(",")] if heads else candidates(manifest.heads)
+    for spec in specs:
+        HeadSpec.parse(spec)  # one head or mean, not heads that take turns
     agrees: dict[str, float] = {}
     if budget is None:
         from amix.train.subset import draw_subset
@@ -98,8 +101,11 @@ def command(
             except KeyboardInterrupt:
                 notice(runs_are_kept(out, "Ctrl-C"))
                 raise
-        if len(ranking) > 1:
-            agrees["agreement"] = agreement(ranking, shards, load_embeddings(model, manifest), samples)
+        try:
+            if len(ranking) > 1:
+                agrees["agreement"] = agreement(ranking, shards, load_embeddings(model, manifest), samples)
+        except TrainError as problem:  # too few texts for it: what was trained is worth keeping
+            notice(f"Not compared with the ranking that trains no classifier: {problem}")
     rows = [asdict(each) for each in ranking]
     out.mkdir(parents=True, exist_ok=True)
     document = {"shards": manifest.sha256, "model": model, "samples": samples, **agrees, "heads": rows}

@@ -93,13 +93,14 @@ class Manifest:
 
     @property
     def origin(self) -> str:
-        """What the cache was made of: sha256 over corpus, extractor and options.
+        """What the cache was made of: sha256 over corpus, extractor and options, and how much came of it.
 
         The same where another machine made it, whose relevance may differ in the last bits; `sha256` is not.
         """
-        return canonical.digest(
-            {key: each for key, each in self.fields["plan"].items() if key != "environment"}
-        )
+        plan = {key: each for key, each in self.fields["plan"].items() if key != "environment"}
+        # Another version of the tokenizer library is no other corpus, unless it cuts texts into other tokens.
+        counts = {key: self.fields[key] for key in ("samples", "tokens", "label_names")}
+        return canonical.digest({"plan": plan, **counts})
 
     @property
     def samples(self) -> int:

@@ -86,7 +86,7 @@ def require_same_plan(saved: Mapping[str, Any], current: Mapping[str, Any], wher
     if different:
         raise TrainError(
             f"{where}: belongs to a run with other settings: {'; '.join(different)}. Resume with those that "
-            "it was started with (its config.yaml), or start a new run in another folder."
+            "it was started with (its config.yaml) and the version of amix, or start a new run in another folder."
         )
 
 

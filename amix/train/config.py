@@ -17,7 +17,10 @@ AUTO: Literal["auto"] = "auto"
 EVEN = 0.5  # half of the rows are mixed: what attentionmix does without a development set
 
 # What `auto` stands for, as a part of what a run is known by: under another rule it would be another run.
-AUTO_RULES = {"p": "from 0, plus twice the confidence gap", "head": "ridge regression on 5 folds"}
+AUTO_RULES = {
+    "p": "from 0, plus twice the confidence gap",
+    "head": "ridge regression on 5 folds, its freedom counting the mean",
+}
 
 # Options that change where and how often something is done, not what comes out.
 FREE = frozenset({"device", "checkpoint_steps", "checkpoints_kept", "log_steps", "eval_batch_size"})
@@ -295,7 +298,7 @@ class TrainConfig:
         """Return the options that decide what comes out, `auto` with the rule that it stands for."""
         options = {name: value for name, value in self.as_dict().items() if name not in FREE}
         for name, meaning in AUTO_RULES.items():
-            if options[name] == AUTO:
+            if options[name] == AUTO and name in USES[self.method]:
                 options[name] = f"{AUTO} ({meaning})"
         return options
 

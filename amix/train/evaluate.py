@@ -124,7 +124,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        """Read what `save` wrote. Raises TrainError for a damaged file."""
+        """Read what `save` wrote into a run folder. Raises TrainError for a missing or damaged file."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -132,7 +132,10 @@ class Predictions:
                 arrays = {name: file.get_tensor(name) for name in ("logits", "truth", "rows")}
                 multi_label = file.metadata()["multi_label"] == "true"
         except (OSError, SafetensorError, KeyError, TypeError) as problem:
-            raise TrainError(f"{path}: is damaged ({problem}). Run what wrote it again.") from None
+            raise TrainError(
+                f"{path}: cannot be read ({problem}). Remove its run, {path.parent.parent}, and give the command that "
+                "wrote it again."
+            ) from None
         return cls(
             logits_NC=arrays["logits"].astype(np.float64),
             truth=arrays["truth"],

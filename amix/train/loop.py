@@ -90,7 +90,7 @@ def train(
         raise TrainError(f"{shards}: has the one class {names[0]!r}; a classifier needs two.")
     dev_set = None if dev is None else open_eval_set(dev, dataset.manifest)
     for name, _ in evals:
-        require_set_name(name, str(out))
+        require_set_name(name, "--eval")
     eval_sets = {name: open_eval_set(folder, dataset.manifest) for name, folder in evals}
     if len(eval_sets) < len(evals):
         raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")

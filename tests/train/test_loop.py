@@ -452,7 +452,7 @@ def test_tokens_count_each_pass_that_there_was(reviews: Path, tiny_bert: Path, t
 
 
 def test_a_set_is_called_what_a_file_can_be(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the evaluation set 'mr/test' cannot be called that"):
+    with pytest.raises(ConfigError, match="--eval: the evaluation set 'mr/test' cannot be called that"):
         train(reviews, tmp_path / "x", str(tiny_bert), TrainConfig(**FAST), evals=[("mr/test", reviews)])
     assert not (tmp_path / "x").exists()
 

@@ -127,7 +127,8 @@ def test_texts_are_shaded_by_the_head_that_was_mixed_by(
     damaged.write_bytes(damaged.read_bytes()[:50])
     done = CliRunner().invoke(main, ["report", str(tmp_path / "run"), str(tmp_path / "again.html")])
     assert done.exit_code == 1
-    assert "eval-b.safetensors: is damaged" in done.stderr
+    assert "eval-b.safetensors: cannot be read" in done.stderr
+    assert f"Remove its run, {tmp_path / 'run'}," in done.stderr
 
 
 def test_a_run_is_told_without_its_shards(run: Path, tmp_path: Path) -> None:

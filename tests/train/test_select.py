@@ -192,6 +192,8 @@ def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path
             ["--budget", "9", "--subset-seed", "1"],
             "--subset-seed has no effect here: a run's seed draws its texts",
         ),
+        (["--heads", "0.0|0.1,1.mean"], "head spec '0.0|0.1': '0.0|0.1' is not understood"),
+        (["--heads", "auto"], "head spec 'auto': 'auto' is not understood"),
     ):
         done = CliRunner().invoke(main, [*map(str, arguments), *more])
         assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
@@ -205,24 +207,25 @@ def test_a_profile_says_how_far_the_proxy_agrees(
         profile = [ProfiledHead(head=head, nll=0.0, accuracy=0.0, seeds=3) for head in order]
         assert agreement(profile, planted, EMBEDDINGS, None) == pytest.approx(says)
 
-    arguments = ["select", reviews, tmp_path / "out", "--model", tiny_bert, "--dev", held_out, "--json"]
-    arguments += [
-        "--budget",
-        3,
-        "--samples",
-        16,
-        "--heads",
-        "0.0,0.1,1.mean",
-        "--epochs",
-        1,
-        "--batch-size",
-        8,
-    ]
-    done = CliRunner().invoke(main, [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert -1 <= said["agreement"] <= 1
-    assert sorted(each["head"] for each in said["heads"]) == ["0.0", "0.1", "1.mean"]
+    few = ["--budget", 3, "--epochs", 1, "--batch-size", 8, "--heads", "0.0,0.1,1.mean"]
+    for samples, agrees in ((16, True), (8, False)):  # 8 texts can be trained on, and are too few for 5 folds
+        arguments = [
+            "select",
+            reviews,
+            tmp_path / f"{samples}",
+            "--model",
+            tiny_bert,
+            "--dev",
+            held_out,
+            "--json",
+        ]
+        done = CliRunner().invoke(main, [str(each) for each in [*arguments, *few, "--samples", samples]])
+        assert done.exit_code == 0, done.output
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert sorted(each["head"] for each in said["heads"]) == ["0.0", "0.1", "1.mean"]
+        assert ("agreement" in said) == agrees
+        assert ("8 texts of 2 classes are too few to rank heads" in done.stderr) != agrees
+    assert -1 <= json.loads((tmp_path / "16" / "ranking.json").read_text())["agreement"] <= 1
 
 
 def test_a_cache_without_labels_ranks_nothing(

@@ -81,12 +81,12 @@ def agreement(
     """Return the rank correlation (Spearman) of a profile with what `rank_heads` says of the same texts, in [-1, 1].
 
     folder, size: the cache and number of training texts of the profile.  embeddings_VD: of its model. A head's
-    separation is the mean over the texts of every seed.
+    separation is the mean over the texts of the seeds that all heads had. Raises TrainError where `rank_heads` does.
     """
     specs = [each.head for each in profile]
     samples = Manifest.read(Path(folder)).samples
     separation = dict.fromkeys(specs, 0.0)
-    for seed in range(1 if size is None else max(each.seeds for each in profile)):
+    for seed in range(1 if size is None else min(each.seeds for each in profile)):
         numbers = draw_subset(samples, size, seed, Path(folder))
         for each in rank_heads(folder, embeddings_VD, numbers, specs=specs):
             separation[each.head] += each.separation
