@@ -1,9 +1,9 @@
 """What a second job brings to a comparison on two cores.
 
-    python bench/jobs.py TRAIN --model MODEL [--samples 128] [--epochs 1] [--repeats 3] [--json FILE]
+    python bench/jobs.py TRAIN TEST --model MODEL [--samples 256] [--epochs 1] [--repeats 3] [--json FILE]
 
-The same four runs (`none` with four seeds) by `amix compare --jobs 1` on one core and by `--jobs 2` on two, in turn.
-Times include the start of the processes. The figure is the median over turns of the ratio of the two.
+The same four runs (`none` with four seeds, reported on TEST) by `amix compare --jobs 1` on one core and by `--jobs 2`
+on two, in turn. Times include the start of the processes. The figure is the median over turns of the ratio of the two.
 """
 
 import argparse
@@ -23,7 +23,18 @@ TABLE: list[Bound] = [("ratio", "runs per hour, two jobs over one job of one thr
 def seconds(given: argparse.Namespace, out: Path, jobs: int) -> float:
     """Return what a comparison takes with `jobs` jobs on as many cores."""
     cores = sorted(os.sched_getaffinity(0))[:jobs]
-    command = [sys.executable, "-m", "amix", "compare", given.train, str(out), "--model", given.model]
+    command = [
+        sys.executable,
+        "-m",
+        "amix",
+        "compare",
+        given.train,
+        str(out),
+        "--eval",
+        given.test,
+        "--model",
+        given.model,
+    ]
     command += ["--methods", "none", "--seeds", "4", "--sizes", str(given.samples)]
     command += ["--epochs", str(given.epochs), "--jobs", str(jobs), "--device", "cpu"]
     began = time.perf_counter()
@@ -39,8 +50,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("train")
+    parser.add_argument("test")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, dest="out")
