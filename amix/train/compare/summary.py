@@ -30,7 +30,7 @@ METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece")
 SCALED = ("nll", "ece")
 COMPARED = ("accuracy", "nll", "brier", "ece")
 BIASED = ("ece",)  # absolute values of binned means: noise adds to them
-_SHOWN = {
+SHOWN = {  # the columns of a table, by the metric that they hold
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
     "nll": "NLL",
@@ -39,7 +39,7 @@ _SHOWN = {
     "scaled ece": "ECE, scaled",
 }
 _RESAMPLES = 2_000
-_SPENT = ("steps", "tokens", "seconds")
+SPENT = ("steps", "tokens", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def summarise(outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
             method=key[3],
             seeds=tuple(member.cell.seed for member in members),
             values=_values(members, key[1]),
-            spent={name: [float(member.result[name]) for member in members] for name in _SPENT},
+            spent={name: [float(member.result[name]) for member in members] for name in SPENT},
             differences=differences.get(key, {}),
             corrected={metric: corrected[key, metric] for metric in COMPARED if (key, metric) in corrected},
         )
@@ -158,12 +158,12 @@ def markdown(rows: Sequence[Row]) -> list[str]:
             *([""] if lines else []),
             f"**{place}**",
             "",
-            f"| method | seeds | {' | '.join((*_SHOWN.values(), *_SPENT))} |",
-            "|---" * (2 + len(_SHOWN) + len(_SPENT)) + "|",
+            f"| method | seeds | {' | '.join((*SHOWN.values(), *SPENT))} |",
+            "|---" * (2 + len(SHOWN) + len(SPENT)) + "|",
         ]
         for row in members:
-            shown = [_spread(row.values.get(name, [])) for name in _SHOWN]
-            spent = [f"{statistics.mean(row.spent[name]):,.0f}" for name in _SPENT]
+            shown = [_spread(row.values.get(name, [])) for name in SHOWN]
+            spent = [f"{statistics.mean(row.spent[name]):,.0f}" for name in SPENT]
             lines.append(f"| {_cell(row.method)} | {len(row.seeds)} | {' | '.join([*shown, *spent])} |")
         compared = [row for row in members if row.differences]
         if compared:
@@ -226,7 +226,7 @@ def _csv(outcomes: Sequence[Outcome]) -> str:
     text = io.StringIO()
     columns = ["cache", "eval", "size", "method", "seed", *METRICS, *(f"scaled_{name}" for name in SCALED)]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, "temperature", "epoch", *_SPENT])
+    writer.writerow([*columns, "temperature", "epoch", *SPENT])
     for outcome in outcomes:
         cell: Cell = outcome.cell
         for name in outcome.result["eval"]:
@@ -236,7 +236,7 @@ def _csv(outcomes: Sequence[Outcome]) -> str:
                     *(cell.cache, name, "all" if cell.size is None else cell.size, cell.method, cell.seed),
                     *(values[metric] for metric in METRICS),
                     *(values.get(f"scaled {metric}") for metric in SCALED),
-                    *(outcome.result[field] for field in ("temperature", "epoch", *_SPENT)),
+                    *(outcome.result[field] for field in ("temperature", "epoch", *SPENT)),
                 ]
             )
     return text.getvalue()

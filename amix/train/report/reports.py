@@ -10,7 +10,7 @@ from typing import Any
 
 from amix.engine.heads import HeadSpec
 from amix.loaders.inspection import Inspector
-from amix.train.compare.summary import GRID
+from amix.train.compare.summary import GRID, SHOWN, SPENT
 from amix.train.metrics import questions, reliability
 from amix.train.report.charts import Interval, heat_map, intervals, lines
 from amix.train.report.charts import reliability as diagram
@@ -36,8 +36,9 @@ def run_page(run: RunRecord) -> str:
     dev = [line for line in run.log if line.get("kind") == "dev"]
     evals = [line for line in run.log if line.get("kind") == "eval"]
     rows = [[line["name"], *(line[name] for name in _METRICS)] for line in evals]
+    columns = ["set", *(SHOWN[name] for name in _METRICS)]
     sections = [
-        ("Result", table(["set", "accuracy", "macro-F1", "NLL", "ECE"], rows) if rows else ""),
+        ("Result", table(columns, rows) if rows else ""),
         ("Calibration", _calibration(run)),
         ("Training loss", lines({"loss": losses}, "step", "loss")),
         (
@@ -63,14 +64,9 @@ def comparison_page(folder: Path, document: dict[str, Any]) -> str:
         places[f"{row['cache']}, {size} training texts, {row['eval']}"].append(row)
     sections = []
     for place, rows in places.items():
-        names = [
-            name
-            for name in (*_METRICS, "scaled nll", "scaled ece")
-            if any(name in row["values"] for row in rows)
-        ]
-        body = [
-            table(["method", "seeds", *names, "steps", "seconds"], [_summary(row, names) for row in rows])
-        ]
+        names = [name for name in SHOWN if any(name in row["values"] for row in rows)]
+        columns = ["method", "seeds", *(SHOWN[name] for name in names), *SPENT]
+        body = [table(columns, [_summary(row, names) for row in rows])]
         for metric in ("accuracy", "nll", "ece"):
             found = [
                 Interval(row["method"], each["mean"], *each["interval"])
@@ -78,7 +74,9 @@ def comparison_page(folder: Path, document: dict[str, Any]) -> str:
                 if (each := row["differences"].get(metric)) is not None
             ]
             body.append(
-                intervals(found, f"{metric} minus that of none, with 95 % intervals over seeds and texts")
+                intervals(
+                    found, f"{SHOWN[metric]} minus that of none, with 95 % intervals over seeds and texts"
+                )
             )
         sections += [(place, "".join(body)), (f"{place}: heads", _head_map(rows))]
     grid = document["grid"]
@@ -93,7 +91,7 @@ def _summary(row: dict[str, Any], names: list[str]) -> list[object]:
         values = row["values"].get(name, [])
         spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
         cells.append(f"{statistics.mean(values):.3f}{spread}" if values else None)
-    return [*cells, *(f"{statistics.mean(row['spent'][name]):,.0f}" for name in ("steps", "seconds"))]
+    return [*cells, *(f"{statistics.mean(row['spent'][name]):,.0f}" for name in SPENT)]
 
 
 def _head_map(rows: list[dict[str, Any]]) -> str:
