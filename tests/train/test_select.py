@@ -207,19 +207,11 @@ def test_a_profile_says_how_far_the_proxy_agrees(
         profile = [ProfiledHead(head=head, nll=0.0, accuracy=0.0, seeds=3) for head in order]
         assert agreement(profile, planted, EMBEDDINGS, None) == pytest.approx(says)
 
-    few = ["--budget", 3, "--epochs", 1, "--batch-size", 8, "--heads", "0.0,0.1,1.mean"]
+    options = ["--model", tiny_bert, "--dev", held_out, "--heads", "0.0,0.1,1.mean", "--json"]
+    options += ["--budget", 3, "--epochs", 1, "--batch-size", 8]
     for samples, agrees in ((16, True), (8, False)):  # 8 texts can be trained on, and are too few for 5 folds
-        arguments = [
-            "select",
-            reviews,
-            tmp_path / f"{samples}",
-            "--model",
-            tiny_bert,
-            "--dev",
-            held_out,
-            "--json",
-        ]
-        done = CliRunner().invoke(main, [str(each) for each in [*arguments, *few, "--samples", samples]])
+        arguments = ["select", reviews, tmp_path / f"{samples}", *options, "--samples", samples]
+        done = CliRunner().invoke(main, [str(each) for each in arguments])
         assert done.exit_code == 0, done.output
         said = json.loads(done.stdout.splitlines()[-1])
         assert sorted(each["head"] for each in said["heads"]) == ["0.0", "0.1", "1.mean"]

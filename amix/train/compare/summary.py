@@ -162,7 +162,7 @@ def markdown(rows: Sequence[Row]) -> list[str]:
             "|---" * (2 + len(SHOWN) + len(SPENT)) + "|",
         ]
         for row in members:
-            shown = [_spread(row.values.get(name, [])) for name in SHOWN]
+            shown = [spread(row.values.get(name, [])) for name in SHOWN]
             spent = [f"{statistics.mean(row.spent[name]):,.0f}" for name in SPENT]
             lines.append(f"| {_cell(row.method)} | {len(row.seeds)} | {' | '.join([*shown, *spent])} |")
         compared = [row for row in members if row.differences]
@@ -187,11 +187,12 @@ def _by_place(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     yield from places.items()
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Return the mean ± the standard deviation where there are several values, a dash where there is none."""
     if not values:
         return "-"
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{deviation}"
 
 
 def _difference(row: Row, metric: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from amix.engine.heads import HeadSpec
 from amix.loaders.inspection import Inspector
-from amix.train.compare.summary import GRID, SHOWN, SPENT
+from amix.train.compare.summary import GRID, SHOWN, SPENT, spread
 from amix.train.metrics import questions, reliability
 from amix.train.report.charts import Interval, heat_map, intervals, lines
 from amix.train.report.charts import reliability as diagram
@@ -86,12 +86,13 @@ def comparison_page(folder: Path, document: dict[str, Any]) -> str:
 
 
 def _summary(row: dict[str, Any], names: list[str]) -> list[object]:
-    cells: list[object] = [row["method"], len(row["seeds"])]
-    for name in names:
-        values = row["values"].get(name, [])
-        spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-        cells.append(f"{statistics.mean(values):.3f}{spread}" if values else None)
-    return [*cells, *(f"{statistics.mean(row['spent'][name]):,.0f}" for name in SPENT)]
+    cells = [spread(row["values"].get(name, [])) for name in names]
+    return [
+        row["method"],
+        len(row["seeds"]),
+        *cells,
+        *(f"{statistics.mean(row['spent'][name]):,.0f}" for name in SPENT),
+    ]
 
 
 def _head_map(rows: list[dict[str, Any]]) -> str:
