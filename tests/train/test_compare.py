@@ -227,7 +227,11 @@ def comparing(grid_file: Path, out: Path, jobs: int) -> "Iterator[subprocess.Pop
     start = [sys.executable, "-m", "amix", "compare", str(grid_file), str(out), "--jobs", str(jobs)]
     with started(start, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True) as child:
         limit = time.monotonic() + 120
-        while child.poll() is None and not list(out.rglob("result.json")) and time.monotonic() < limit:
+        while (
+            child.poll() is None
+            and not list(out.glob("runs/*/*/*/seed-*/result.json"))
+            and time.monotonic() < limit
+        ):
             time.sleep(0.01)
         assert child.poll() is None, child.stderr and child.stderr.read()
         yield child

@@ -3,8 +3,7 @@
 import contextlib
 import os
 import shutil
-import signal
-import sys
+import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection, get_context
@@ -139,9 +138,10 @@ class _Worker:
 def _work(pipe: connection.Connection, threads: int) -> None:
     become_worker()
     import torch
+    from tqdm import tqdm
 
-    # An end as by an exception: libraries leave semaphores behind that Python would else complain of.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # By default a bar's lock is one between processes: a worker that is ended would leave its semaphore behind.
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(threads)
     while True:
         try:
