@@ -68,7 +68,7 @@ class Variant:
         self.dataset = dataset_of(config.head if cached else None)
         self.online = OnlineRelevance(network, config.head) if is_online else None
         self.objective = Objective(
-            mixer=build_mixer(config, depth),
+            mixer=build_mixer(config, network),
             num_classes=len(label_names(self.dataset.manifest)),
             clean_weight=config.clean_weight,
             online=self.online,

@@ -269,15 +269,17 @@ class TrainConfig:
                 f"level is {self.level!r}; it must be embedding or hidden:K, K layers below the mixing."
             )
         if "layers" in used and self.layers != "auto":
-            self.layer_numbers(0)
+            self.layer_numbers(0, 0)
 
-    def layer_numbers(self, depth: int) -> tuple[int, ...]:
+    def layer_numbers(self, depth: int, deepest: int) -> tuple[int, ...]:
         """Return `layers` as numbers; auto = 7, 9 and 12 of twelve (TMix), scaled to a model of `depth` layers.
 
+        deepest: the last layer after which the model can be mixed; auto goes no further.
         Raises ConfigError for a text that is no list of different numbers.
         """
         if self.layers == "auto":
-            return tuple(sorted({max(1, round(depth * twelfths / 12)) for twelfths in (7, 9, 12)}))
+            scaled = (max(1, round(depth * twelfths / 12)) for twelfths in (7, 9, 12))
+            return tuple(sorted({min(layer, deepest) for layer in scaled}))
         parts = [part.strip() for part in self.layers.split(",")]
         if len(set(parts)) < len(parts) or not all(part.isascii() and part.isdigit() for part in parts):
             raise ConfigError(

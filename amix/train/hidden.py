@@ -64,6 +64,15 @@ def _layers_run_by(stack: LayerStack, run: Run) -> Iterator[None]:
             stack.modules[index] = layer
 
 
+def deepest_site(network: Any, depth: int) -> int:  # noqa: ANN401
+    """Return the last of the `depth` layers of an unwrapped model after which rows can be mixed.
+
+    A decoder-style classifier reads one position of what its last layer returns, where the shorter text of a pair has
+    nothing.
+    """
+    return depth if token_head(network) is None else depth - 1
+
+
 def require_depth(network: Any, layer: int) -> LayerStack:  # noqa: ANN401
     """Return the layers of an unwrapped model; raise TrainError when `hidden:layer` is not among its sites."""
     stack = layer_stack(network)
@@ -72,7 +81,7 @@ def require_depth(network: Any, layer: int) -> LayerStack:  # noqa: ANN401
             f"hidden:{layer}: {type(network).__name__} has {stack.depth} layers, so options 'layers' and 'level' go "
             f"from 0 (what enters the first layer) to {stack.depth} (what the last one returns)."
         )
-    if layer == stack.depth and token_head(network) is not None:
+    if layer > deepest_site(network, stack.depth):
         raise TrainError(
             f"hidden:{layer}: {type(network).__name__} ({network.config.model_type}) reads one position of what its "
             "last layer returns, the end of the longer text, which faces padding and so holds nothing of the shorter "

@@ -7,6 +7,7 @@ from amix.engine.mixing import Mixer, NoMix
 from amix.engine.pairmix import SentenceMixup, TMix, WordMixup
 from amix.engine.ssmix import SSMix
 from amix.train.config import AUTO, TrainConfig
+from amix.train.hidden import deepest_site
 
 START = 0.0  # where p=auto begins: what a model hardly knows yet it learns fastest from clean texts
 _GAIN = 2.0  # a gap of 0.25, as small sets leave, has every second row mixed after one epoch, all after two
@@ -21,10 +22,10 @@ def followed(p: float, gap: float) -> float:
     return min(1.0, max(0.0, p + _GAIN * gap))
 
 
-def build_mixer(config: TrainConfig, depth: int) -> Mixer:
+def build_mixer(config: TrainConfig, network: Any) -> Mixer:  # noqa: ANN401  a transformers classifier
     """Return the mixer of a configuration.
 
-    config: settled.  depth: number of layers of the model, which `layers=auto` is scaled to.
+    config: settled.  network: unwrapped; `layers=auto` is scaled to it.
     """
     pairing: dict[str, Any] = {
         "p": START if config.p == AUTO else config.p,
@@ -39,7 +40,8 @@ def build_mixer(config: TrainConfig, depth: int) -> Mixer:
         case "sentencemixup":
             return SentenceMixup(**pairing, **beta)
         case "tmix":
-            return TMix(**pairing, **beta, layers=config.layer_numbers(depth))
+            depth = network.config.num_hidden_layers
+            return TMix(**pairing, **beta, layers=config.layer_numbers(depth, deepest_site(network, depth)))
         case "ssmix":
             return SSMix(**pairing, span_share=config.span_share)
         case "attentionmix":

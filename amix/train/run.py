@@ -72,7 +72,7 @@ class Run:
         if config.method == "attentionmix" and config.relevance_source == "online":
             online = OnlineRelevance(network, config.head, dataset.manifest.relevance)
         self.objective = Objective(
-            mixer=build_mixer(config, network.config.num_hidden_layers),
+            mixer=build_mixer(config, network),
             num_classes=len(label_names(dataset.manifest)),
             multi_label=dataset.manifest.multi_label,
             clean_weight=config.clean_weight,

@@ -150,8 +150,16 @@ def test_layers_are_numbers_or_auto(layers: str) -> None:
 
 def test_auto_layers_are_the_sources_twelfths_of_the_model() -> None:
     config = TrainConfig(method="tmix")
-    assert config.layer_numbers(12) == (7, 9, 12)
-    assert config.layer_numbers(6) == (4, 6)
-    assert config.layer_numbers(24) == (14, 18, 24)
-    assert config.layer_numbers(2) == (1, 2)
-    assert TrainConfig(method="tmix", layers="1, 3").layer_numbers(6) == (1, 3)
+    assert config.layer_numbers(12, 12) == (7, 9, 12)
+    assert config.layer_numbers(6, 6) == (4, 6)
+    assert config.layer_numbers(24, 24) == (14, 18, 24)
+    assert config.layer_numbers(2, 2) == (1, 2)
+    assert TrainConfig(method="tmix", layers="1, 3").layer_numbers(6, 6) == (1, 3)
+
+
+def test_auto_layers_end_where_the_model_can_be_mixed() -> None:
+    config = TrainConfig(method="tmix")
+    assert config.layer_numbers(12, 11) == (7, 9, 11)
+    assert config.layer_numbers(1, 0) == (0,)
+    asked = TrainConfig(method="tmix", layers="12")
+    assert asked.layer_numbers(12, 11) == (12,)  # the run will refuse it

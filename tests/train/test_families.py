@@ -12,7 +12,9 @@ from amix.engine.attentionmix import AttentionMix
 from amix.engine.errors import TrainError
 from amix.engine.plan import Plan
 from amix.train.classifier import takes_token_types, usable_positions
+from amix.train.config import TrainConfig
 from amix.train.forward import forward, require_site
+from amix.train.mixers import build_mixer
 from tests.train.families import FAMILIES, batch, classifier, widened
 
 SITES = ("embedding", "hidden:0", "hidden:1", "hidden:2", "hidden:3", "pooled")
@@ -124,3 +126,9 @@ def test_sites_are_found_sound_beforehand_and_the_model_is_left_as_it_was(model:
     assert takes_token_types(model) == (
         model.config.model_type in {"bert", "electra", "albert", "xlm-roberta"}
     )
+
+
+def test_tmix_mixes_every_family_where_it_can_be_mixed(model: Any) -> None:
+    mixer = build_mixer(TrainConfig(method="tmix").settled(has_dev=False), model)
+    assert set(mixer.sites) <= set(sites_of(model))
+    require_site(model, batch(model), mixer.sites)
