@@ -1,6 +1,8 @@
 """Heads ranked by what they are made to point at, and by training; `--head auto`."""
 
 import json
+import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,19 @@ def test_the_ranking_is_kept_beside_the_cache(planted: Path) -> None:
     assert stored.stat().st_mtime_ns == before
     best_head(planted, manifest, EMBEDDINGS + 1, numbers)  # of another model
     assert len(list(stored.parent.glob("*.json"))) == 2
+
+
+def test_a_ranking_that_cannot_be_kept_is_used_all_the_same(planted: Path, tmp_path: Path) -> None:
+    cache, manifest = tmp_path / "cache", Manifest.read(planted)
+    shutil.copytree(planted, cache)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # as a full disk
+    try:
+        best = best_head(cache, manifest, EMBEDDINGS, np.arange(100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert best == best_head(planted, manifest, EMBEDDINGS, np.arange(100))
+    assert not list(Path(f"{cache}.ranking").iterdir())
 
 
 def test_candidates_are_heads_and_means() -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from amix.engine import canonical, publish
-from amix.engine.errors import ShardError, TrainError
+from amix.engine.errors import StorageError, TrainError
 from amix.loaders.manifest import Manifest
 from amix.loaders.remote import is_remote
 from amix.train.config import AUTO_RULES
@@ -54,5 +54,5 @@ def write_ranking(path: Path, ranking: Sequence[RankedHead], identity: dict[str,
         path.parent.mkdir(exist_ok=True)
         document = {"identity": identity, "heads": [asdict(each) for each in ranking]}
         publish.write_atomic(path, canonical.seal(document))
-    except (OSError, ShardError):
+    except (OSError, StorageError):
         return
