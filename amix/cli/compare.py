@@ -118,7 +118,7 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
         except KeyboardInterrupt:
             notice(runs_are_kept(out, "Ctrl-C"))
             raise
-    rows = summarise(outcomes)
+    rows = summarise(grid, outcomes)
     write_summary(out, grid, outcomes, rows)
     write_atomic(out / "report.html", report(out).encode())
     if as_json:

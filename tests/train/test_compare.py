@@ -217,7 +217,7 @@ def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
         assert each.result["eval"].keys() == other.result["eval"].keys() == {"test"}
         for name, metrics in each.result["eval"].items():
             assert metrics == pytest.approx(other.result["eval"][name], abs=1e-4)
-    for row, other_row in zip(summarise(one), summarise(two), strict=True):
+    for row, other_row in zip(summarise(grid, one), summarise(grid, two), strict=True):
         assert row.values["nll"] == pytest.approx(other_row.values["nll"], abs=1e-4)
 
 
@@ -341,10 +341,22 @@ def test_an_interval_of_calibration_errors_covers_too() -> None:
     assert held[False] < 20
 
 
+def test_sets_stand_in_the_order_of_the_grid_also_where_runs_are_kept(
+    grid_file: Path, tmp_path: Path
+) -> None:
+    text = grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [8]")
+    grid_file.write_text(re.sub(r"eval: {test: (\S+)}}", r"eval: {test: \1, another: \1}}", text))
+    grid = read_grid(grid_file)
+    for _ in range(2):
+        rows = summarise(grid, run_grid(grid, tmp_path / "out"))
+        assert list(dict.fromkeys(row.evaluated for row in rows)) == ["test", "another"]
+
+
 def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:
     text = grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [8]")
     grid_file.write_text(text.replace("attentionmix 0.1: {head: ", "attentionmix 0.0|0.1: {head: "))
-    rows = summarise(run_grid(read_grid(grid_file), tmp_path / "out"))
+    grid = read_grid(grid_file)
+    rows = summarise(grid, run_grid(grid, tmp_path / "out"))
     (line,) = {line for line in markdown(rows) if "0.0" in line and line.count("±") == 0 and " [" not in line}
     assert line.startswith("| attentionmix 0.0\\|0.1 | 1 |")
 

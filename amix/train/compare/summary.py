@@ -61,15 +61,15 @@ class Row:
     corrected: dict[str, float]
 
 
-def summarise(outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
+def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
     """Return a row for every cache, set, size and method, in the order of the grid. seed: of resampling.
 
     p-values are corrected over all methods, sizes, sets and caches, for each metric by itself.
     """
     groups: dict[tuple[str, str, int | None, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
-        for name in outcome.result["eval"]:
-            cell = outcome.cell
+        cell = outcome.cell
+        for name in grid.caches[cell.cache].evals:
             groups[cell.cache, name, cell.size, cell.method].append(outcome)
     differences = {
         key: _differences(members, groups.get((*key[:3], BASELINE), []), key[1], seed)
@@ -144,7 +144,7 @@ def _metrics(outcome: Outcome, name: str) -> tuple[dict[str, Weighted], int]:
 def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
     """Write `grid.yaml`, `runs.csv` (a line a run and set), `comparison.json` and `table.md` to `out`."""
     write_yaml(out / GRID, as_document(grid))
-    publish.write_atomic(out / "runs.csv", _csv(outcomes).encode())
+    publish.write_atomic(out / "runs.csv", _csv(grid, outcomes).encode())
     document = {"grid": as_document(grid), "rows": [_as_json(row) for row in rows]}
     publish.write_atomic(out / "comparison.json", canonical.dumps(document) + b"\n")
     publish.write_atomic(out / "table.md", ("\n".join(markdown(rows)) + "\n").encode())
@@ -223,14 +223,14 @@ def _as_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _csv(outcomes: Sequence[Outcome]) -> str:
+def _csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
     text = io.StringIO()
     columns = ["cache", "eval", "size", "method", "seed", *METRICS, *(f"scaled_{name}" for name in SCALED)]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "temperature", "epoch", *SPENT])
     for outcome in outcomes:
         cell: Cell = outcome.cell
-        for name in outcome.result["eval"]:
+        for name in grid.caches[cell.cache].evals:
             values = {metric: found[0] for metric, found in _values([outcome], name).items()}
             writer.writerow(
                 [
