@@ -83,6 +83,7 @@ def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> No
     page = (tmp_path / "out" / "analysis.html").read_text()
     assert page.count("<svg") == 5  # entropy, two special tokens, places, agreement
     assert "Not asked for" in page
+    assert "layer 1, 10: " in page  # the last tenth of the text, in the last layer
 
 
 @pytest.mark.skipif(importlib.util.find_spec("HanTa") is None, reason="the extra [pos] is not installed")

@@ -94,7 +94,9 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
     ):
         assert f"<h2>{heading}" in text
     assert "Head 0.1" in text
-    assert "logits /" in text  # scaled by the temperature of the development set
+    # Test, test by the temperature of the development set, and that set itself.
+    assert len(re.findall(r"<h3>test, logits / \d", text)) == 1
+    assert text.count("<figcaption>accuracy by confidence") == 3
     assert escape((run / "config.yaml").read_text()) in text
     assert f"torch {torch.__version__}" in text
     assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)

@@ -6,14 +6,14 @@ from html import escape
 import numpy as np
 
 from amix.train.analysis import Analysis, HeadProfile
-from amix.train.report.charts import heat_map, lines
+from amix.train.report.charts import heat_map
 from amix.train.report.page import page, table
 
 _KINDS = 12  # the most frequent differences are shown, the rest stands in the JSON
 
 
 def analysis_page(analysis: Analysis, shards: str) -> str:
-    """Return maps layer x head of special tokens, entropy, place and kinds of words, and how heads agree."""
+    """Return maps layer x head of special tokens and entropy, layer x place, kinds of words, and how layers agree."""
     heads = analysis.heads
     layers = sorted({each.layer for each in heads})
     special = sorted({name for each in heads for name in each.special})
@@ -28,20 +28,14 @@ def analysis_page(analysis: Analysis, shards: str) -> str:
         ),
         (
             "Where in the text",
-            lines(
-                {
-                    f"layer {layer}": list(
-                        enumerate(
-                            np.mean(
-                                [each.position for each in heads if each.layer == layer], axis=0
-                            ).tolist(),
-                            start=1,
-                        )
-                    )
-                    for layer in layers[:6]
-                },
-                "tenth of the text",
-                "share over an even one",
+            heat_map(
+                [
+                    np.mean([each.position for each in heads if each.layer == layer], axis=0).tolist()
+                    for layer in layers
+                ],
+                [f"layer {layer}" for layer in layers],
+                [str(tenth) for tenth in range(1, len(heads[0].position) + 1)],
+                "share over an even one, by tenth of the text",
             ),
         ),
         ("Which kinds of words", _kinds(heads)),

@@ -131,13 +131,15 @@ def _calibration(run: RunRecord) -> str:
     parts, rows = [], []
     selected = {} if run.dev is None else {"development set": run.dev}
     for name, said in {**run.said, **selected}.items():
-        rows.append([name, *said.calibration().values()])
+        shown = {name: 1.0}
         if temperature is not None and said is not run.dev:
-            rows.append([f"{name}, logits / {temperature:.2f}", *said.calibration(temperature).values()])
-        bins = reliability(*questions(said.logits_NC, said.truth, multi_label=said.multi_label))
-        parts.append(
-            f"<h3>{escape(name)}</h3>" + diagram(bins["samples"], bins["confidence"], bins["accuracy"])
-        )
+            shown[f"{name}, logits / {temperature:.2f}"] = temperature
+        for title, divisor in shown.items():
+            rows.append([title, *said.calibration(divisor).values()])
+            bins = reliability(*questions(said.logits_NC / divisor, said.truth, multi_label=said.multi_label))
+            parts.append(
+                f"<h3>{escape(title)}</h3>" + diagram(bins["samples"], bins["confidence"], bins["accuracy"])
+            )
     if not rows:
         return ""
     note = (
