@@ -138,7 +138,7 @@ class Mixer:
             site=ratios.site,
             is_identity=not bool(mixed_B.any()),
             is_aligned=is_aligned,
-            unpaired=int((~paired_B).sum()),
+            unpaired=int((~paired_B).sum()) if self.p > 0 else 0,  # who is not to be mixed lacks no partner
         )
 
     def _draw_partners(self, mask_BT: Tensor, labels: Tensor | None, generator: Generator | None) -> Tensor:

@@ -296,6 +296,10 @@ class TrainConfig:
             p = 1.0 if self.method != "attentionmix" else AUTO if has_dev else EVEN
         return dataclasses.replace(self, p=p)
 
+    def reusable(self) -> "TrainConfig":
+        """Return the configuration without a `p` that its method does not use: another one has its own default."""
+        return self if "p" in USES[self.method] else dataclasses.replace(self, p=None)
+
     def identity(self) -> dict[str, Any]:
         """Return the options that decide what comes out, `auto` with the rule that it stands for."""
         options = {name: value for name, value in self.as_dict().items() if name not in FREE}

@@ -134,9 +134,8 @@ def train(
         if is_first:
             out.mkdir(parents=True, exist_ok=True)
             inputs = {"shards": shown(shards), "model": model, "dev": None if dev is None else shown(dev)}
-            write_config(
-                out / CONFIG, config, {**inputs, "eval": {name: shown(folder) for name, folder in evals}}
-            )
+            inputs["eval"] = {name: shown(folder) for name, folder in evals}
+            write_config(out / CONFIG, config.reusable(), inputs)
 
         with publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
             if is_auto and head is not None:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from amix.engine.errors import ConfigError, DeviceError, HeadError, TrainError, UsageError
 from amix.loaders.dataset import RelevanceDataset
+from amix.train import run
 from amix.train.config import USES, TrainConfig
 from amix.train.configfile import read_config, resolve
 from amix.train.evaluate import Predictions, open_eval_set, predict
@@ -139,6 +141,28 @@ def test_accumulated_batches_make_one_step(reviews: Path, tiny_bert: Path, tmp_p
     result = train(reviews, tmp_path / "run", str(tiny_bert), config)
     assert result.steps == 3
     assert [line["step"] for line in lines(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_accumulated_batches_are_one_large_one(
+    reviews: Path, still_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Steps of AdamW, and clipped ones, would hide a wrong scale.
+    monkeypatch.setattr(
+        run, "build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr)
+    )
+    weights = {}
+    for size, accumulated in ((40, 1), (20, 2)):
+        config = TrainConfig(
+            **{**FAST, "lr": 0.5, "batch_size": size, "method": "none"},
+            gradient_accumulation=accumulated,
+            max_grad_norm=0.0,
+            warmup_ratio=0.0,
+        )
+        result = train(reviews, tmp_path / str(size), str(still_bert), config)
+        assert result.steps == 1
+        weights[size] = load_file(result.model / "model.safetensors")
+    for name, value in weights[40].items():
+        assert torch.allclose(weights[20][name], value, atol=1e-5), name
 
 
 def test_bf16_on_the_cpu(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -318,6 +342,21 @@ def test_rows_without_a_partner_are_counted(
     config = TrainConfig(**{**FAST, "method": "wordmixup", "partner": "same-class", "log_steps": 1})
     train(make_shards(rows), tmp_path / "run", str(tiny_bert), config)
     assert [line["unpaired"] for line in lines(tmp_path / "run") if "loss" in line] == [1]
+
+
+def test_rows_that_are_not_to_be_mixed_want_no_partner(
+    reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    train(reviews, tmp_path / "run", str(tiny_bert), TrainConfig(**FAST, method="none", log_steps=1))
+    assert not any("unpaired" in line for line in lines(tmp_path / "run"))
+
+
+def test_another_method_takes_its_own_p_from_the_file_of_a_baseline(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    train(reviews, tmp_path / "base", str(tiny_bert), TrainConfig(**FAST, method="none"), dev=held_out)
+    options, _ = read_config(tmp_path / "base" / "config.yaml")
+    assert resolve(options, {"method": "attentionmix"}).settled(has_dev=True).p == "auto"
 
 
 def test_layers_that_a_model_does_not_have_are_refused(
