@@ -26,11 +26,13 @@ from amix.cli import main
 from amix.engine import canonical
 from amix.engine.errors import ConfigError, TrainError
 from amix.loaders.manifest import Manifest
+from amix.train.compare import statistics
 from amix.train.compare.grid import read_grid
 from amix.train.compare.runner import run_grid
 from amix.train.compare.statistics import (
     holm,
     paired_difference,
+    resampled_metrics,
     resampled_texts,
     sign_flip_p,
     weighted_metrics,
@@ -287,7 +289,7 @@ def test_weighted_metrics_are_those_of_the_repeated_texts(multi_label: bool) -> 
     if multi_label:
         truth = (rng.random((40, 3)) < 0.4).astype(float)
     metrics = weighted_metrics(logits, truth, multi_label=multi_label)
-    weights = resampled_texts(40, 5, rng)
+    (weights,) = resampled_texts(40, 5, rng)
     for row, counts in enumerate(weights):
         again = np.repeat(np.arange(40), counts.astype(int))
         expected = {
@@ -296,6 +298,24 @@ def test_weighted_metrics_are_those_of_the_repeated_texts(multi_label: bool) -> 
         }
         for name, metric in metrics.items():
             assert metric(weights)[row] == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = [weighted_metrics(*some_logits(np.random.default_rng(seed), 40, 3)) for seed in range(2)]
+    whole = resampled_metrics(metrics, 40, 100, np.random.default_rng(0))
+    monkeypatch.setattr(statistics, "_HELD", 40 * 7)
+    again = resampled_metrics(metrics, 40, 100, np.random.default_rng(0))
+    for metric, found, expected in zip(metrics, again, whole, strict=True):
+        for name, values in expected.items():
+            assert values.shape == (101,)
+            assert values[0] == metric[name](np.ones((1, 40)))[0]  # the texts themselves
+            assert np.allclose(found[name], values, atol=1e-12)
+
+
+def halves(drawn: list[dict[str, Any]], metric: str) -> tuple[list[Any], list[Any]]:
+    """What `resampled_metrics` returns of a method and then of a baseline."""
+    values = [each[metric] for each in drawn]
+    return values[: len(values) // 2], values[len(values) // 2 :]
 
 
 def test_an_interval_covers_what_it_is_about() -> None:
@@ -309,8 +329,9 @@ def test_an_interval_covers_what_it_is_about() -> None:
             shift = rng.normal(0, 0.02)
             for rate, found in ((0.7 + shift, method), (0.6, baseline)):
                 right = difficulty < rate + rng.normal(0, 0.05, 150)
-                found.append(lambda weights, right=right: weights @ right / weights.sum(axis=1))
-        difference = paired_difference(method, baseline, resampled_texts(150, 400, rng), rng)
+                found.append({"accuracy": lambda weights, right=right: weights @ right / weights.sum(axis=1)})
+        drawn = resampled_metrics(method + baseline, 150, 400, rng)
+        difference = paired_difference(*halves(drawn, "accuracy"), rng)
         held += difference.low <= 0.1 <= difference.high
     assert 88 <= held <= 100
 
@@ -332,10 +353,10 @@ def test_an_interval_of_calibration_errors_covers_too() -> None:
     held = {True: 0, False: 0}
     for _ in range(40):
         texts = drawn(400)
-        method, baseline = ([ece(*texts, sharper) for _ in range(6)] for sharper in (1.0, 3.0))
-        weights = resampled_texts(400, 300, rng)
+        both = [{"ece": ece(*texts, sharper)} for sharper in (1.0, 3.0) for _ in range(6)]
+        sides = halves(resampled_metrics(both, 400, 300, rng), "ece")
         for biased in held:
-            found = paired_difference(method, baseline, weights, np.random.default_rng(0), biased=biased)
+            found = paired_difference(*sides, np.random.default_rng(0), biased=biased)
             held[biased] += found.low <= truth <= found.high
     assert held[True] >= 32
     assert held[False] < 20

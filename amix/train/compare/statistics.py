@@ -4,7 +4,7 @@ Axes: S seeds, N test texts, C classes, R resamples.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ Weighted = Callable[[Floats], Floats]
 FEWEST_SEEDS = 10  # 5 cannot reach 0.05: the least two-sided p of 2^5 sign flips is 2 / 32
 _EXACT = 14  # seeds up to which all sign flips are tried
 _DRAWN = 20_000
+_HELD = 2**23  # weights at a time, 64 MB: those of 2,000 resamples of a million texts would fill 16 GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,31 +80,40 @@ def weighted_metrics(
     }
 
 
-def resampled_texts(texts: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """Return how often each text is in each of `resamples` draws with replacement, (R, N)."""
-    return rng.multinomial(texts, np.full(texts, 1.0 / texts), size=resamples).astype(np.float64)
+def resampled_texts(texts: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield how often each text is in each of `resamples` draws with replacement, (R, N), some rows at a time."""
+    rows = max(1, _HELD // max(texts, 1))
+    for first in range(0, resamples, rows):
+        size = min(rows, resamples - first)
+        yield rng.multinomial(texts, np.full(texts, 1.0 / texts), size=size).astype(np.float64)
+
+
+def resampled_metrics(
+    metrics: Sequence[Mapping[str, Weighted]], texts: int, resamples: int, rng: np.random.Generator
+) -> list[dict[str, Floats]]:
+    """Return every metric on the texts themselves, and then on each of the same resamples, (1 + R,)."""
+    found: list[dict[str, list[Floats]]] = [{name: [] for name in each} for each in metrics]
+    for weights_RN in itertools.chain([np.ones((1, texts))], resampled_texts(texts, resamples, rng)):
+        for each, values in zip(metrics, found, strict=True):
+            for name, metric in each.items():
+                values[name].append(metric(weights_RN))
+    return [{name: np.concatenate(parts) for name, parts in values.items()} for values in found]
 
 
 def paired_difference(
-    method: Sequence[Weighted],
-    baseline: Sequence[Weighted],
-    weights_RN: Floats,
-    rng: np.random.Generator,
-    *,
-    biased: bool = False,
+    method: Sequence[Floats], baseline: Sequence[Floats], rng: np.random.Generator, *, biased: bool = False
 ) -> Difference:
     """Return the mean difference over seeds, with an interval over seeds and texts and a p-value over seeds.
 
-    method, baseline: one metric per seed, of the same seeds in the same order.
+    method, baseline: per seed a metric as `resampled_metrics` returns it, of the same seeds in the same order.
     The interval is the percentile bootstrap's with seeds and texts both drawn anew (two factors, crossed: every seed
     is tested on the same texts; Owen 2007). One seed leaves the texts alone.
     biased: the metric is larger on a resample than on the texts themselves, as ECE is, and the more so the smaller it
     is. The interval is then reflected at the difference (the basic bootstrap's; Davison and Hinkley 1997, section
     5.2.1), or it would lie beside it.
     """
-    whole = np.ones((1, weights_RN.shape[1]))
-    differences_S = np.array([float((a(whole) - b(whole))[0]) for a, b in zip(method, baseline, strict=True)])
-    drawn_SR = np.stack([a(weights_RN) - b(weights_RN) for a, b in zip(method, baseline, strict=True)])
+    found_SR = np.stack([a - b for a, b in zip(method, baseline, strict=True)])
+    differences_S, drawn_SR = found_SR[:, 0], found_SR[:, 1:]
     seeds, resamples = drawn_SR.shape
     picked_RS = rng.integers(0, seeds, (resamples, seeds))
     means_R = drawn_SR[picked_RS, np.arange(resamples)[:, None]].mean(axis=1)

@@ -19,7 +19,7 @@ from amix.train.compare.statistics import (
     Weighted,
     holm,
     paired_difference,
-    resampled_texts,
+    resampled_metrics,
     weighted_metrics,
 )
 from amix.train.configfile import write_yaml
@@ -122,13 +122,12 @@ def _differences(
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         return {}
-    texts = ours[shared[0]][1]
-    weights_RN = resampled_texts(texts, _RESAMPLES, np.random.default_rng(seed))
+    metrics = [both[each][0] for both in (ours, theirs) for each in shared]
+    drawn = resampled_metrics(metrics, ours[shared[0]][1], _RESAMPLES, np.random.default_rng(seed))
     return {
         metric: paired_difference(
-            [ours[each][0][metric] for each in shared],
-            [theirs[each][0][metric] for each in shared],
-            weights_RN,
+            [each[metric] for each in drawn[: len(shared)]],
+            [each[metric] for each in drawn[len(shared) :]],
             np.random.default_rng(seed + 1),
             biased=metric in BIASED,
         )
