@@ -373,12 +373,28 @@ def test_sets_stand_in_the_order_of_the_grid_also_where_runs_are_kept(
         assert list(dict.fromkeys(row.evaluated for row in rows)) == ["test", "another"]
 
 
+def test_a_table_says_where_nothing_was_mixed(grid_file: Path, tmp_path: Path) -> None:
+    text = grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [16]")
+    grid_file.write_text(text)  # p auto begins at 0, and one epoch is all there is
+    grid, out = read_grid(grid_file), tmp_path / "out"
+    done = amix("compare", grid_file, out)
+    (line,) = [line for line in done.stdout.splitlines() if "mixed nothing" in line]
+    assert line.startswith("attentionmix 0.1: p auto mixed nothing in 1 of 1 runs")
+    found = {row.method: row.largest_p for row in summarise(grid, run_grid(grid, out))}
+    assert found == {"none": [None, None], "wordmixup": [None, None], "attentionmix 0.1": [0.0]}
+    lines = csv.DictReader((out / "runs.csv").read_text().splitlines())
+    assert {(each["method"], each["largest_p"]) for each in lines} == {
+        ("none", ""), ("wordmixup", ""), ("attentionmix 0.1", "0.0")
+    }  # fmt: skip
+
+
 def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:
     text = grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [8]")
     grid_file.write_text(text.replace("attentionmix 0.1: {head: ", "attentionmix 0.0|0.1: {head: "))
     grid = read_grid(grid_file)
     rows = summarise(grid, run_grid(grid, tmp_path / "out"))
-    (line,) = {line for line in markdown(rows) if "0.0" in line and line.count("±") == 0 and " [" not in line}
+    table = [line for line in markdown(rows) if line.startswith("| ")]
+    (line,) = {line for line in table if "0.0" in line and line.count("±") == 0 and " [" not in line}
     assert line.startswith("| attentionmix 0.0\\|0.1 | 1 |")
 
 

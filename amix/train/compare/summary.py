@@ -47,7 +47,8 @@ class Row:
     """The runs of one method on one set.
 
     size: training texts, None = all.  values: per metric, a number per seed; `scaled nll` after temperature scaling.
-    spent: per seed steps, tokens and seconds.  differences: to the baseline, with p-values as `holm` corrects them.
+    spent: per seed steps, tokens and seconds.  largest_p: per seed the most that `p auto` came to, None without it.
+    differences: to the baseline, with p-values as `holm` corrects them.
     """
 
     cache: str
@@ -57,6 +58,7 @@ class Row:
     seeds: tuple[int, ...]
     values: dict[str, list[float]]
     spent: dict[str, list[float]]
+    largest_p: list[float | None]
     differences: dict[str, Difference]
     corrected: dict[str, float]
 
@@ -93,6 +95,7 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Ro
             seeds=tuple(member.cell.seed for member in members),
             values=_values(members, key[1]),
             spent={name: [float(member.result[name]) for member in members] for name in SPENT},
+            largest_p=[member.result["largest_p"] for member in members],
             differences=differences.get(key, {}),
             corrected={metric: corrected[key, metric] for metric in COMPARED if (key, metric) in corrected},
         )
@@ -171,6 +174,13 @@ def markdown(rows: Sequence[Row]) -> list[str]:
             cells = [_difference(row, metric) for metric in ("accuracy", "nll", "ece")]
             shared = next(iter(row.differences.values())).seeds
             lines.append(f"| {_cell(row.method)} | {shared} | {' | '.join(cells)} |")
+        for row in members:
+            if (plain := row.largest_p.count(0.0)) > 0:
+                runs = f"{plain} of {len(row.seeds)} runs"
+                lines += [
+                    "",
+                    f"{_cell(row.method)}: p auto mixed nothing in {runs}, which are plain fine-tuning.",
+                ]
     return lines
 
 
@@ -209,6 +219,7 @@ def _as_json(row: Row) -> dict[str, Any]:
         "seeds": list(row.seeds),
         "values": row.values,
         "spent": row.spent,
+        "largest_p": row.largest_p,
         "differences": {
             metric: {
                 "mean": each.mean,
@@ -226,7 +237,8 @@ def _csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
     text = io.StringIO()
     columns = ["cache", "eval", "size", "method", "seed", *METRICS, *(f"scaled_{name}" for name in SCALED)]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, "temperature", "epoch", *SPENT])
+    of_run = ("temperature", "epoch", "largest_p", *SPENT)
+    writer.writerow([*columns, *of_run])
     for outcome in outcomes:
         cell: Cell = outcome.cell
         for name in grid.caches[cell.cache].evals:
@@ -236,7 +248,7 @@ def _csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
                     *(cell.cache, name, "all" if cell.size is None else cell.size, cell.method, cell.seed),
                     *(values[metric] for metric in METRICS),
                     *(values.get(f"scaled {metric}") for metric in SCALED),
-                    *(outcome.result[field] for field in ("temperature", "epoch", *SPENT)),
+                    *(outcome.result[field] for field in of_run),
                 ]
             )
     return text.getvalue()
