@@ -13,12 +13,18 @@ from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.remote import shown
 from amix.train.classifier import load_classifier, load_tokenizer, require_room
 from amix.train.config import AUTO, USES, TrainConfig
-from amix.train.configfile import write_config
 from amix.train.device import open_accelerator, seeded
 from amix.train.evaluate import label_names, open_eval_set, predictions
 from amix.train.rules import require_set_name
 from amix.train.run import Run
-from amix.train.runfolder import CONFIG, MODEL, MetricsLog, open_run, publish_model, publish_predictions
+from amix.train.runfolder import (
+    MODEL,
+    MetricsLog,
+    open_run,
+    publish_model,
+    publish_predictions,
+    run_folder,
+)
 from amix.train.select.ranking import best_head
 from amix.train.subset import draw_subset
 
@@ -131,13 +137,14 @@ def train(
             run.restore(start)
         is_first = accelerator.is_main_process
         accelerator.wait_for_everyone()  # nothing is written until all have found everything in order
-        if is_first:
-            out.mkdir(parents=True, exist_ok=True)
-            inputs = {"shards": shown(shards), "model": model, "dev": None if dev is None else shown(dev)}
-            inputs["eval"] = {name: shown(folder) for name, folder in evals}
-            write_config(out / CONFIG, config.reusable(), inputs)
-
-        with publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
+        inputs = {
+            "shards": shown(shards),
+            "model": model,
+            "dev": None if dev is None else shown(dev),
+            "eval": {name: shown(each) for name, each in evals},
+        }
+        folder = run_folder(out, config, inputs, writes=is_first)
+        with folder, publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
             if is_auto and head is not None:
                 log.head(head)
             run.train(log)

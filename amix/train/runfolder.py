@@ -1,15 +1,20 @@
 """The folder of a run: `model/`, `config.yaml`, `metrics.jsonl`, `predictions/`, `tensorboard/`, maybe checkpoints."""
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from amix.engine import canonical, publish
 from amix.engine.encoder import quiet_transformers
-from amix.engine.errors import UsageError
+from amix.engine.errors import TrainError, UsageError
+from amix.engine.processes import lock_folder
 from amix.train import checkpoint
+from amix.train.config import TrainConfig
+from amix.train.configfile import write_config
 from amix.train.evaluate import Predictions
 
 CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
@@ -28,7 +33,6 @@ def open_run(out: Path, resume: bool) -> Path | None:
             )
         publish.require_vacant(out, "a run")
         return None
-    publish.sweep(out)
     found = checkpoint.find(out)
     if not found and (out / MODEL).exists():
         raise UsageError(
@@ -36,6 +40,31 @@ def open_run(out: Path, resume: bool) -> Path | None:
             "train with --checkpoint-steps."
         )
     return found[-1] if found else None
+
+
+@contextlib.contextmanager
+def run_folder(out: Path, config: TrainConfig, inputs: Mapping[str, Any], *, writes: bool) -> Iterator[None]:
+    """Make the folder of a run, with its `config.yaml`, and keep other processes from training there till the end.
+
+    writes: False in all processes but the first, which does it for them.
+    Raises TrainError while another process trains there, StorageError where the disk refuses.
+    """
+    if not writes:
+        yield
+        return
+    with publish.explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = lock_folder(out, "training", TrainError)
+    except UsageError:
+        lock = None  # some network file systems have no locks, and a run is worth more than this care
+    try:
+        publish.sweep(out)
+        write_config(out / CONFIG, config.reusable(), inputs)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def publish_model(out: Path, model: Any, tokenizer: Any) -> Path:  # noqa: ANN401

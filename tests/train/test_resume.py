@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from amix.engine.errors import TrainError, UsageError
+from amix.engine.processes import lock_folder
 from amix.train.checkpoint import find
 from amix.train.config import TrainConfig
 from amix.train.configfile import resolve, write_config
@@ -149,6 +150,24 @@ def test_resuming_where_nothing_is_starts_anew(reviews: Path, tiny_bert: Path, t
     shutil.rmtree(tmp_path / "run" / "model")  # as if killed before the first checkpoint
     again = train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)
     assert again.eval == first.eval
+
+
+def test_two_runs_do_not_train_in_one_folder(
+    undisturbed: tuple[Path, TrainResult], reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    (run / ".checkpoint-00000016.tmp-1").mkdir()  # what the other one is writing
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    lock = lock_folder(run, "training", TrainError)  # as a run that still lives
+    try:
+        with pytest.raises(TrainError, match=f"{run}: another process is training there"):
+            train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
+    finally:
+        os.close(lock)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
+    assert not list(run.glob(".*"))
 
 
 @pytest.mark.parametrize(
