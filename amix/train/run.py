@@ -96,6 +96,12 @@ class Run:
             bucket_batches=config.bucket_batches,
             subset=subset,
         )
+        if config.method != "none" and self.loader.group_size < 2:
+            raise UsageError(
+                f"batch_size {config.batch_size}, {accelerator.num_processes} process(es), group_size "
+                f"{self.loader.group_size}: a row has no other to be mixed with. Raise --batch-size or --group-size, "
+                "start fewer processes, or train with --method none."
+            )
         # Resuming under another number of processes takes the same groups of rows.
         self.identity = {**identity, "group_size": self.loader.group_size}
         self.batches = self.loader.global_batches

@@ -359,6 +359,16 @@ def test_another_method_takes_its_own_p_from_the_file_of_a_baseline(
     assert resolve(options, {"method": "attentionmix"}).settled(has_dev=True).p == "auto"
 
 
+def test_batches_of_one_row_are_not_mixed_in_silence(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    alone = {**FAST, "batch_size": 1, "train_samples": 3}
+    with pytest.raises(
+        UsageError, match=r"batch_size 1, .* group_size 1: a row has no other to be mixed with"
+    ):
+        train(reviews, tmp_path / "mixed", str(tiny_bert), TrainConfig(**alone, method="wordmixup"))
+    assert not (tmp_path / "mixed").exists()
+    assert train(reviews, tmp_path / "plain", str(tiny_bert), TrainConfig(**alone, method="none")).steps == 3
+
+
 def test_layers_that_a_model_does_not_have_are_refused(
     reviews: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
