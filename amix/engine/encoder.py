@@ -106,16 +106,17 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
 
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(source, revision=revision)
+            commit = None if folder.is_dir() else hub_commit(model, revision)
+            config = AutoConfig.from_pretrained(source, revision=commit)
             network, info = AutoModel.from_pretrained(
                 source,
-                revision=revision,
+                revision=commit,
                 config=config,
                 dtype=torch.float32,
                 attn_implementation="eager",
                 output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, use_fast=True)
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
         except Exception as problem:
             raise _load_error(model, revision, problem) from problem
     # A pooler may be missing (MLM checkpoints): it is not needed, and its random weights must not be hashed.
@@ -138,11 +139,21 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         config=config,
         tokenizer=tokenizer,
         name=model,
-        revision=getattr(config, "_commit_hash", None),
+        revision=commit,
         weights_sha256=hash_weights(network),
         max_length=_usable_positions(network, config, tokenizer),
         needs_token_types=types > 1 and "token_type_ids" in inspect.signature(network.forward).parameters,
     )
+
+
+def hub_commit(model: str, revision: str | None = None) -> str:
+    """Return the commit that a model's name means on the Hub, or in its cache where there is no network.
+
+    transformers 5 no longer says it. Raises what huggingface_hub does.
+    """
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name
 
 
 def _checked_folder(folder: Path, revision: str | None) -> str:

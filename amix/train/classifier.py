@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from amix.engine.encoder import position_table_room, quiet_transformers
+from amix.engine import canonical, publish
+from amix.engine.encoder import hub_commit, position_table_room, quiet_transformers
 from amix.engine.errors import TrainError, UsageError
 from amix.engine.tokenizer import tokenizer_fingerprint
 from amix.loaders.dataset import RelevanceDataset
@@ -20,15 +21,13 @@ def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a tr
 
     Raises TrainError unless it gives the same ids as the one that the cache was made with.
     """
-    folder = Path(model).expanduser()
-    if not folder.is_dir() and (folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1):
-        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
+    place = _place(model)
 
     from transformers import AutoTokenizer
 
     with quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(_place(model), use_fast=True)
+            tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
         except Exception as problem:
             raise _load_error(model, "its tokenizer cannot be loaded", problem) from problem
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -118,9 +117,34 @@ def takes_token_types(classifier: nn.Module) -> bool:
     return types > 1 and "token_type_ids" in inspect.signature(type(classifier).forward).parameters
 
 
+def model_identity(model: str) -> str:
+    """Return what MODEL is, wherever it lies: a sha256 over configuration and weights of a folder, or id and commit.
+
+    Raises UsageError for a folder that is not there, TrainError for an id that the Hub does not know.
+    """
+    place = _place(model)
+    folder = Path(place)
+    if folder.is_dir():
+        weights = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+        files = [path for path in (folder / "config.json", *weights) if path.is_file()]
+        found = canonical.dumps({path.name: publish.sha256_file(path) for path in files})
+        return f"sha256 {publish.sha256_bytes(found)}"
+
+    with quiet_transformers():
+        try:
+            return f"{model} at {hub_commit(model)}"
+        except Exception as problem:  # a dozen types, from no network to no such model
+            raise _load_error(model, "cannot be found", problem) from problem
+
+
 def _place(model: str) -> str:
+    """Return what transformers loads. Raises UsageError for what can only be a folder, and is none."""
     folder = Path(model).expanduser()
-    return str(folder) if folder.is_dir() else model
+    if folder.is_dir():
+        return str(folder)
+    if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
+    return model
 
 
 def _load_error(model: str, what: str, problem: Exception) -> TrainError:

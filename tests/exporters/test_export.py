@@ -16,6 +16,7 @@ from amix.exporters import export as module
 from amix.exporters import onnx as onnx_writer
 from amix.exporters.export import export
 from tests.exporters.families import SMALL, save
+from tests.hubcache import COMMIT, offline
 
 
 def nodes(folder: Path) -> list[str]:
@@ -124,6 +125,14 @@ def test_weights_past_the_limit_of_one_file_are_shipped_and_hashed_beside_it(
     assert {"model.onnx", "model.onnx.data"} <= set(extractor.files)
     assert extractor.parity["onnxruntime"]["max_abs"] < 1e-4
     assert extractor.graph_sha256["onnxruntime"] != extractor.files["model.onnx"]
+
+
+@pytest.mark.parametrize("revision", [None, "main", COMMIT])
+def test_the_commit_of_a_model_of_the_hub_is_recorded(
+    revision: str | None, tiny_bert: Path, tmp_path: Path
+) -> None:
+    code = f"from amix.engine.encoder import load_encoder; print(load_encoder('who/what', {revision!r}).revision)"
+    assert offline(tiny_bert, tmp_path, code) == f"{COMMIT}\n"
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from amix.cli import main
 from amix.engine import canonical
-from amix.engine.errors import ConfigError, TrainError
+from amix.engine.errors import ConfigError, TrainError, UsageError
 from amix.loaders.manifest import Manifest
 from amix.train.compare import statistics
 from amix.train.compare.grid import read_grid
@@ -39,6 +40,7 @@ from amix.train.compare.statistics import (
 )
 from amix.train.compare.summary import markdown, summarise
 from amix.train.metrics import calibration, report
+from tests.hubcache import COMMIT, offline
 from tests.processes import started
 
 GRID = """
@@ -190,6 +192,35 @@ def test_a_comparison_goes_on_where_another_machine_built_the_cache(
     rewritten(lambda fields: fields["plan"]["corpus"].update(text_column="another"))
     with pytest.raises(TrainError, match="seed-00: holds a run with other settings: shards was"):
         run_grid(read_grid(elsewhere), out)
+
+
+def test_a_comparison_knows_its_model_by_the_weights(
+    grid_file: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    text = grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", "sizes: [8]")
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    shutil.copytree(tiny_bert, moved)
+    grid_file.write_text(text)
+    run_grid(read_grid(grid_file), out)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    grid_file.write_text(text.replace(str(tiny_bert), str(moved)))
+    run_grid(read_grid(grid_file), out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == times
+
+    weights = load_file(moved / "model.safetensors")
+    save_file(
+        {name: value + 0.01 for name, value in weights.items()}, moved / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(TrainError, match="seed-00: holds a run with other settings: model was"):
+        run_grid(read_grid(grid_file), out)
+    grid_file.write_text(text.replace(str(tiny_bert), str(tmp_path / "nowhere")))
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
+        run_grid(read_grid(grid_file), out)
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(tiny_bert: Path, tmp_path: Path) -> None:
+    code = "from amix.train.classifier import model_identity; print(model_identity('who/what'))"
+    assert offline(tiny_bert, tmp_path, code) == f"who/what at {COMMIT}\n"
 
 
 def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:

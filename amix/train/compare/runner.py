@@ -187,7 +187,9 @@ class _Identities:
     """
 
     def __init__(self, grid: Grid) -> None:
-        self._model = grid.model
+        from amix.train.classifier import model_identity
+
+        self._model = model_identity(grid.model)
         self._shards = {name: _origins(cache) for name, cache in grid.caches.items()}
 
     def of(self, cell: Cell) -> dict[str, Any]:
