@@ -94,19 +94,14 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
 
     Code from the Hub is never run. Raises ExportError, or UsageError where the arguments cannot be right.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        source = _checked_folder(folder, revision)
-    elif folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
-    else:
-        source = model
+    folder = folder_of(model)
+    source = model if folder is None else _checked_folder(folder, revision)
 
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     with quiet_transformers():
         try:
-            commit = None if folder.is_dir() else hub_commit(model, revision)
+            commit = hub_commit(model, revision) if folder is None else None
             config = AutoConfig.from_pretrained(source, revision=commit)
             network, info = AutoModel.from_pretrained(
                 source,
@@ -144,6 +139,19 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         max_length=_usable_positions(network, config, tokenizer),
         needs_token_types=types > 1 and "token_type_ids" in inspect.signature(network.forward).parameters,
     )
+
+
+def folder_of(model: str) -> Path | None:
+    """Return the folder that a model's name means, None for a Hub id.
+
+    Raises UsageError for what can only be a folder, and is none.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
+    return None
 
 
 def hub_commit(model: str, revision: str | None = None) -> str:

@@ -2,15 +2,14 @@
 
 import inspect
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from amix.engine import canonical, publish
-from amix.engine.encoder import hub_commit, position_table_room, quiet_transformers
-from amix.engine.errors import TrainError, UsageError
+from amix.engine.encoder import folder_of, hub_commit, position_table_room, quiet_transformers
+from amix.engine.errors import TrainError
 from amix.engine.tokenizer import tokenizer_fingerprint
 from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.manifest import Manifest
@@ -122,9 +121,8 @@ def model_identity(model: str) -> str:
 
     Raises UsageError for a folder that is not there, TrainError for an id that the Hub does not know.
     """
-    place = _place(model)
-    folder = Path(place)
-    if folder.is_dir():
+    folder = folder_of(model)
+    if folder is not None:
         weights = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
         files = [path for path in (folder / "config.json", *weights) if path.is_file()]
         found = canonical.dumps({path.name: publish.sha256_file(path) for path in files})
@@ -138,13 +136,8 @@ def model_identity(model: str) -> str:
 
 
 def _place(model: str) -> str:
-    """Return what transformers loads. Raises UsageError for what can only be a folder, and is none."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return str(folder)
-    if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
-    return model
+    """Return what transformers loads. Raises UsageError as `folder_of` does."""
+    return str(folder_of(model) or model)
 
 
 def _load_error(model: str, what: str, problem: Exception) -> TrainError:

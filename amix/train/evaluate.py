@@ -19,7 +19,7 @@ from amix.loaders.dataset import RelevanceDataset
 from amix.loaders.loader import RelevanceLoader
 from amix.loaders.manifest import Manifest
 from amix.train.forward import forward
-from amix.train.metrics import calibration, confidence_gap, questions, report
+from amix.train.metrics import calibration, confidence_gap, questions, reliability, report
 from amix.train.temperature import fit_temperature
 
 
@@ -107,6 +107,11 @@ class Predictions:
     def temperature(self) -> float:
         """Return the temperature that fits this set best."""
         return fit_temperature(*self._questions())
+
+    def reliability(self, temperature: float = 1.0) -> dict[str, list[float]]:
+        """Return `metrics.reliability` of the logits divided by a temperature."""
+        logits, answers = self._questions()
+        return reliability(logits / temperature, answers)
 
     def confidence_gap(self) -> float:
         """Return `metrics.confidence_gap` of it; of several labels a text, over each class of each text."""

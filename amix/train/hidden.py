@@ -64,12 +64,13 @@ def _layers_run_by(stack: LayerStack, run: Run) -> Iterator[None]:
             stack.modules[index] = layer
 
 
-def deepest_site(network: Any, depth: int) -> int:  # noqa: ANN401
-    """Return the last of the `depth` layers of an unwrapped model after which rows can be mixed.
+def deepest_site(network: Any) -> int:  # noqa: ANN401
+    """Return how many layers of an unwrapped model can run before rows are mixed, at most.
 
     A decoder-style classifier reads one position of what its last layer returns, where the shorter text of a pair has
     nothing.
     """
+    depth: int = network.config.num_hidden_layers
     return depth if token_head(network) is None else depth - 1
 
 
@@ -81,7 +82,7 @@ def require_depth(network: Any, layer: int) -> LayerStack:  # noqa: ANN401
             f"hidden:{layer}: {type(network).__name__} has {stack.depth} layers, so options 'layers' and 'level' go "
             f"from 0 (what enters the first layer) to {stack.depth} (what the last one returns)."
         )
-    if layer > deepest_site(network, stack.depth):
+    if layer > deepest_site(network):
         raise TrainError(
             f"hidden:{layer}: {type(network).__name__} ({network.config.model_type}) reads one position of what its "
             "last layer returns, the end of the longer text, which faces padding and so holds nothing of the shorter "

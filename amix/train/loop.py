@@ -143,8 +143,11 @@ def train(
             "dev": None if dev is None else shown(dev),
             "eval": {name: shown(each) for name, each in evals},
         }
-        folder = run_folder(out, config, inputs, writes=is_first)
-        with folder, publish.explained(out), MetricsLog(out, run.at.step, writes=is_first) as log:
+        with (
+            publish.explained(out),
+            run_folder(out, config, inputs, writes=is_first),
+            MetricsLog(out, run.at.step, writes=is_first) as log,
+        ):
             if is_auto and head is not None:
                 log.head(head)
             run.train(log)

@@ -40,8 +40,8 @@ def build_mixer(config: TrainConfig, network: Any) -> Mixer:  # noqa: ANN401  a 
         case "sentencemixup":
             return SentenceMixup(**pairing, **beta)
         case "tmix":
-            depth = network.config.num_hidden_layers
-            return TMix(**pairing, **beta, layers=config.layer_numbers(depth, deepest_site(network, depth)))
+            layers = config.layer_numbers(network.config.num_hidden_layers, deepest_site(network))
+            return TMix(**pairing, **beta, layers=layers)
         case "ssmix":
             return SSMix(**pairing, span_share=config.span_share)
         case "attentionmix":

@@ -47,13 +47,12 @@ def run_folder(out: Path, config: TrainConfig, inputs: Mapping[str, Any], *, wri
     """Make the folder of a run, with its `config.yaml`, and keep other processes from training there till the end.
 
     writes: False in all processes but the first, which does it for them.
-    Raises TrainError while another process trains there, StorageError where the disk refuses.
+    Raises TrainError while another process trains there.
     """
     if not writes:
         yield
         return
-    with publish.explained(out):
-        out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         lock = lock_folder(out, "training", TrainError)
     except UsageError:

@@ -11,7 +11,6 @@ from typing import Any
 from amix.engine.heads import HeadSpec
 from amix.loaders.inspection import Inspector
 from amix.train.compare.summary import GRID, SHOWN, SPENT, spread
-from amix.train.metrics import questions, reliability
 from amix.train.report.charts import Interval, heat_map, intervals, lines
 from amix.train.report.charts import reliability as diagram
 from amix.train.report.page import page, table
@@ -136,10 +135,7 @@ def _calibration(run: RunRecord) -> str:
             shown[f"{name}, logits / {temperature:.2f}"] = temperature
         for title, divisor in shown.items():
             rows.append([title, *said.calibration(divisor).values()])
-            bins = reliability(*questions(said.logits_NC / divisor, said.truth, multi_label=said.multi_label))
-            parts.append(
-                f"<h3>{escape(title)}</h3>" + diagram(bins["samples"], bins["confidence"], bins["accuracy"])
-            )
+            parts.append(f"<h3>{escape(title)}</h3>" + diagram(**said.reliability(divisor)))
     if not rows:
         return ""
     note = (
