@@ -16,7 +16,7 @@ OPTIMUM_EXTRAS := cpu,optimum,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
 OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loaders/corpus
 # What knows nothing of transformers, or takes long and would say the same twice.
-OPTIMUM_TESTS += $(addprefix --ignore=tests/train/test_,compare.py parallel.py report.py select.py analysis.py)
+OPTIMUM_TESTS += --ignore=tests/train/run/test_parallel.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-optimum check format clean

@@ -7,15 +7,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amix.engine.attentionmix import AttentionMix
-    from amix.engine.errors import AmixError
-    from amix.engine.losses import soft_cross_entropy
-    from amix.engine.mixing import NoMix
-    from amix.engine.pairmix import SentenceMixup, TMix, WordMixup
-    from amix.engine.sessions import open_session
-    from amix.engine.ssmix import SSMix
-    from amix.loaders.dataset import RelevanceDataset
-    from amix.loaders.loader import RelevanceLoader
+    from amix.engine.base.errors import AmixError
+    from amix.engine.extractor.session import open_session
+    from amix.engine.mixing.attentionmix import AttentionMix
+    from amix.engine.mixing.losses import soft_cross_entropy
+    from amix.engine.mixing.mixer import NoMix
+    from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
+    from amix.engine.mixing.ssmix import SSMix
+    from amix.loaders.stream.dataset import RelevanceDataset
+    from amix.loaders.stream.loader import RelevanceLoader
 
 __version__ = "0.1.0"
 
@@ -35,17 +35,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AmixError": "amix.engine.errors",
-    "AttentionMix": "amix.engine.attentionmix",
-    "NoMix": "amix.engine.mixing",
-    "RelevanceDataset": "amix.loaders.dataset",
-    "RelevanceLoader": "amix.loaders.loader",
-    "SSMix": "amix.engine.ssmix",
-    "SentenceMixup": "amix.engine.pairmix",
-    "TMix": "amix.engine.pairmix",
-    "WordMixup": "amix.engine.pairmix",
-    "open_session": "amix.engine.sessions",
-    "soft_cross_entropy": "amix.engine.losses",
+    "AmixError": "amix.engine.base.errors",
+    "AttentionMix": "amix.engine.mixing.attentionmix",
+    "NoMix": "amix.engine.mixing.mixer",
+    "RelevanceDataset": "amix.loaders.stream.dataset",
+    "RelevanceLoader": "amix.loaders.stream.loader",
+    "SSMix": "amix.engine.mixing.ssmix",
+    "SentenceMixup": "amix.engine.mixing.pairmix",
+    "TMix": "amix.engine.mixing.pairmix",
+    "WordMixup": "amix.engine.mixing.pairmix",
+    "open_session": "amix.engine.extractor.session",
+    "soft_cross_entropy": "amix.engine.mixing.losses",
 }
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from amix.engine.attentionmix import AttentionMix
-from amix.loaders.dataset import RelevanceDataset
-from amix.loaders.repack import RepackOptions, repack
+from amix.engine.mixing.attentionmix import AttentionMix
+from amix.loaders.shards.repack import RepackOptions, repack
+from amix.loaders.stream.dataset import RelevanceDataset
 
 DTYPES = ("float32", "float16", "uint8")
 BATCH = 50

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from amix import AttentionMix, RelevanceDataset, RelevanceLoader
-from amix.engine.partners import step_generator
-from amix.engine.plan import Plan
-from amix.train.classifier import load_classifier
-from amix.train.evaluate import label_names
-from amix.train.forward import forward
+from amix.engine.mixing.partners import step_generator
+from amix.engine.mixing.plan import Plan
+from amix.train.model.classifier import load_classifier
+from amix.train.model.forward import forward
+from amix.train.score.evaluate import label_names
 
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 CLEAR = 0.8  # a text that is heard so far is heard alone

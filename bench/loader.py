@@ -93,9 +93,9 @@ class Bench:
 
     def count_bytes(self) -> None:
         """Note how many bytes a batch takes from the files, page rounding apart, over those that it is made of."""
-        from amix.loaders import shardreader
-        from amix.loaders.dataset import RelevanceDataset
-        from amix.loaders.layout import INDEX_DTYPE
+        from amix.loaders.shards import reader as shardreader
+        from amix.loaders.shards.layout import INDEX_DTYPE
+        from amix.loaders.stream.dataset import RelevanceDataset
 
         real = shardreader.crc32
         for kind in LENGTHS:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amix.loaders.order import order
+from amix.loaders.stream.order import order
 
 BATCH = 64
 WINDOWS = (0, 4_096, 16_384, 65_536, 262_144, None)  # None: the whole corpus

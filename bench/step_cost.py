@@ -19,16 +19,16 @@ from typing import Any
 
 import torch
 
-from amix.engine.partners import step_generator
-from amix.loaders.dataset import RelevanceDataset
-from amix.loaders.loader import RelevanceLoader
-from amix.train.classifier import load_classifier
-from amix.train.config import TrainConfig
-from amix.train.evaluate import label_names
-from amix.train.mixers import build_mixer
-from amix.train.objective import Objective
-from amix.train.online import OnlineRelevance
-from amix.train.optim import build_optimizer
+from amix.engine.mixing.partners import step_generator
+from amix.loaders.stream.dataset import RelevanceDataset
+from amix.loaders.stream.loader import RelevanceLoader
+from amix.train.model.classifier import load_classifier
+from amix.train.objective.mixers import build_mixer
+from amix.train.objective.objective import Objective
+from amix.train.objective.online import OnlineRelevance
+from amix.train.options.config import TrainConfig
+from amix.train.run.optim import build_optimizer
+from amix.train.score.evaluate import label_names
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},

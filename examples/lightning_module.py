@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from amix import AttentionMix, NoMix
-from amix.engine.partners import step_generator
-from amix.train.forward import forward
+from amix.engine.mixing.partners import step_generator
 from amix.train.hf import RelevanceCollator
+from amix.train.model.forward import forward
 from amix.train.objective import Objective
 
 

@@ -21,9 +21,9 @@ from transformers import AutoModelForSequenceClassification
 from amix import RelevanceDataset
 from amix.cli.demo import packaged_encoder
 from amix.cli.output import table
-from amix.engine.encoder import quiet_transformers
+from amix.engine.extractor.encoder import quiet_transformers
 from amix.exporters.export import export
-from amix.train.metrics import report
+from amix.train.score.metrics import report
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What tests share: a tiny random encoder, its extractor, sixty short reviews, and a JSON Lines writer."""
+"""What tests share: a tiny random encoder, its extractor, sixty short reviews and shards of them."""
 
 import itertools
 import json
@@ -11,12 +11,17 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of huggingface_hub: no test may reach for the network
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Tiny models are faster on one thread, by far when other tests run beside.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
 # pytest hands its handler to every logger that does not propagate; with one, PyTorch traces
 # each step of torch.export in detail, which doubles the time of an export.
 logging.getLogger("torch.__trace").addHandler = lambda handler: None  # type: ignore[method-assign]
+
+MakeShards = Callable[..., Path]
+Rows = Iterable[Mapping[str, Any]]
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (
@@ -138,3 +143,57 @@ def review_rows() -> list[dict[str, Any]]:
     return [
         rows[(7 * number) % len(rows)] for number in range(60)
     ]  # 7 and 90 share no divisor: all different
+
+
+@pytest.fixture(scope="session")
+def make_shards(
+    tiny_extractor: Path,
+    write_jsonl: Callable[[Path, Rows], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> MakeShards:
+    """`make_shards(rows, extractor=..., no_labels=...)` -> a shard folder."""
+    from amix.loaders.corpus import CorpusOptions
+    from amix.loaders.precompute.run import PrecomputeOptions, precompute
+
+    def make(rows: Rows, extractor: Path = tiny_extractor, heads: str = "all", **corpus: Any) -> Path:
+        folder = tmp_path_factory.mktemp("shards")
+        source = write_jsonl(folder / "rows.jsonl", rows)
+        precompute(
+            str(source),
+            folder / "shards",
+            extractor=extractor,
+            corpus_options=CorpusOptions(**corpus),
+            options=PrecomputeOptions(workers=1, heads=heads),
+        )
+        return folder / "shards"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reviews(make_shards: MakeShards, review_rows: list[dict[str, Any]]) -> Path:
+    """Forty reviews to train on, with named classes."""
+    return make_shards([named(row) for row in review_rows[:40]])
+
+
+@pytest.fixture(scope="session")
+def held_out(make_shards: MakeShards, review_rows: list[dict[str, Any]]) -> Path:
+    """The other twenty."""
+    return make_shards([named(row) for row in review_rows[40:]])
+
+
+@pytest.fixture(scope="session")
+def still_bert(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder without dropout, whose numbers differ between processes and compilers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("still")
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    AutoModel.from_pretrained(tiny_bert, **still).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
+    return folder
+
+
+def named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its class as a name."""
+    return {**row, "label": ("bad", "good")[row["label"]]}

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.engine import test_methods as module
+from tests.engine.mixing import test_methods as module
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -34,7 +34,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty of the packaged sentences as train, twenty as test."""
-    from amix.loaders.precompute import PrecomputeOptions, precompute
+    from amix.loaders.precompute.run import PrecomputeOptions, precompute
 
     folder = tmp_path_factory.mktemp("sample")
     for split, rows in (("train", 40), ("test", 20)):

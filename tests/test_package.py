@@ -95,7 +95,7 @@ def test_the_wheel_holds_amix_and_its_metadata_only(wheel: zipfile.ZipFile) -> N
 
 def test_the_wheel_holds_types_data_and_every_room_but_no_tests(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
-    rooms = ("engine", "exporters", "loaders", "train", "cli")
+    rooms = ("engine", "exporters", "loaders", "train", "study", "cli")
     for name in ("amix/py.typed", "amix/__main__.py", *(f"amix/{room}/__init__.py" for room in rooms)):
         assert name in names
     assert [name for name in names if name.startswith("amix/cli/demo_data/") and name.endswith(".jsonl")]

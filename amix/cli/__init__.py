@@ -15,7 +15,7 @@ from typing import cast
 import click
 
 from amix import __version__
-from amix.engine.errors import AmixError
+from amix.engine.base.errors import AmixError
 
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
 COMMANDS = {

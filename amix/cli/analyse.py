@@ -25,11 +25,11 @@ def command(shards: str, out: Path, texts: int, seed: int, tag: str | None, as_j
     Special tokens, how evenly words are attended to, where in a text, which kinds of words (--tag, with the extra
     [pos]), and how heads agree.
     """
-    from amix.engine.publish import write_atomic
-    from amix.loaders.remote import shown
-    from amix.train.analysis import analyse
-    from amix.train.report.heads import analysis_page
-    from amix.train.tagging import open_tagger
+    from amix.engine.base.publish import write_atomic
+    from amix.loaders.shards.remote import shown
+    from amix.study.attention.analysis import analyse
+    from amix.study.attention.tagging import open_tagger
+    from amix.study.report.heads import analysis_page
 
     analysis = analyse(shards, texts=texts, seed=seed, tagger=None if tag is None else open_tagger(tag))
     out.mkdir(parents=True, exist_ok=True)

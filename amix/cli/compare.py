@@ -7,11 +7,11 @@ import click
 
 from amix.cli.output import json_line, json_option, notice
 from amix.cli.train import config_options, parse_evals
-from amix.engine.errors import UsageError
+from amix.engine.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from amix.train.compare.grid import Grid
-    from amix.train.compare.outcome import Outcome
+    from amix.study.compare.grid import Grid
+    from amix.study.compare.outcome import Outcome
 
 
 @click.command()
@@ -53,8 +53,8 @@ def command(
     or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets report.html, grid.yaml,
     runs.csv, comparison.json and table.md.
     """
-    from amix.train.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
-    from amix.train.configfile import given_options
+    from amix.study.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
+    from amix.train.options.file import given_options
 
     if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
         given = click.get_current_context()
@@ -101,10 +101,10 @@ def command(
 def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
     from tqdm import tqdm
 
-    from amix.engine.publish import write_atomic
-    from amix.train.compare.runner import run_grid, runs_are_kept
-    from amix.train.compare.summary import markdown, summarise, write_summary
-    from amix.train.report.reports import report
+    from amix.engine.base.publish import write_atomic
+    from amix.study.compare.runner import run_grid, runs_are_kept
+    from amix.study.compare.summary import markdown, summarise, write_summary
+    from amix.study.report.reports import report
 
     total = sum(1 for _ in grid.cells())
     with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:

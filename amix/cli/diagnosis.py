@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import amix
-from amix.engine.machine import available_cores
+from amix.engine.base.machine import available_cores
 
 # The packages that decide whether amix works, in the order shown.
 PACKAGES = (

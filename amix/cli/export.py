@@ -8,13 +8,13 @@ import click
 from amix.cli.output import facts, json_line, json_option, notice
 
 if TYPE_CHECKING:
-    from amix.engine.artifact import Extractor
-    from amix.engine.encoder import RelevanceKind
+    from amix.engine.extractor.encoder import RelevanceKind
+    from amix.engine.extractor.folder import Extractor
     from amix.exporters.export import Dtype, Format, Via
 
 
 def _layers(text: str) -> list[int] | None:
-    from amix.engine.errors import UsageError
+    from amix.engine.base.errors import UsageError
 
     if text.strip() == "all":
         return None
@@ -81,8 +81,8 @@ def command(
     """
     wanted = _layers(layers)
 
-    from amix.engine.artifact import GRAPHS
-    from amix.engine.heads import describe
+    from amix.engine.base.heads import describe
+    from amix.engine.extractor.folder import GRAPHS
     from amix.exporters.export import export
 
     notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")

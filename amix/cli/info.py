@@ -13,7 +13,7 @@ from amix.cli.output import facts, json_line, json_option
 @json_option
 def command(folder: str, as_json: bool) -> None:
     """Print what the shards, the extractor or the run in FOLDER consist of. Shards may be at a URL."""
-    from amix.engine.artifact import RECORD
+    from amix.engine.extractor.folder import RECORD
 
     if (Path(folder) / RECORD).is_file():
         found = _extractor(Path(folder))
@@ -28,8 +28,8 @@ def command(folder: str, as_json: bool) -> None:
 
 
 def _extractor(folder: Path) -> dict[str, Any]:
-    from amix.engine.artifact import open_extractor
-    from amix.engine.heads import describe
+    from amix.engine.base.heads import describe
+    from amix.engine.extractor.folder import open_extractor
 
     extractor = open_extractor(folder)
     return {
@@ -53,8 +53,8 @@ def _over_heads(measure: dict[str, Any]) -> dict[str, Any]:
 def _shards(folder: str) -> dict[str, Any]:
     import numpy as np
 
-    from amix.engine.heads import describe
-    from amix.loaders.dataset import RelevanceDataset
+    from amix.engine.base.heads import describe
+    from amix.loaders.stream.dataset import RelevanceDataset
 
     dataset = RelevanceDataset(folder, head=None)
     manifest = dataset.manifest

@@ -11,7 +11,7 @@ from amix.cli.output import json_line, json_option, notice, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from amix.loaders.inspection import InspectedMix, InspectedText, Inspector
+    from amix.study.attention.inspection import InspectedMix, InspectedText, Inspector
 
 # Backgrounds of the terminal's 256 colours, from none to strong; black reads well on all of them.
 _SHADES = (None, 230, 222, 215, 208, 202)
@@ -42,8 +42,8 @@ def command(
     **mixing: Any,  # noqa: ANN401  options of AttentionMix
 ) -> None:
     """Show a text of SHARDS token by token: how much attention each receives, and how it mixes with another text."""
-    from amix.engine.attentionmix import AttentionMix
-    from amix.loaders.inspection import Inspector
+    from amix.engine.mixing.attentionmix import AttentionMix
+    from amix.study.attention.inspection import Inspector
 
     inspector = Inspector(shards)
     text = inspector.text(inspector.first_row() if row is None else row)

@@ -10,9 +10,9 @@ from typing import Any
 
 from amix import __version__
 from amix.cli.inspect import readable
-from amix.engine.attentionmix import AttentionMix
-from amix.engine.publish import write_atomic
-from amix.loaders.inspection import InspectedText, Inspector
+from amix.engine.base.publish import write_atomic
+from amix.engine.mixing.attentionmix import AttentionMix
+from amix.study.attention.inspection import InspectedText, Inspector
 
 _DATA = "__DATA__"
 

@@ -88,11 +88,11 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     With --json every line of the output is an object: {"event": "start", ...} when there is work to do,
     {"event": "unit", ...} for each shard as it is published, {"event": "done", ...} when the run has succeeded.
     """
-    from amix.engine.errors import UsageError
+    from amix.engine.base.errors import UsageError
     from amix.loaders.corpus import CorpusOptions
-    from amix.loaders.precompute import PrecomputeOptions, precompute
-    from amix.loaders.progress import Tally
-    from amix.loaders.workspace import shards_are_kept
+    from amix.loaders.precompute.progress import Tally
+    from amix.loaders.precompute.run import PrecomputeOptions, precompute
+    from amix.loaders.shards.workspace import shards_are_kept
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")

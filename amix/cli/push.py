@@ -21,8 +21,8 @@ def command(shards: Path, target: str, private: bool | None, as_json: bool) -> N
     """
     from tqdm import tqdm
 
-    from amix.loaders.manifest import Manifest
-    from amix.loaders.push import push
+    from amix.loaders.shards.manifest import Manifest
+    from amix.loaders.shards.push import push
 
     with tqdm(unit=" files", disable=None, desc="push") as bar:
 

@@ -32,9 +32,9 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     """
     from tqdm import tqdm
 
-    from amix.loaders.manifest import Manifest
-    from amix.loaders.repack import RepackOptions, repack
-    from amix.loaders.workspace import shards_are_kept
+    from amix.loaders.shards.manifest import Manifest
+    from amix.loaders.shards.repack import RepackOptions, repack
+    from amix.loaders.shards.workspace import shards_are_kept
 
     before = sum(Manifest.read(folder).fields["bytes"] for folder in shards)
     began = time.perf_counter()

@@ -17,8 +17,8 @@ def command(folder: Path, out: Path | None, as_json: bool) -> None:
     Curves, reliability, tables with intervals, texts shaded by relevance, and how to run it again, in one file that
     needs no network.
     """
-    from amix.engine.publish import write_atomic
-    from amix.train.report.reports import report
+    from amix.engine.base.publish import write_atomic
+    from amix.study.report.reports import report
 
     path = out or folder / "report.html"
     write_atomic(path, report(folder).encode())

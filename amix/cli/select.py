@@ -9,7 +9,7 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.cli.train import config_options
-from amix.engine.errors import TrainError, UsageError
+from amix.engine.base.errors import TrainError, UsageError
 
 
 @click.command()
@@ -43,12 +43,12 @@ def command(
     on texts held out, which takes seconds to minutes. With --budget classifiers are trained with the candidates, the
     better half of them again and again. `amix train --head auto` takes the first of the former.
     """
-    from amix.engine import publish
-    from amix.engine.heads import HeadSpec
-    from amix.loaders.manifest import Manifest
-    from amix.loaders.remote import is_remote
-    from amix.train.classifier import load_embeddings
-    from amix.train.select.proxy import candidates, rank_heads
+    from amix.engine.base import publish
+    from amix.engine.base.heads import HeadSpec
+    from amix.loaders.shards.manifest import Manifest
+    from amix.loaders.shards.remote import is_remote
+    from amix.train.heads.proxy import candidates, rank_heads
+    from amix.train.model.classifier import load_embeddings
 
     if is_remote(shards):
         raise UsageError(f"{shards}: heads are ranked on a local cache. Fetch it first.")
@@ -66,17 +66,17 @@ def command(
         HeadSpec.parse(spec)  # one head or mean, not heads that take turns
     agrees: dict[str, float] = {}
     if budget is None:
-        from amix.train.subset import draw_subset
+        from amix.train.run.subset import draw_subset
 
         numbers = draw_subset(manifest.samples, samples, subset_seed, Path(shards))
         ranking: list[Any] = list(rank_heads(shards, load_embeddings(model, manifest), numbers, specs=specs))
     else:
         from tqdm import tqdm
 
-        from amix.train.compare.grid import Cache
-        from amix.train.compare.runner import runs_are_kept
-        from amix.train.configfile import given_options
-        from amix.train.select.profile import agreement, profile_heads
+        from amix.study.attention.profile import agreement, profile_heads
+        from amix.study.compare.grid import Cache
+        from amix.study.compare.runner import runs_are_kept
+        from amix.train.options.file import given_options
 
         cache = Cache(train=shards, dev=dev)
         with tqdm(unit=" runs", desc="select", disable=None) as bar:

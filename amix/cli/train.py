@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
-from amix.engine.errors import UsageError
-from amix.train.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
-from amix.train.configfile import read_config, resolve
+from amix.engine.base.errors import UsageError
+from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
+from amix.train.options.file import read_config, resolve
 
 _PRESET = "Several options at once, beneath those given. paper: every row mixed at full strength, as the source does."
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
@@ -96,8 +96,8 @@ def command(
         notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
     named = parse_evals(evals) or list((inputs.get("eval") or {}).items())
 
-    from amix.train.device import ended_group
-    from amix.train.loop import train
+    from amix.train.run.accelerator import ended_group
+    from amix.train.run.train import train
 
     with ended_group():
         result = train(shards, out, model, config, dev=dev or inputs.get("dev"), evals=named, resume=resume)

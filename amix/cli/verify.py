@@ -16,10 +16,10 @@ def command(folder: str, deep: bool, as_json: bool) -> None:
 
     Fast: hashes of the documents, sizes and counts. Exit code 1 when anything is wrong.
     """
-    from amix.engine.artifact import RECORD, open_extractor
-    from amix.engine.errors import ArtifactError, ShardError
-    from amix.loaders.remote import shown
-    from amix.loaders.verify import verify
+    from amix.engine.base.errors import ArtifactError, ShardError
+    from amix.engine.extractor.folder import RECORD, open_extractor
+    from amix.loaders.shards.remote import shown
+    from amix.loaders.shards.verify import verify
 
     if (Path(folder) / RECORD).is_file():
         try:

@@ -12,7 +12,7 @@ from amix.cli.output import json_line
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from amix.loaders.progress import Start, Tally
+    from amix.loaders.precompute.progress import Start, Tally
 
 _TICK = 1.0  # seconds
 

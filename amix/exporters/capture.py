@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from amix.engine.encoder import Encoder
-from amix.engine.errors import ExportError
-from amix.engine.relevancemodule import RelevanceModule
+from amix.engine.base.errors import ExportError
+from amix.engine.extractor.encoder import Encoder
+from amix.engine.extractor.module import RelevanceModule
 
 
 @contextlib.contextmanager

@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from amix.engine.artifact import GRAPHS, Backend, Extractor, fingerprint, write_extractor
-from amix.engine.encoder import Encoder, RelevanceKind, load_encoder, quiet_transformers
-from amix.engine.errors import ExportError, UsageError
-from amix.engine.publish import require_vacant, sha256_file, staged_folder
-from amix.engine.relevancemodule import RelevanceModule
-from amix.engine.sessions import open_session
-from amix.engine.tokenizer import padding_id, special_ids, tokenizer_fingerprint
+from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.base.publish import require_vacant, sha256_file, staged_folder
+from amix.engine.extractor.encoder import Encoder, RelevanceKind, load_encoder, quiet_transformers
+from amix.engine.extractor.folder import GRAPHS, Backend, Extractor, fingerprint, write_extractor
+from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.session import open_session
+from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
 from amix.exporters.fidelity import fidelity
 from amix.exporters.onnx import OPSETS, quantize_int8, require_onnx, write_onnx

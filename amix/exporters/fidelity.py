@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amix.engine.artifact import Extractor
-from amix.engine.relevancemodule import RelevanceModule
-from amix.engine.runner import Ids
-from amix.engine.sessions import Session
-from amix.engine.tokenizer import open_tokenizer
+from amix.engine.extractor.folder import Extractor
+from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.runner import Ids
+from amix.engine.extractor.session import Session
+from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.parity import TEXTS
 
 LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens; int8 errs more on longer texts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.export import ExportedProgram
 
-from amix.engine.errors import DependencyError, ExportError
+from amix.engine.base.errors import DependencyError, ExportError
 from amix.exporters.capture import quiet_torch
 
 if TYPE_CHECKING:

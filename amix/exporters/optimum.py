@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from amix.engine.encoder import Encoder, quiet_transformers
-from amix.engine.errors import DependencyError, ExportError
-from amix.engine.relevancemodule import RelevanceModule
+from amix.engine.base.errors import DependencyError, ExportError
+from amix.engine.extractor.encoder import Encoder, quiet_transformers
+from amix.engine.extractor.module import RelevanceModule
 from amix.exporters.capture import example_inputs, quiet_torch
 from amix.exporters.onnx import finish
 

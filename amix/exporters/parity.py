@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amix.engine.encoder import Encoder, RelevanceKind
-from amix.engine.errors import AmixError, ExportError, UsageError
-from amix.engine.relevancemodule import RelevanceModule
-from amix.engine.runner import Ids
-from amix.engine.sessions import Session
-from amix.engine.tokenizer import padding_id
+from amix.engine.base.errors import AmixError, ExportError, UsageError
+from amix.engine.extractor.encoder import Encoder, RelevanceKind
+from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.runner import Ids
+from amix.engine.extractor.session import Session
+from amix.engine.extractor.tokenizer import padding_id
 
 TEXTS = (
     "The film opens on an empty platform, and for ten minutes nothing happens; I was never bored.",

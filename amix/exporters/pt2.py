@@ -6,7 +6,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from amix.engine.encoder import Encoder
+from amix.engine.extractor.encoder import Encoder
 from amix.exporters.capture import example_inputs, free_axes, quiet_torch
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from amix.engine.encoder import Encoder, quiet_transformers
-from amix.engine.errors import ExportError
-from amix.engine.relevancemodule import RelevanceModule
+from amix.engine.base.errors import ExportError
+from amix.engine.extractor.encoder import Encoder, quiet_transformers
+from amix.engine.extractor.module import RelevanceModule
 from amix.exporters.capture import example_inputs, quiet_torch
 
 

@@ -1,1 +1,1 @@
-"""Classifier, loop, metrics."""
+"""A classifier trained on shards: its model, objective, scores and run."""

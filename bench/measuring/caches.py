@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from amix.loaders.layout import Layout
-from amix.loaders.publication import Origin, publish_manifest
-from amix.loaders.shardwriter import Sample, ShardWriter
+from amix.loaders.shards.finish import Origin, publish_manifest
+from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.writer import Sample, ShardWriter
 from measuring.payload import HEADS, VOCABULARY, Text
 
 PER_SHARD = 4096

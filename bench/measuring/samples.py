@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from amix.loaders.corpus import CorpusOptions, Row, open_corpus
-from amix.loaders.encoding import TextEncoder
+from amix.loaders.precompute.tokenize import TextEncoder
 
 
 def read(source: str) -> list[str]:

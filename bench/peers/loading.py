@@ -78,7 +78,7 @@ def sample(number: int, ids: Any, relevance: Any, label: int) -> dict[str, Any]:
 
 def collated(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a padded batch of tensors: the same code for all."""
-    from amix.loaders.collate import Collate
+    from amix.loaders.stream.collate import Collate
 
     return Collate(0)(samples)
 
@@ -92,14 +92,14 @@ class _Amix:
         write_cache(folder, stream)
 
     def read(self, folder: Path, head: str = "3.5") -> Batches:
-        from amix.loaders.dataset import RelevanceDataset
-        from amix.loaders.loader import RelevanceLoader
+        from amix.loaders.stream.dataset import RelevanceDataset
+        from amix.loaders.stream.loader import RelevanceLoader
 
         return RelevanceLoader(RelevanceDataset(folder, head=head), batch_size=BATCH)
 
     def random(self, folder: Path) -> tuple[int, Callable[[list[int]], dict[str, Any]]]:
-        from amix.loaders.collate import as_tensors
-        from amix.loaders.dataset import RelevanceDataset
+        from amix.loaders.stream.collate import as_tensors
+        from amix.loaders.stream.dataset import RelevanceDataset
 
         dataset = RelevanceDataset(folder, head="3.5")
         return len(dataset), lambda numbers: as_tensors(dataset.batch(numbers))

@@ -49,7 +49,7 @@ def test_other_work_is_refused(tmp_path):
 
 def test_a_missing_encoder_names_the_extra(monkeypatch):
     from amix.cli import demo
-    from amix.engine.errors import DependencyError
+    from amix.engine.base.errors import DependencyError
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DependencyError, match=r"attentionmix\[demo\]"):

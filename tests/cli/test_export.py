@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amix.cli import main
-from amix.engine.artifact import open_extractor
-from amix.engine.sessions import open_session
+from amix.engine.extractor.folder import open_extractor
+from amix.engine.extractor.session import open_session
 
 
 def amix(*arguments: str | Path) -> Result:

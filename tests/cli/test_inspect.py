@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner
 
 from amix.cli import main
-from amix.engine.attentionmix import AttentionMix
-from amix.loaders.dataset import RelevanceDataset
+from amix.engine.mixing.attentionmix import AttentionMix
+from amix.loaders.stream.dataset import RelevanceDataset
 from tests.browser import browse, colours_of, needs_browser
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "quoted" <!-- it\'s'

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from amix.cli import main
 from amix.cli.precompute import command
-from amix.engine.artifact import Backend
+from amix.engine.extractor.folder import Backend
 
 UNIT_KEYS = {"unit", "rows", "samples", "tokens", "computed_tokens", "rejects", "stages", "peak_bytes"}
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from amix.cli import main
-from amix.loaders.precompute import PrecomputeOptions, precompute
+from amix.loaders.precompute.run import PrecomputeOptions, precompute
 from tests.loaders.flaky import FlakyStore
 
 

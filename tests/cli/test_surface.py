@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import amix
 from amix.cli import COMMANDS, main
-from amix.engine.errors import AmixError, ConfigError, ShardError
+from amix.engine.base.errors import AmixError, ConfigError, ShardError
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("numpy", "torch", "transformers", "tokenizers", "datasets", "onnx", "onnxruntime", "webdataset")

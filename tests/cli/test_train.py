@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from amix.cli import main
 from amix.cli.train import parse_evals
-from amix.engine.errors import UsageError
+from amix.engine.base.errors import UsageError
 
 FAST = ("--epochs", "1", "--batch-size", "8", "--lr", "3e-3", "--device", "cpu")
 
@@ -23,7 +23,7 @@ def amix(*arguments: object) -> Result:
 def shards(
     tiny_extractor: Path, write_jsonl: Any, review_rows: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    from amix.loaders.precompute import PrecomputeOptions, precompute
+    from amix.loaders.precompute.run import PrecomputeOptions, precompute
 
     folder = tmp_path_factory.mktemp("cli")
     source = write_jsonl(folder / "rows.jsonl", review_rows[:24])

@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 
-from amix.engine.artifact import Extractor
-from amix.engine.encoder import load_encoder
-from amix.engine.errors import ExportError, UsageError
+from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.extractor.encoder import load_encoder
+from amix.engine.extractor.folder import Extractor
 from amix.exporters import export as module
 from amix.exporters import onnx as onnx_writer
 from amix.exporters.export import export
@@ -131,7 +131,10 @@ def test_weights_past_the_limit_of_one_file_are_shipped_and_hashed_beside_it(
 def test_the_commit_of_a_model_of_the_hub_is_recorded(
     revision: str | None, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    code = f"from amix.engine.encoder import load_encoder; print(load_encoder('who/what', {revision!r}).revision)"
+    code = (
+        "from amix.engine.extractor.encoder import load_encoder; "
+        f"print(load_encoder('who/what', {revision!r}).revision)"
+    )
     assert offline(tiny_bert, tmp_path, code) == f"{COMMIT}\n"
 
 

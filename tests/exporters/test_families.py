@@ -9,8 +9,8 @@ import pytest
 import transformers
 from tokenizers import Tokenizer
 
-from amix.engine.errors import ExportError, UsageError
-from amix.engine.sessions import open_session
+from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.extractor.session import open_session
 from amix.exporters.export import export
 from amix.exporters.parity import Probe, check
 from tests.exporters.families import CAUSAL, FAMILIES, UNREADABLE, save, save_family
@@ -20,7 +20,7 @@ CAPTURED = {"distilbert", "albert"}  # to .pt2 as well
 LAYER = {"modernbert": 1}  # the one that attends within a window
 OLD_TRANSFORMERS = int(transformers.__version__.partition(".")[0]) < 5
 TRACED = {"mistral"}  # Llama with a window: captured by the same code as Llama and ModernBERT
-# BERT itself is the tests' tiny extractor: see test_export.py and tests/engine/test_sessions.py.
+# BERT itself is the tests' tiny extractor: see test_export.py and tests/engine/extractor/test_session.py.
 
 
 @pytest.mark.parametrize("family", sorted({*FAMILIES} - {"bert"} - TRACED))

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amix.cli import main
-from amix.engine.artifact import open_extractor
-from amix.engine.encoder import load_encoder
-from amix.engine.relevancemodule import RelevanceModule
-from amix.engine.sessions import open_session
+from amix.engine.extractor.encoder import load_encoder
+from amix.engine.extractor.folder import open_extractor
+from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.session import open_session
 from amix.exporters import export
 from amix.exporters.fidelity import fidelity, rank_correlation
 

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amix.cli import main
-from amix.engine.artifact import open_extractor
-from amix.engine.errors import UsageError
-from amix.engine.sessions import open_session
-from amix.engine.tokenizer import open_tokenizer
+from amix.engine.base.errors import UsageError
+from amix.engine.extractor.folder import open_extractor
+from amix.engine.extractor.session import open_session
+from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.export import export
 from tests.exporters.families import save_family
 

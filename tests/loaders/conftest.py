@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amix.loaders.precompute import PrecomputeOptions, precompute
+from amix.loaders.precompute.run import PrecomputeOptions, precompute
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amix.loaders.layout import Layout
-from amix.loaders.publication import Origin, publish_manifest
-from amix.loaders.shardwriter import Sample, ShardWriter
+from amix.loaders.shards.finish import Origin, publish_manifest
+from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.writer import Sample, ShardWriter
 
 VOCABULARY = 1000
 

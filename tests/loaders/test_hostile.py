@@ -20,11 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amix.engine import canonical
-from amix.engine.errors import AmixError, ShardError
-from amix.engine.publish import sha256_bytes
-from amix.loaders.dataset import RelevanceDataset
-from amix.loaders.verify import verify
+from amix.engine.base import canonical
+from amix.engine.base.errors import AmixError, ShardError
+from amix.engine.base.publish import sha256_bytes
+from amix.loaders.shards.verify import verify
+from amix.loaders.stream.dataset import RelevanceDataset
 from tests.loaders.forge import forge, layout_of
 
 EXAMPLES = int(os.environ.get("AMIX_FUZZ_EXAMPLES", "150"))
@@ -263,9 +263,9 @@ def test_claims_of_many_gigabytes_take_no_memory(whole, tmp_path):
         import resource
         import sys
         import numpy
-        from amix.engine.errors import ShardError
-        from amix.loaders.dataset import RelevanceDataset
-        from amix.loaders.verify import verify
+        from amix.engine.base.errors import ShardError
+        from amix.loaders.stream.dataset import RelevanceDataset
+        from amix.loaders.shards.verify import verify
         resource.setrlimit(resource.RLIMIT_DATA, (400 << 20, 400 << 20))
         dataset = RelevanceDataset(sys.argv[1], head="0.0")
         try:
@@ -282,7 +282,7 @@ def test_claims_of_many_gigabytes_take_no_memory(whole, tmp_path):
 
 
 def test_damage_can_be_left_out_and_is_counted(tmp_path, caplog):
-    from amix.loaders.loader import RelevanceLoader
+    from amix.loaders.stream.loader import RelevanceLoader
 
     folder = forge(tmp_path / "x", [5] * 40, per_shard=8)
     index = RelevanceDataset(folder)._readers[2].index

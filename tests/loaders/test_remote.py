@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amix.engine.errors import DependencyError, FetchError, ShardError
-from amix.loaders.dataset import RelevanceDataset
-from amix.loaders.loader import RelevanceLoader
-from amix.loaders.remote import CacheOptions, is_remote, shown, transfer
-from amix.loaders.verify import verify
+from amix.engine.base.errors import DependencyError, FetchError, ShardError
+from amix.loaders.shards.remote import CacheOptions, is_remote, shown, transfer
+from amix.loaders.shards.verify import verify
+from amix.loaders.stream.dataset import RelevanceDataset
+from amix.loaders.stream.loader import RelevanceLoader
 from tests.loaders.flaky import FlakyStore
 from tests.loaders.forge import forge
 
@@ -227,8 +227,8 @@ def test_a_global_shuffle_over_more_than_the_cache_holds_is_warned_of(shards, tm
 READ = """if True:
     import sys
     from pathlib import Path
-    from amix.loaders.dataset import RelevanceDataset
-    from amix.loaders.remote import CacheOptions
+    from amix.loaders.stream.dataset import RelevanceDataset
+    from amix.loaders.shards.remote import CacheOptions
     dataset = RelevanceDataset(sys.argv[1], head="0.1", cache=CacheOptions(folder=Path(sys.argv[2])))
     print(len(dataset.batch(range(len(dataset)))["keys"]))
 """

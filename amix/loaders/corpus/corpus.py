@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from amix.engine.errors import CorpusError, UsageError
+from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus.labels import Labels, Survey, UnusableError, check_names, from_schema
 from amix.loaders.corpus.source import Source
 from amix.loaders.corpus.text import flaw_of_text

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Generator, Iterator, Sequence
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import open_bytes, reading

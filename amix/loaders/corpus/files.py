@@ -3,8 +3,8 @@
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from amix.engine.errors import CorpusError
-from amix.engine.publish import sha256_file
+from amix.engine.base.errors import CorpusError
+from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import reading

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 
 Format = Literal["jsonl", "csv", "parquet"]
 Compression = Literal["gz", "zst"]

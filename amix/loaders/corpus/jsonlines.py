@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import open_bytes, reading

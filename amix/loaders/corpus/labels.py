@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from amix.engine.errors import CorpusError, UsageError
+from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus.source import Kind, LabelType
 
 MOST_CLASSES = 10_000

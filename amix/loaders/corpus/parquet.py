@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import Kind, LabelType, Record
 from amix.loaders.corpus.unpacked import damaged, reading

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amix.engine.errors import CorpusError, UsageError
+from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
 from amix.loaders.corpus.text import flaw_of_text
 

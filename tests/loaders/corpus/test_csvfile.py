@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, IterableDataset, List, Value
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 from amix.loaders.corpus.hub import HubSource
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 
 Labelled = Callable[..., Corpus]

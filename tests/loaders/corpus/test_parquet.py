@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from amix.engine.errors import CorpusError
+from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 
 

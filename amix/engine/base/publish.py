@@ -1,0 +1,150 @@
+"""Atomic publishing: a file or folder has its final name only when it is whole and on the disk."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from amix.engine.base.errors import StorageError, UsageError
+
+TEMPORARY = ".tmp-"  # in the name of everything unpublished
+
+# What a file system answers when it will not take more -> what that means, and what to do.
+_REFUSALS = {
+    errno.ENOSPC: ("the disk is full", "Make room there"),
+    errno.EDQUOT: ("the disk quota is used up", "Make room there, or have the quota raised,"),
+    errno.EFBIG: ("a file may not grow as large there as it must", "Raise the limit (ulimit -f)"),
+    errno.EROFS: ("the file system is read-only", "Make it writable"),
+    errno.EACCES: ("permission denied", "Change its permissions"),
+    errno.EPERM: ("not permitted", "Change its permissions"),
+    errno.EMFILE: ("too many files are open", "Raise the limit (ulimit -n)"),
+    errno.EIO: ("the disk reports an input/output error", "Have it checked"),
+}
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the sha256 of `data` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what a disk refuses while the block writes to `folder` into a StorageError that says what to do."""
+    try:
+        yield
+    except Exception as problem:
+        number = problem.errno if isinstance(problem, OSError) else _number_in(problem)
+        if number not in _REFUSALS:
+            raise
+        what, remedy = _REFUSALS[number]
+        raise StorageError(
+            f"{folder}: cannot be written: {what}. What was finished there is whole and is kept. "
+            f"{remedy} and run the same command again, or name another folder."
+        ) from problem
+
+
+def _number_in(problem: Exception) -> int | None:
+    """Return the error number that Rust libraries (safetensors, tokenizers) say in words: `... (os error 28)`."""
+    match = re.search(r"\(os error (\d+)\)", str(problem))
+    return int(match[1]) if match else None
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_sibling(path: Path) -> Path:
+    """Return an unused name in the folder of `path`, so that a rename stays on one file system."""
+    return path.with_name(f".{path.name}{TEMPORARY}{secrets.token_hex(4)}")
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+    """Yield a binary file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The data is flushed to the disk before the rename; the folder's entry is the caller's (`fsync_folder`).
+    Raises StorageError when the disk is full or refuses for another reason that its user can mend.
+    """
+    temporary = temporary_sibling(path)
+    with explained(path.parent):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first problem is the one to tell
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Publish `data` as `path`: temporary file, flush, fsync, atomic replace, fsync of the folder."""
+    with atomic_writer(path) as file:
+        file.write(data)
+    fsync_folder(path.parent)
+
+
+def require_vacant(folder: Path, what: str) -> None:
+    """Raise UsageError unless `folder` is absent or an empty folder."""
+    if folder.is_dir():
+        first = next((entry.name for entry in sorted(folder.iterdir())), None)
+        if first is not None:
+            raise UsageError(
+                f"{folder}: already holds other work ({first}); {what} is written to an absent or empty "
+                "folder. Name another one, or remove this one yourself."
+            )
+    elif folder.exists() or folder.is_symlink():
+        raise UsageError(f"{folder}: is not a folder; {what} needs one. Name another place.")
+
+
+@contextlib.contextmanager
+def staged_folder(out: Path, what: str) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `out` when the block ends well, and vanishes when it does not."""
+    require_vacant(out, what)
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stage = temporary_sibling(out)
+    stage.mkdir()
+    try:
+        yield stage
+        for path in sorted(stage.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            else:
+                fsync_folder(path)
+        fsync_folder(stage)
+        # Replaces an empty folder; fails on one that was filled meanwhile, which is what we want.
+        stage.rename(out)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    fsync_folder(out.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in `folder`. Only for a folder whose every file is ours."""
+    for path in folder.glob(f".*{TEMPORARY}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

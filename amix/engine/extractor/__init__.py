@@ -1,0 +1,1 @@
+"""A frozen encoder as a folder, and what runs it."""

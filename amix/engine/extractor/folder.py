@@ -1,0 +1,158 @@
+"""The extractor folder: what is in it, and how it is opened with every byte checked. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from amix.engine.base import canonical
+from amix.engine.base.errors import ArtifactError
+from amix.engine.base.heads import Head
+from amix.engine.base.publish import sha256_file, write_atomic
+
+FORMAT_VERSION = 1
+RECORD = "extractor.json"
+
+Backend = Literal["onnxruntime", "torchscript", "pt2", "eager"]
+
+# In the order of preference.
+GRAPHS: dict[Backend, str] = {
+    "onnxruntime": "model.onnx",
+    "torchscript": "model.torchscript.pt",
+    "pt2": "model.pt2",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """What `extractor.json` says. Everything but `folder` is stored.
+
+    model, revision: what the export was asked for, and the Hub commit it resolved to.
+    relevance: `received` or `cls`.  heads: (layer, head) of each row of the output, in order.
+    max_length: usable positions.  opset: None without an ONNX graph.  inputs: names, in order.
+    files: sha256 of every other file.  parity: how far each graph is from eager PyTorch.
+    fidelity: what a dtype other than float32 costs, per head (amix.exporters.fidelity); empty for float32, and in
+        folders of versions that did not measure it.
+    fingerprint: sha256 over what changes the numbers: weights, tokenizer, heads, kind, dtype.
+    """
+
+    folder: Path
+    format_version: int = FORMAT_VERSION
+    model: str
+    revision: str | None
+    model_type: str
+    relevance: str
+    heads: tuple[Head, ...]
+    max_length: int
+    dtype: str
+    opset: int | None
+    inputs: tuple[str, ...]
+    vocab_size: int
+    pad_id: int
+    special_ids: tuple[int, ...]
+    tokenizer_fingerprint: str
+    weights_sha256: str
+    files: Mapping[str, str]
+    parity: Mapping[str, Any]
+    versions: Mapping[str, str]
+    fingerprint: str
+    fidelity: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends that this folder holds a graph for, best first."""
+        return tuple(backend for backend, name in GRAPHS.items() if name in self.files)
+
+    @property
+    def graph_sha256(self) -> dict[Backend, str]:
+        """What each backend runs, as a sha256: the graph's file, or the weights for eager PyTorch."""
+        found: dict[Backend, str] = {backend: self.files[GRAPHS[backend]] for backend in self.backends}
+        data = f"{GRAPHS['onnxruntime']}.data"  # weights past protobuf's 2 GB
+        if data in self.files:
+            found["onnxruntime"] = canonical.digest([found["onnxruntime"], self.files[data]])
+        return {**found, "eager": self.weights_sha256}
+
+
+def fingerprint(
+    *, weights_sha256: str, tokenizer_fingerprint: str, heads: tuple[Head, ...], relevance: str, dtype: str
+) -> str:
+    """Return the sha256 over what changes the numbers: no path, time, format or library version."""
+    return canonical.digest(
+        {
+            "weights": weights_sha256,
+            "tokenizer": tokenizer_fingerprint,
+            "heads": heads,
+            "relevance": relevance,
+            "dtype": dtype,
+        }
+    )
+
+
+def write_extractor(extractor: Extractor) -> None:
+    """Write `extractor.json` into its folder, sealed with its own sha256."""
+    document = asdict(extractor)
+    del document["folder"]
+    write_atomic(extractor.folder / RECORD, canonical.seal(document))
+
+
+def open_extractor(folder: Path | str) -> Extractor:
+    """Return the extractor in `folder`, after checking its record and the sha256 of every file.
+
+    Raises ArtifactError that names the file and what to do.
+    """
+    folder = Path(folder)
+    record = folder / RECORD
+    again = "Run 'amix export' again into a new folder."
+    try:
+        data = record.read_bytes()
+    except FileNotFoundError:
+        what = "not an extractor, it has no extractor.json" if folder.is_dir() else "no such folder"
+        raise ArtifactError(f"{folder}: {what}. Make one with 'amix export MODEL {folder}'.") from None
+    except OSError as problem:
+        raise ArtifactError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
+    document = canonical.unseal(data, str(record), error=ArtifactError)
+
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{record}: has format version {version}, this amix reads {FORMAT_VERSION}. "
+            "Export the encoder again with this version."
+        )
+    try:
+        extractor = _from_document(folder, document)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ArtifactError(f"{record}: {problem} is missing or malformed. {again}") from None
+    _check_files(extractor, again)
+    return extractor
+
+
+def _from_document(folder: Path, document: dict[str, Any]) -> Extractor:
+    document = {"fidelity": {}, **document}  # absent from folders of versions that did not measure it
+    values = {one.name: document[one.name] for one in fields(Extractor) if one.name != "folder"}
+    values["heads"] = tuple((int(layer), int(head)) for layer, head in values["heads"])
+    for name in ("inputs", "special_ids"):
+        values[name] = tuple(values[name])
+    for name in ("max_length", "vocab_size", "pad_id"):
+        values[name] = int(values[name])
+    for name in ("files", "parity", "versions", "fidelity"):
+        values[name] = dict(values[name])
+    return Extractor(folder=folder, **values)
+
+
+def _check_files(extractor: Extractor, again: str) -> None:
+    for name, expected in extractor.files.items():
+        path = extractor.folder / name
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ArtifactError(
+                f"{extractor.folder / RECORD}: names the file '{name}' outside its folder. {again}"
+            )
+        try:
+            found = sha256_file(path)
+        except OSError as problem:
+            raise ArtifactError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
+        if found != expected:
+            raise ArtifactError(
+                f"{path}: the content does not match extractor.json; it was changed or damaged. {again}"
+            )
+    if not extractor.backends or not extractor.heads:
+        raise ArtifactError(f"{extractor.folder}: holds no graph or no heads. {again}")

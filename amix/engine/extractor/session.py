@@ -1,0 +1,104 @@
+"""Running an extractor: one small interface over ONNX Runtime, TorchScript, torch.export and eager PyTorch.
+
+A session belongs to the process that opened it: open it after a fork or spawn, never before.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+
+from amix.engine.base.devices import cuda_index, parse_devices
+from amix.engine.base.errors import ArtifactError, UsageError
+from amix.engine.extractor.folder import Backend, Extractor, open_extractor
+from amix.engine.extractor.runner import Ids, Relevance, Runner
+
+
+class Session:
+    """An open extractor: `run` turns token ids into relevance."""
+
+    def __init__(self, extractor: Extractor, backend: Backend, device: str, runner: Runner) -> None:
+        """Take what `open_session` prepared."""
+        self.extractor = extractor
+        self.backend: Backend = backend
+        self.device = device
+        self._runner = runner
+
+    def run(self, input_ids: Ids, attention_mask: Ids, token_type_ids: Ids | None = None) -> Relevance:
+        """Return relevance (B, H, T), float32, heads as in `extractor.heads`; exactly 0 at padding.
+
+        input_ids, attention_mask, token_type_ids: (B, T) int64; mask 1 = real token.  Token types default to 0
+        where the encoder has them, and are ignored where it has none.
+        The answer is the caller's: no later run writes to it.
+        Raises UsageError for shapes, dtypes, ids or lengths that the encoder cannot take.
+        """
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if "token_type_ids" in self.extractor.inputs:
+            inputs["token_type_ids"] = np.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        self._check(inputs)
+        if not input_ids.size:
+            return np.zeros((input_ids.shape[0], len(self.extractor.heads), input_ids.shape[1]), np.float32)
+        return self._runner(inputs)
+
+    def _check(self, inputs: Mapping[str, Ids]) -> None:
+        ids = inputs["input_ids"]
+        for name, value in inputs.items():
+            if value.ndim != 2 or value.shape != ids.shape:
+                raise UsageError(
+                    f"{name} has shape {value.shape}; all inputs must be (texts, tokens) and equal to "
+                    f"input_ids, which has {ids.shape}."
+                )
+            if value.dtype != np.int64:
+                raise UsageError(f"{name} is {value.dtype}; give int64.")
+        limit, size = self.extractor.max_length, self.extractor.vocab_size
+        if ids.shape[1] > limit:
+            raise UsageError(
+                f"input_ids has {ids.shape[1]} tokens, {self.extractor.model} takes at most {limit}. Truncate the text."
+            )
+        if ids.size and not (0 <= ids.min() and ids.max() < size):
+            wrong = int(ids[(ids < 0) | (ids >= size)][0])
+            raise UsageError(
+                f"input_ids holds {wrong}, but the vocabulary has {size} ids. Use the extractor's own tokenizer.json."
+            )
+
+
+def open_session(
+    folder: Path | str, *, device: str = "cpu", threads: int | None = None, backend: Backend | None = None
+) -> Session:
+    """Open the extractor in `folder` for running.
+
+    device: `cpu`, `cuda` or `cuda:N`.  threads: within one operation (default: all cores; with fewer than this process
+    may use, waiting threads sleep; for the PyTorch backends it becomes the process's setting at the first run).
+    backend: default is the best graph that the folder holds.
+    Raises DeviceError when the device cannot be had: there is no silent fall back to the CPU.
+    """
+    devices = parse_devices(device)
+    if len(devices) > 1:
+        raise UsageError(
+            f"device '{device}' names {len(devices)} devices; a session runs on one. Open one for each."
+        )
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; give at least 1.")
+    extractor = open_extractor(folder)
+    chosen: Backend = extractor.backends[0] if backend is None else backend
+    if chosen != "eager" and chosen not in extractor.backends:
+        raise ArtifactError(
+            f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
+            "Export again with another --format, or take one of these."
+        )
+    runner: Runner
+    match chosen:
+        case "onnxruntime":
+            from amix.engine.extractor.onnxsession import open_onnx
+
+            runner = open_onnx(extractor, cuda_index(devices[0]), threads)
+        case "torchscript" | "pt2" | "eager":
+            from amix.engine.extractor.torchsession import open_torch
+
+            runner = open_torch(extractor, chosen, cuda_index(devices[0]), threads)
+        case _:
+            assert_never(chosen)
+    return Session(extractor, chosen, devices[0], runner)

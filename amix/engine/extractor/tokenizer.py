@@ -1,0 +1,66 @@
+"""Tokenizers as files: what identifies one, and how it is opened without transformers."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amix.engine.base import canonical
+from amix.engine.base.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# The token roles that carry no content of their own. Never unk: an unknown word is still a word.
+SPECIAL_ROLES = ("cls", "sep", "bos", "eos", "pad", "mask")
+
+
+def parse_tokenizer(text: str, where: str) -> "Tokenizer":
+    """Return the tokenizer written in `text`, with truncation and padding switched off.
+
+    Published files often ship both (MiniLM cuts and pads to 128), which would change ids silently.
+    Raises ArtifactError naming `where` when the text is not a tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as problem:  # the Rust side raises a bare Exception
+        raise ArtifactError(
+            f"{where}: not a tokenizer file ({problem}). Write it again from the encoder."
+        ) from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def open_tokenizer(path: Path) -> "Tokenizer":
+    """Return the tokenizer of a `tokenizer.json`, with truncation and padding switched off."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ArtifactError(f"{path}: cannot be read as a tokenizer ({problem}).") from None
+    return parse_tokenizer(text, str(path))
+
+
+def tokenizer_fingerprint(text: str, where: str = "tokenizer.json") -> str:
+    """Return a sha256 over what decides token ids in a `tokenizer.json`: equal hashes, equal ids.
+
+    Truncation and padding are left out, and the text is written anew first, so that the version of the
+    library that wrote it does not matter.
+    """
+    content: dict[str, Any] = json.loads(parse_tokenizer(text, where).to_str())
+    for volatile in ("truncation", "padding", "version"):
+        content.pop(volatile, None)
+    return canonical.digest(content)
+
+
+def special_ids(tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401  of transformers, never imported here
+    """Return the sorted ids of a transformers tokenizer's cls, sep, bos, eos, pad and mask tokens."""
+    ids = (getattr(tokenizer, f"{role}_token_id", None) for role in SPECIAL_ROLES)
+    return tuple(sorted({token for token in ids if token is not None}))
+
+
+def padding_id(tokenizer: Any) -> int:  # noqa: ANN401  of transformers, never imported here
+    """Return the id to pad batches with: the pad token's, else the end of text's (GPT-2 has no other), else 0."""
+    ids = (getattr(tokenizer, f"{role}_token_id", None) for role in ("pad", "eos"))
+    return next((int(token) for token in ids if token is not None), 0)

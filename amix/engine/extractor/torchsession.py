@@ -1,0 +1,125 @@
+"""Running an extractor in PyTorch: its TorchScript or torch.export graph, or the encoder itself.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from amix.engine.base.errors import AmixError, ArtifactError
+from amix.engine.base.machine import available_cores
+from amix.engine.extractor.folder import GRAPHS, Backend, Extractor
+from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
+
+if TYPE_CHECKING:
+    import torch
+
+
+def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads: int | None) -> Runner:
+    """Return what runs `extractor` in PyTorch.
+
+    backend: `torchscript`, `pt2` or `eager`.  cuda: number of the GPU, None for the processor.
+    threads: within one operation; the process's setting, made by the first run. None leaves it as it is.
+    Raises DeviceError when the GPU cannot be had, ArtifactError for what PyTorch cannot open.
+    """
+    if threads is not None and threads < available_cores():
+        _load_torch_quietly()
+    import torch
+
+    if cuda is not None and cuda >= torch.cuda.device_count():
+        raise no_gpu(
+            cuda,
+            f"PyTorch sees {torch.cuda.device_count()} GPUs",
+            "Check the driver and that PyTorch has CUDA.",
+        )
+    device = torch.device("cpu" if cuda is None else f"cuda:{cuda}")
+    module = _module(extractor, backend, device)
+    if cuda is not None:
+        try:  # graphs keep some devices of the machine that captured them, which only a run brings to light
+            module(*(torch.zeros(1, 2, dtype=torch.int64, device=device) for _ in extractor.inputs))
+        except RuntimeError as problem:
+            raise no_gpu(
+                cuda, f"the {backend} graph does not run there ({problem})", "Use --format onnx."
+            ) from None
+
+    def run(inputs: Mapping[str, Ids]) -> Relevance:
+        # Here and not on opening: OpenMP keeps the number per thread, and opening alone changes nothing.
+        if threads is not None and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        tensors = [
+            torch.from_numpy(np.ascontiguousarray(inputs[name])).to(device) for name in extractor.inputs
+        ]
+        with torch.inference_mode():
+            relevance_BHT: torch.Tensor = module(*tensors)
+        return np.asarray(relevance_BHT.float().cpu().numpy())
+
+    return run
+
+
+def _load_torch_quietly() -> None:
+    """Import torch so that its waiting threads sleep: other workers need the cores that they would burn.
+
+    OpenMP reads the policy once, as torch is loaded: where that has happened, or a policy is set, this changes nothing.
+    """
+    name = "OMP_WAIT_POLICY"
+    if "torch" in sys.modules or name in os.environ:
+        return
+    os.environ[name] = "PASSIVE"
+    try:
+        import torch  # noqa: F401
+    finally:
+        del os.environ[name]  # it is not meant for processes that this one starts
+
+
+def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> Any:  # noqa: ANN401
+    import warnings
+
+    import torch
+
+    if backend == "eager":
+        return _eager(extractor).to(device)
+    path = extractor.folder / GRAPHS[backend]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # torch.jit is deprecated, and still the format
+            if backend == "torchscript":
+                return torch.jit.load(path, map_location=device)
+            module = torch.export.load(path).module()
+    except Exception as problem:  # of a zip, of a pickle, of C++: nothing that they share
+        raise ArtifactError(
+            f"{path}: PyTorch {torch.__version__} cannot open it ({problem}). Export it again."
+        ) from None
+    return module.to(device)
+
+
+def _eager(extractor: Extractor) -> Any:  # noqa: ANN401
+    import torch
+
+    from amix.engine.extractor.encoder import RelevanceKind, load_encoder
+    from amix.engine.extractor.module import RelevanceModule
+
+    if extractor.dtype not in ("float32", "float16"):
+        raise ArtifactError(
+            f"{extractor.folder}: dtype {extractor.dtype} exists only as an ONNX graph, not in PyTorch."
+        )
+    try:
+        encoder = load_encoder(extractor.model, extractor.revision)
+    except AmixError as problem:
+        raise ArtifactError(
+            f"{extractor.folder}: the eager backend needs the original encoder again. {problem}"
+        ) from problem
+    if encoder.weights_sha256 != extractor.weights_sha256:
+        raise ArtifactError(
+            f"{extractor.model}: its weights are not those that {extractor.folder} was exported from. "
+            "Export it again, or use one of its graphs."
+        )
+    layers = sorted({layer for layer, _ in extractor.heads})
+    kind: RelevanceKind = "cls" if extractor.relevance == "cls" else "received"
+    dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
+    return RelevanceModule(encoder, layers, kind, dtype=dtype)

@@ -1,0 +1,1 @@
+"""Masks and relevance in, a plan out; a plan mixes tensors."""

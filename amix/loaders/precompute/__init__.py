@@ -1,0 +1,1 @@
+"""A corpus through an extractor into shards, by parallel workers."""

@@ -1,0 +1,43 @@
+"""What of a machine decides the last bits of relevance: recorded with the shards, compared on resuming."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+from amix.engine.extractor.folder import Backend
+
+# Widest first: math kernels are chosen by the widest set that a processor has.
+_X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
+
+
+def environment(backend: Backend, device: str) -> dict[str, str]:
+    """Return runtime with its version, device kind, and instruction set. Neither host nor path is in it."""
+    runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
+    return {
+        "tokenizers": _version("tokenizers"),
+        "runtime": f"{runtime} {_version(runtime)}",
+        "device": device.partition(":")[0],
+        "instructions": _instructions(),
+    }
+
+
+def _version(runtime: str) -> str:
+    for distribution in (runtime, f"{runtime}-gpu"):
+        try:
+            # The local part names a build (+cpu), not a version.
+            return importlib.metadata.version(distribution).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "none"
+
+
+def _instructions() -> str:
+    machine = platform.machine()
+    try:
+        flags = next(
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
+        )
+    except (OSError, StopIteration):
+        return machine
+    present = set(flags.split())
+    return f"{machine} {next((name for name in _X86_SETS if name in present), 'base')}"

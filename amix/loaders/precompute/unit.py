@@ -1,0 +1,234 @@
+"""Units of work: a range of corpus rows in, one published shard out. Runs in a worker, without torch.
+
+Axes: B batch, H heads, T tokens.
+"""
+
+import contextlib
+import itertools
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amix.engine.base import canonical
+from amix.engine.extractor.folder import Backend
+from amix.engine.extractor.session import Session, open_session
+from amix.loaders.corpus import Row
+from amix.loaders.precompute.batching import length_batches
+from amix.loaders.precompute.prefetch import Prefetched
+from amix.loaders.precompute.tokenize import Encoded, TextEncoder
+from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.writer import Sample, ShardWriter
+
+AHEAD = 64  # texts whose relevance waits for the disk: a few batches, under 10 MB of 72 heads at 512 tokens
+LATE = 0.1  # share of a unit's tokens that is left when the next is asked for; sooner would leave others without work
+STAGES = ("tokenize", "session", "store")
+
+Unit = tuple[int, list[Row]]
+_Relevance = tuple[int, NDArray[np.float32]]  # position in its unit, (H, T) of the text's own length
+
+
+class Units(Iterator[Unit], Protocol):
+    """Units as they come; the next may be long in coming."""
+
+    def close(self) -> None:
+        """End the iteration from another thread: nobody waits for more."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSettings:
+    """What a worker needs to build shards: paths, numbers, and the plan that every record repeats."""
+
+    out: Path
+    extractor: Path
+    device: str
+    backend: Backend
+    threads: int
+    head_indices: tuple[int, ...]
+    max_length: int
+    layout: Layout
+    plan: dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class _Prepared:
+    """A unit with its texts as ids, and what it has cost so far."""
+
+    unit: int
+    began: float  # when the worker began with it
+    facts: dict[str, Any]  # what its record says beside the files
+    samples: list[Sample]
+    lengths: list[int]
+    encoded: list[Encoded]
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))  # of each stage
+    session_cpu: float = 0.0
+    computed: int = 0  # tokens, padding included
+
+
+_Item = _Prepared | _Relevance
+
+
+class UnitBuilder:
+    """Turns units into shards with one session and one tokenizer.
+
+    Three threads, each a bounded step ahead of the next: one tokenises a unit, one runs the session, one stores. So
+    checksums, hashing and the disk leave the interpreter's lock to the session, and it need not wait between units.
+    """
+
+    def __init__(self, settings: UnitSettings) -> None:
+        self._settings = settings
+        self._encoder = TextEncoder(settings.extractor / "tokenizer.json", settings.max_length)
+        # One thread's own clock where the session has but one; else the clock of all, the other stages' among them.
+        self._cpu_clock = time.thread_time if settings.threads == 1 else time.process_time
+
+    def build(self, units: Units, ask: Callable[[], None]) -> Iterator[dict[str, Any]]:
+        """Publish the shards of `units`, each of consecutive rows, and yield a summary of each for the parent.
+
+        ask: called once for each unit when its session is nearly done with it, from a thread of this builder: the time
+        to get the next. `units` may wait for it, and is closed when the caller leaves this iteration early.
+        A summary counts rows, samples, tokens, tokens computed (padding included), rejects and cut texts, and says
+        what the unit cost: seconds and CPU seconds of this process while it was at it, seconds per stage, CPU seconds
+        in the session, and the largest memory of this process so far.
+        """
+        with Prefetched(map(self._prepare, units), depth=1) as prepared, contextlib.closing(units):
+            session = self._open()  # while the first unit is tokenised
+            with (
+                Prefetched(self._relevance(session, iter(prepared), ask), depth=AHEAD) as stream,
+                contextlib.closing(units),  # a stage that waits for a unit can only end when none will come
+            ):
+                yield from self._store(stream)
+
+    def _open(self) -> Session:
+        given = self._settings
+        return open_session(
+            given.extractor, device=given.device, threads=given.threads, backend=given.backend
+        )
+
+    def _store(self, stream: Prefetched[_Item]) -> Iterator[dict[str, Any]]:
+        items = iter(stream)
+        before, cpu_before = 0.0, time.process_time()
+        for unit in items:
+            assert isinstance(unit, _Prepared)
+            writer = ShardWriter(self._settings.out, unit.unit, self._settings.layout)
+            began, waited = time.perf_counter(), stream.waited
+            relevance = cast(Iterator[_Relevance], itertools.islice(items, len(unit.samples)))
+            record = writer.publish(unit.samples, relevance, unit.facts)
+            after, cpu_after = time.perf_counter(), time.process_time()
+            unit.seconds["store"] = after - began - (stream.waited - waited)
+            first, end = unit.facts["rows"]
+            yield {
+                "unit": unit.unit,
+                "rows": end - first,
+                "samples": record["samples"],
+                "tokens": record["tokens"],
+                "rejects": unit.facts["rejects"],
+                "truncated": unit.facts["truncated"],
+                "computed_tokens": unit.computed,
+                "seconds": after - max(before, unit.began),
+                "cpu_seconds": cpu_after - cpu_before,
+                "stages": unit.seconds,
+                "session_cpu_seconds": unit.session_cpu,
+                "peak_bytes": _peak_bytes(),
+            }
+            before, cpu_before = after, cpu_after
+
+    def _prepare(self, work: Unit) -> _Prepared:
+        number, rows = work
+        began = time.perf_counter()
+        usable = [row for row in rows if row.reject is None]
+        encoded = self._encoder.encode(usable)
+        prepared = _Prepared(
+            unit=number,
+            began=began,
+            facts={
+                "rows": [rows[0].number, rows[-1].number + 1],
+                "rows_sha256": canonical.digest([_printable(row) for row in rows]),
+                "rejects": [
+                    [row.number, row.reject.encode("utf-8", "backslashreplace").decode()]
+                    for row in rows
+                    if row.reject is not None
+                ],
+                "truncated": sum(text.truncated for text in encoded),
+                "plan": self._settings.plan,
+            },
+            samples=[self._sample(row, text) for row, text in zip(usable, encoded, strict=True)],
+            lengths=[len(text.ids) for text in encoded],
+            encoded=encoded,
+        )
+        prepared.seconds["tokenize"] = time.perf_counter() - began
+        return prepared
+
+    def _relevance(
+        self, session: Session, units: Iterator[_Prepared], ask: Callable[[], None]
+    ) -> Iterator[_Item]:
+        """Yield each unit, and after it the relevance of its texts, the shortest first."""
+        heads = list(self._settings.head_indices)
+        takes_types = "token_type_ids" in session.extractor.inputs
+        for unit in units:
+            yield unit
+            asked, left = False, sum(unit.lengths)
+            for batch in length_batches(unit.lengths):
+                left -= sum(unit.lengths[position] for position in batch)
+                if not asked and left <= LATE * sum(unit.lengths):
+                    ask()
+                    asked = True
+                ids_BT, mask_BT, types_BT = _batch(unit, batch)
+                began, cpu_began = time.perf_counter(), self._cpu_clock()
+                relevance_BHT = session.run(ids_BT, mask_BT, types_BT if takes_types else None)
+                unit.session_cpu += self._cpu_clock() - cpu_began
+                unit.seconds["session"] += time.perf_counter() - began
+                unit.computed += ids_BT.size
+                for place, position in enumerate(batch):
+                    yield position, relevance_BHT[place, heads, : unit.lengths[position]]
+            if not asked:  # nothing but rejects
+                ask()
+
+    def _sample(self, row: Row, text: Encoded) -> Sample:
+        layout = self._settings.layout
+        return Sample(
+            row=row.number,
+            ids=text.ids,
+            label=-1 if row.label is None else row.label,
+            labels=row.labels,
+            token_type_ids=text.token_type_ids if layout.token_types else None,
+            text=row.text if layout.text else None,
+        )
+
+
+def _batch(unit: _Prepared, batch: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Return ids, mask and token types (B, T) of the texts at these positions, padded on the right."""
+    ids_BT, mask_BT, types_BT = arrays = [
+        np.zeros((len(batch), unit.lengths[batch[-1]]), np.int64) for _ in range(3)
+    ]
+    for place, position in enumerate(batch):
+        text = unit.encoded[position]
+        ids_BT[place, : len(text.ids)] = text.ids
+        mask_BT[place, : len(text.ids)] = 1
+        if text.token_type_ids is not None:
+            types_BT[place, : len(text.ids)] = text.token_type_ids
+    return arrays
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has had; getrusage would count its parent's before the exec."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    except (OSError, StopIteration):  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _printable(row: Row) -> dict[str, Any]:
+    """A row as JSON; the text of a rejected one may hold what UTF-8 cannot."""
+    fields = asdict(row)
+    for name in ("text", "pair"):
+        if isinstance(fields[name], str):
+            fields[name] = fields[name].encode("utf-8", "backslashreplace").decode()
+    return fields

@@ -1,0 +1,1 @@
+"""The format of shards, and what is done to whole folders of them."""

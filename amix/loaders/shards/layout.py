@@ -1,0 +1,138 @@
+"""Where the bytes of a sample stand in its tar: a function of its length and of what the cache holds.
+
+A sample is a run of members, in this order: input_ids, relevance, scale, token_type_ids, labels (arrays whose
+size follows from the number of tokens), then cls and txt. So the index needs one offset per sample.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from amix.loaders.shards.npy import HEADER_BYTES, npy_header
+
+BLOCK = 512  # of a tar
+INDEX_DTYPE = np.dtype([("row", "<i8"), ("offset", "<i8"), ("tokens", "<i4"), ("label", "<i4")])
+INDEX_HEADER_BYTES = 192
+CRC_DTYPE = np.dtype("<u4")
+RELEVANCE_DTYPES: dict[str, np.dtype[Any]] = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "uint8": np.dtype("|u1"),
+}
+
+
+def padded(size: int) -> int:
+    """Return the size that a member's data takes in a tar."""
+    return -size % BLOCK + size
+
+
+def index_header(samples: int) -> bytes:
+    """Return what `.index.npy` begins with: (samples,) of `INDEX_DTYPE` follow."""
+    return npy_header(INDEX_DTYPE, (samples,), INDEX_HEADER_BYTES)
+
+
+def crc_header(columns: int, samples: int) -> bytes:
+    """Return what `.crc.npy` begins with: (columns, samples) of `CRC_DTYPE` follow.
+
+    A column is what one head's reader needs, so that its checksums lie together.
+    """
+    return npy_header(CRC_DTYPE, (columns, samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What every sample of a cache consists of.
+
+    heads: number of relevance rows.  dtype: of relevance.  wide_ids: ids are uint32 in place of uint16.
+    classes: width of `labels.npy`, 0 where the cache holds class ids or no labels.
+    """
+
+    heads: int
+    dtype: str
+    wide_ids: bool
+    token_types: bool
+    classes: int
+    cls: bool
+    text: bool
+
+    @property
+    def ids_dtype(self) -> np.dtype[Any]:
+        """Of `input_ids.npy`."""
+        return np.dtype("<u4" if self.wide_ids else "<u2")
+
+    @property
+    def relevance_dtype(self) -> np.dtype[Any]:
+        """Of `relevance.npy`."""
+        return RELEVANCE_DTYPES[self.dtype]
+
+    @cached_property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the array members, in the order of the tar."""
+        names = ["input_ids", "relevance"]
+        names += ["scale"] * (self.dtype == "uint8")
+        names += ["token_type_ids"] * self.token_types
+        names += ["labels"] * (self.classes > 0)
+        return tuple(names)
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """Names of all members after the key and a dot, in the order of the tar."""
+        return (*(f"{name}.npy" for name in self.arrays), *(["cls"] * self.cls), *(["txt"] * self.text))
+
+    def array(self, name: str, tokens: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Return dtype and shape of an array member of a sample of `tokens` tokens."""
+        match name:
+            case "input_ids":
+                return self.ids_dtype, (tokens,)
+            case "relevance":
+                return self.relevance_dtype, (self.heads, tokens)
+            case "scale":
+                return np.dtype("<f4"), (self.heads,)
+            case "token_type_ids":
+                return np.dtype("|u1"), (tokens,)
+            case "labels":
+                return np.dtype("<f4"), (self.classes,)
+        raise AssertionError(name)
+
+    def crc_column(self, name: str) -> int:
+        """Return the column of an array's checksums; of relevance, that of its first head's row."""
+        return self.crc_names.index(name)
+
+    @cached_property
+    def crc_names(self) -> tuple[str, ...]:
+        """The array that each column of `.crc.npy` is about."""
+        ids, relevance, *others = self.arrays
+        return (ids, *[relevance] * self.heads, *others)
+
+    def array_bytes(self, tokens: int) -> int:
+        """Return how many bytes of the tar the array members of a sample take, headers and filling included."""
+        end = 0
+        for begin, size in self.payloads(tokens).values():
+            end = begin - HEADER_BYTES + padded(HEADER_BYTES + size)
+        return end
+
+    def payloads(self, tokens: int) -> Mapping[str, tuple[int, int]]:
+        """Return for every array member where its payload begins, from the sample's offset, and its size in bytes."""
+        places = self._payloads.get(tokens)
+        if places is None:
+            places = self._payloads[tokens] = self._measured(tokens)
+        return places
+
+    @cached_property
+    def _payloads(self) -> dict[int, Mapping[str, tuple[int, int]]]:
+        """By length: a corpus has few lengths, and a reader asks for one with every sample."""
+        return {}
+
+    def _measured(self, tokens: int) -> dict[str, tuple[int, int]]:
+        places: dict[str, tuple[int, int]] = {}
+        position = 0
+        for name in self.arrays:
+            dtype, shape = self.array(name, tokens)
+            size = math.prod(shape) * dtype.itemsize
+            places[name] = (position + BLOCK + HEADER_BYTES, size)
+            position += BLOCK + padded(HEADER_BYTES + size)
+        return places

@@ -1,0 +1,9 @@
+"""Shard folders that are elsewhere: fetched whole and ahead of use, checked, and kept in a cache of limited size."""
+
+from amix.loaders.shards.remote.ahead import Ahead
+from amix.loaders.shards.remote.location import is_remote, shown
+from amix.loaders.shards.remote.mirror import Mirror
+from amix.loaders.shards.remote.shardcache import CacheOptions
+from amix.loaders.shards.remote.transfer import Store
+
+__all__ = ["Ahead", "CacheOptions", "Mirror", "Store", "is_remote", "shown"]

@@ -1,0 +1,115 @@
+"""Fetched shards on a local disk, shared by the processes of a machine, least recently used out first."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.publish import explained
+
+DEFAULT_BYTES = 50 * 10**9
+_KEPT = (
+    ".tar",
+    ".crc.npy",
+)  # endings of what is counted and evicted; documents and indexes are small and stay
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """Where fetched shards are kept, and how many bytes of them.
+
+    folder: None = $AMIX_CACHE, else `~/.cache/amix`.  limit: bytes; None = $AMIX_CACHE_BYTES, else 50 GB.
+    """
+
+    folder: Path | None = None
+    limit: int | None = None
+
+    def root(self) -> Path:
+        """Return the folder that holds everything fetched."""
+        return self.folder or Path(os.environ.get("AMIX_CACHE") or Path.home() / ".cache" / "amix")
+
+    def bytes(self) -> int:
+        """Return the limit. Raises UsageError for a variable that is no number."""
+        if self.limit is not None:
+            return self.limit
+        text = os.environ.get("AMIX_CACHE_BYTES", str(DEFAULT_BYTES))
+        try:
+            return int(float(text))
+        except ValueError:
+            raise UsageError(f"AMIX_CACHE_BYTES={text}: is no number of bytes.") from None
+
+
+class ShardCache:
+    """The folder of one cache under the root; files appear whole, and vanish when others need their room.
+
+    A reader that has a file mapped keeps its bytes when it is evicted; the room is free when it lets go. What several
+    fetch at the same time may exceed the limit until they are done.
+    limit: bytes of all shards under the root.
+    """
+
+    def __init__(self, options: CacheOptions, key: str) -> None:
+        self._root = options.root()
+        self.limit = options.bytes()
+        self.folder = self._root / key
+
+    def make(self) -> None:
+        """Create the folder."""
+        with explained(self._root):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def provide(self, name: str, size: int, fetch: Callable[[Path], None]) -> Path:
+        """Return the file `name`, fetched by one process alone if it is not there; the others wait for that one.
+
+        Raises ShardError when it is larger than the whole cache may be.
+        """
+        path = self.folder / name
+        if not _touch(path, size):
+            with self._locked(self.folder / f".{name}.lock"):
+                if not _touch(path, size):  # another process may have been first
+                    self._make_room(size)
+                    with explained(self.folder):
+                        fetch(path)
+                    self._make_room(0)  # others may have fetched at the same time
+        return path
+
+    def _make_room(self, size: int) -> None:
+        if size > self.limit:
+            raise ShardError(
+                f"{self.folder}: a shard of {size:,} bytes does not fit into a cache of {self.limit:,}. Raise the "
+                "limit (AMIX_CACHE_BYTES), or re-shard with 'amix repack --samples-per-shard'."
+            )
+        with self._locked(self._root / ".lock"):
+            held = []
+            for path in self._root.glob("*/shard-*"):
+                if path.name.endswith(_KEPT):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = path.stat()
+                        held.append((status.st_mtime_ns, status.st_size, path))
+            total = sum(length for _, length, _ in held)
+            for _, length, path in sorted(held):
+                if total + size <= self.limit:
+                    break
+                path.unlink(missing_ok=True)
+                total -= length
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        # The lock goes with its holder however that ends; its file stays, since removing it would race.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _touch(path: Path, size: int) -> bool:
+    """Note that a file is in use; tell whether it is there."""
+    try:
+        os.utime(path)
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,176 @@
+"""Files of a store, brought here whole, with patience: what fails for a moment is tried again."""
+
+import contextlib
+import errno
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from amix.engine.base.errors import DependencyError, FetchError
+from amix.engine.base.publish import sha256_bytes, sha256_file
+from amix.loaders.shards.remote.location import joined, shown
+
+ATTEMPTS = 6
+FIRST_PAUSE = (
+    0.5  # seconds; the next are twice as long each, up to LONGEST_PAUSE, and drawn from [half, whole]
+)
+LONGEST_PAUSE = 16.0
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+# Of botocore and google.auth, which are not ours to import.
+_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
+_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine, which will not mend itself
+_EXTRAS = {"s3": "pip install 'attentionmix[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Store:
+    """The files of one remote folder.
+
+    location: its URL.  options: for fsspec's file system, credentials among them; never shown.
+    Opened at the first use in each process, since a connection survives neither a fork nor pickling.
+    """
+
+    def __init__(self, location: str, options: dict[str, Any] | None = None) -> None:
+        self.location = location.rstrip("/")
+        self._options = options or {}
+        self._opened: tuple[int, Any] | None = None  # process id, file system
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def __str__(self) -> str:
+        return shown(self.location)
+
+    def __repr__(self) -> str:
+        return f"Store({shown(self.location)!r})"
+
+    def read(self, name: str) -> bytes:
+        """Return a small file. Raises FetchError naming it when it is not there or cannot be had."""
+        return self._patiently(name, lambda system, path: bytes(system.cat_file(path)))
+
+    def fetch(self, name: str, to: Path, size: int, sha256: str) -> None:
+        """Bring a file to `to`, whole and of this size and hash; a partial one is never left there under its name.
+
+        Raises FetchError when it cannot be had, or keeps arriving as other bytes.
+        """
+        part = to.with_name(f".{to.name}.part")
+
+        def get(system: Any, path: str) -> None:  # noqa: ANN401
+            system.get_file(path, str(part))
+            if part.stat().st_size != size:
+                raise _Different(f"{part.stat().st_size} bytes came, the record says {size}")
+            if sha256_file(part) != sha256:
+                raise _Different("other bytes came than the record says")
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+
+        try:
+            self._patiently(name, get)
+            part.replace(to)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def copy(self, name: str, to: Path) -> None:
+        """Bring a file to `to` as it is there, whatever it holds."""
+        self._patiently(name, lambda system, path: system.get_file(path, str(to)))
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes; None where the store does not say."""
+        size: int | None = self._patiently(name, lambda system, path: system.info(path)["size"])
+        return size
+
+    def document(self, name: str, sha256: str) -> bytes:
+        """Return a small file of this hash."""
+
+        def get(system: Any, path: str) -> bytes:  # noqa: ANN401
+            data = bytes(system.cat_file(path))
+            if sha256_bytes(data) != sha256:
+                raise _Different("other bytes came than the manifest says")
+            return data
+
+        return self._patiently(name, get)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file. Raises FetchError naming it when the store does not take it."""
+        self._patiently(name, lambda system, path: system.pipe_file(path, data))
+
+    def send(self, file: Path) -> None:
+        """Write a file of this machine under its own name."""
+
+        def put(system: Any, path: str) -> None:  # noqa: ANN401
+            system.put_file(str(file), path)
+            if system.info(path)["size"] != file.stat().st_size:
+                raise _Different("the store holds another size than was sent")
+
+        self._patiently(file.name, put)
+
+    def _patiently(self, name: str, get: Callable[[Any, str], T]) -> T:
+        url = joined(self.location, name)
+        pause = FIRST_PAUSE
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                system = self._system()
+                return get(system, system._strip_protocol(url))
+            except _FINAL as problem:
+                raise FetchError(
+                    f"{shown(url)}: {_reason(problem)}. Check the place and the right to read it."
+                ) from None
+            except (ImportError, ValueError) as problem:
+                raise self._unusable(problem) from None
+            except Exception as problem:  # each store has errors of its own
+                if isinstance(problem, OSError) and problem.errno in _LOCAL:
+                    raise
+                if type(problem).__name__ in _NO_CREDENTIALS:
+                    raise FetchError(
+                        f"{shown(url)}: no credentials were found. Give them as the store's own tools take them, or in "
+                        "storage_options."
+                    ) from None
+                if attempt == ATTEMPTS:
+                    raise FetchError(
+                        f"{shown(url)}: could not be had in {ATTEMPTS} attempts ({_reason(problem)}). Try again later; "
+                        "what was fetched before is kept."
+                    ) from None
+                _LOG.info(f"{shown(url)}: {_reason(problem)}; attempt {attempt + 1} in {pause:.1f} s at most")
+                time.sleep(pause * random.uniform(0.5, 1))  # so that many readers do not come back at once
+                pause = min(2 * pause, LONGEST_PAUSE)
+        raise AssertionError
+
+    def _system(self) -> Any:  # noqa: ANN401
+        if self._opened is None or self._opened[0] != os.getpid():
+            import fsspec
+
+            system, _ = fsspec.core.url_to_fs(self.location, skip_instance_cache=True, **self._options)
+            self._opened = (os.getpid(), system)
+        return self._opened[1]
+
+    def _unusable(self, problem: Exception) -> Exception:
+        scheme = self.location.partition("://")[0]
+        if isinstance(problem, ImportError):
+            extra = _EXTRAS.get(scheme, "pip install the package that fsspec names for it")
+            return DependencyError(f"{self}: reading {scheme}:// needs another package. Install it: {extra}")
+        return FetchError(f"{self}: is no place that fsspec can read ({type(problem).__name__}).")
+
+
+class _Different(Exception):
+    """What came is not what was asked for; a message of ours, free of secrets."""
+
+
+def _reason(problem: Exception) -> str:
+    """Return what may be told of an error: a store's own message may hold a signed URL or a key."""
+    if isinstance(problem, _Different):
+        return str(problem)
+    if isinstance(problem, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(problem, PermissionError):
+        return "permission denied"
+    status = getattr(problem, "status", None) or getattr(
+        getattr(problem, "response", None), "status_code", None
+    )
+    return f"{type(problem).__name__}, status {status}" if status else type(problem).__name__

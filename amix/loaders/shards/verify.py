@@ -1,0 +1,170 @@
+"""Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amix.engine.base.errors import FetchError, ShardError
+from amix.engine.base.publish import sha256_file
+from amix.loaders.shards.codes import decode
+from amix.loaders.shards.layout import BLOCK, padded
+from amix.loaders.shards.manifest import MANIFEST, Manifest, check_files
+from amix.loaders.shards.npy import parse_npy
+from amix.loaders.shards.openfiles import mapped
+from amix.loaders.shards.reader import ShardReader
+from amix.loaders.shards.remote import Store, is_remote
+from amix.loaders.shards.tar import members_of
+from amix.loaders.shards.writer import sample_key
+
+
+def verify(
+    folder: str | Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
+) -> list[str]:
+    """Return what is wrong with a shard folder, one sentence each; nothing when it is whole.
+
+    folder: a path, or a URL, whose files are asked for there whatever was fetched before. Its extra tars go unnoticed.
+    deep: also the sha256 of every file, every tar member against index and checksums, and the values in them. Of a URL
+        one shard at a time is brought here, into a temporary folder.
+    on_shard: called with each shard's name before it is read.
+    """
+    if is_remote(folder):
+        return _verify_remote(Store(str(folder)), deep, on_shard)
+    folder = Path(folder)
+    try:
+        manifest = Manifest.read(folder)
+    except ShardError as problem:
+        return [str(problem)]
+    problems = [
+        *_checked(manifest.require_listed),
+        *_checked(partial(_check_totals, manifest)),
+        *_checked(partial(_check_hash, folder / "tokenizer.json", manifest.fields["tokenizer"]["sha256"])),
+    ]
+    for position, entry in enumerate(manifest.shards):
+        on_shard(entry["name"])
+        problems += _checked(partial(_check_shard, manifest, position, deep))
+    return problems
+
+
+def _verify_remote(store: Store, deep: bool, on_shard: Callable[[str], None]) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="amix-verify-") as temporary:
+        folder = Path(temporary)
+        try:
+            (folder / MANIFEST).write_bytes(store.read(MANIFEST))
+            manifest = Manifest.read(folder)
+        except (FetchError, ShardError) as problem:
+            problems = [str(problem)]
+        else:
+            tokenizer = manifest.fields["tokenizer"]["sha256"]
+            problems = [
+                *_checked(partial(_check_totals, manifest)),
+                *_checked(partial(_check_remote_hash, store, folder / "tokenizer.json", tokenizer)),
+            ]
+            for position, entry in enumerate(manifest.shards):
+                on_shard(entry["name"])
+                problems += _checked(partial(_check_remote_shard, store, manifest, position, deep))
+        return [problem.replace(temporary, str(store)) for problem in problems]
+
+
+def _check_remote_hash(store: Store, path: Path, sha256: str) -> None:
+    path.write_bytes(store.read(path.name))
+    _check_hash(path, sha256)
+
+
+def _check_remote_shard(store: Store, manifest: Manifest, position: int, deep: bool) -> None:
+    name = f"{manifest.shards[position]['name']}.json"
+    (manifest.folder / name).write_bytes(store.read(name))
+    files = [manifest.folder / entry["name"] for entry in manifest.record(position)["files"].values()]
+    try:
+        for path in files:
+            size = None if deep else store.size(path.name)
+            if size is None:
+                store.copy(path.name, path)
+            else:
+                with path.open("wb") as file:
+                    file.truncate(size)  # sparse: the fast checks ask for no more than the size
+        _check_shard(manifest, position, deep)
+    finally:
+        for path in files:
+            path.unlink(missing_ok=True)
+
+
+def _check_shard(manifest: Manifest, position: int, deep: bool) -> None:
+    record = manifest.record(position)
+    check_files(manifest.folder, record)
+    if deep:
+        for entry in record["files"].values():
+            _check_hash(manifest.folder / entry["name"], entry["sha256"])
+        _check_contents(manifest, record)
+
+
+def _checked(check: Callable[[], None]) -> list[str]:
+    try:
+        check()
+    except (FetchError, ShardError) as problem:
+        return [str(problem)]
+    except OSError as problem:
+        return [
+            f"{problem.filename}: cannot be read ({problem.strerror}). Run the same 'amix precompute' again."
+        ]
+    return []
+
+
+def _check_totals(manifest: Manifest) -> None:
+    end = 0
+    totals = dict.fromkeys(("samples", "tokens", "bytes"), 0)
+    for entry in manifest.shards:
+        if entry["rows"][0] != end:
+            raise ShardError(
+                f"{manifest.folder}: {entry['name']} begins at row {entry['rows'][0]}, expected {end}."
+            )
+        end = entry["rows"][1]
+        for name in totals:
+            totals[name] += entry[name]
+    for name, total in totals.items():
+        if manifest.fields[name] != total:
+            raise ShardError(
+                f"{manifest.folder}: the manifest says {manifest.fields[name]} {name}, its shards {total}."
+            )
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    if sha256_file(path) != sha256:
+        raise ShardError(
+            f"{path}: the bytes changed since it was written. Remove it and run 'amix precompute' again."
+        )
+
+
+def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
+    """Walk the tar member by member; everything in it must be what index, checksums and layout say."""
+    reader = ShardReader(manifest, record)
+    layout, data, position = manifest.layout, mapped(reader.path), 0
+    classes, last = len(manifest.label_names or ()), record["rows"][0] - 1
+    if (len(reader.index), int(reader.index["tokens"].sum())) != (record["samples"], record["tokens"]):
+        raise ShardError(f"{reader.path}: its index counts other samples or tokens than its record.")
+    for number, (row, offset, tokens, label) in enumerate(reader.index.tolist()):
+        where = f"{reader.path}: sample {sample_key(row)}"
+        if offset != position or not last < row < record["rows"][1]:
+            raise ShardError(f"{where}: the index does not agree with the tar.")
+        last = row
+        members = dict(members_of(data, position, sample_key(row), layout, where))
+        position += sum(BLOCK + padded(len(content)) for content in members.values())
+        arrays = {name: parse_npy(members[f"{name}.npy"], f"{where}: {name}.npy") for name in layout.arrays}
+        for name, array in arrays.items():
+            if (array.dtype, array.shape) != layout.array(name, tokens):
+                raise ShardError(f"{where}: {name}.npy has dtype or shape of another cache.")
+        reader.read(number, range(layout.heads))  # compares every checksum
+        if int(arrays["input_ids"].max(initial=0)) >= manifest.vocab_size:
+            raise ShardError(f"{where}: holds a token id beyond the vocabulary of {manifest.vocab_size}.")
+        relevance_HT = decode(arrays["relevance"], arrays["scale"][:, None] if "scale" in arrays else None)
+        if not np.isfinite(relevance_HT).all() or (relevance_HT < 0).any():
+            raise ShardError(f"{where}: holds relevance that is NaN, infinite or negative.")
+        if layout.cls and (members["cls"] != str(label).encode() or not 0 <= label < classes):
+            raise ShardError(
+                f"{where}: its class is {members['cls']!r}, the index says {label} of {classes} classes."
+            )
+    if data[position:] != bytes(2 * BLOCK):
+        raise ShardError(f"{reader.path}: does not end where its index says.")

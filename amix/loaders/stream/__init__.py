@@ -1,0 +1,1 @@
+"""Shards in, batches out, in an order of their own."""

@@ -1,0 +1,1 @@
+"""What stands above single runs: comparisons, analyses of attention, report pages."""

@@ -1,0 +1,1 @@
+"""Which head to mix by, found without training a classifier."""

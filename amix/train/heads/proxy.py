@@ -1,0 +1,185 @@
+"""Heads ranked by how well the words that they point at tell the classes apart; no classifier is trained.
+
+Axes: N texts, B batch, S head specs, T tokens, D width of the word embeddings, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amix.engine.base.errors import TrainError
+from amix.engine.base.heads import Head
+from amix.engine.mixing.attentionmix import content_relevance
+from amix.loaders.stream.dataset import RelevanceDataset
+from amix.train.score.evaluate import label_names
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+MOST = 5_000  # texts: more change the ranking little
+_BATCH = 64
+_ROOM = 1 << 30  # bytes of features at a time
+_RIDGES = np.geomspace(1e-3, 1e2, 11)  # times the mean variance of a feature
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedHead:
+    """A head spec and its score.
+
+    separation: share of the variance of the labels that is explained on held-out folds, at most 1.
+    accuracy: of the class with the largest prediction, on the same folds; None for several labels a text.
+    """
+
+    head: str
+    separation: float
+    accuracy: float | None
+
+
+def rank_heads(
+    folder: str | Path,
+    embeddings_VD: torch.Tensor,
+    numbers: NDArray[np.int64] | None = None,
+    *,
+    folds: int = FOLDS,
+    seed: int = 0,
+    specs: Sequence[str] | None = None,
+) -> list[RankedHead]:
+    """Return the head specs of a cache, the best first.
+
+    Each text becomes the mean of its content's word embeddings, weighted by a head's relevance (rule 3 of
+    docs/architecture.md). Ridge regression on the labels, in closed form and with its strength chosen inside the
+    training folds by generalised cross-validation (Golub, Heath and Wahba 1979), is scored on the fold held out. A
+    head under which the classes stand further apart is one whose tokens carry the label.
+
+    folder: shards with labels.  embeddings_VD: of the model that will be trained.
+    numbers: samples to use; None = all, of which 5,000 are drawn where there are more.
+    specs: candidates; None = every stored head, the mean of every layer, and that of all.
+    Raises TrainError when there are too few texts for the folds, or only one class among them.
+    """
+    plain = RelevanceDataset(folder, head=None)
+    label_names(plain.manifest)  # or there is nothing to tell apart
+    chosen = np.arange(len(plain), dtype=np.int64) if numbers is None else np.asarray(numbers)
+    if len(chosen) > MOST:
+        chosen = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(chosen)[:MOST])
+    specs = list(specs or candidates(plain.manifest.heads))
+    targets_NC, fold_N = _targets(plain, chosen, folds, seed)
+    several = max(1, _ROOM // (len(chosen) * embeddings_VD.shape[1] * 4))
+    ranked = []
+    for begin in range(0, len(specs), several):
+        part = specs[begin : begin + several]
+        features_SND = _features(folder, part, chosen, embeddings_VD)
+        for spec, features_ND in zip(part, features_SND, strict=True):
+            separation, accuracy = _held_out(features_ND, targets_NC, fold_N, folds)
+            ranked.append(
+                RankedHead(
+                    head=spec,
+                    separation=separation,
+                    accuracy=None if plain.manifest.multi_label else accuracy,
+                )
+            )
+    return sorted(ranked, key=lambda each: -each.separation)  # the first of equals stays first
+
+
+def candidates(heads: Sequence[Head]) -> list[str]:
+    """Return a spec for every head, for the mean of every layer that has several, and for the mean of all."""
+    layers = sorted({layer for layer, _ in heads})
+    means = [f"{layer}.mean" for layer in layers if sum(each == layer for each, _ in heads) > 1]
+    return [*(f"{layer}.{head}" for layer, head in heads), *means, *(["mean"] if len(layers) > 1 else [])]
+
+
+def _targets(
+    dataset: RelevanceDataset, chosen: NDArray[np.int64], folds: int, seed: int
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the labels as class weights, and the fold of every text: every class in all of them as far as it goes."""
+    labels: Any = dataset.batch(chosen)["labels"]
+    classes = len(dataset.manifest.label_names or ())
+    targets_NC = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
+    if len(chosen) < 2 * folds or not targets_NC.std(axis=0).any():
+        raise TrainError(
+            f"{dataset.folder}: {len(chosen)} texts of {int(targets_NC.any(axis=0).sum())} classes are too few to rank "
+            f"heads on {folds} folds. Use more texts, or name a head (--head 0.mean)."
+        )
+    order_N = np.random.Generator(np.random.Philox(seed + 1)).permutation(len(chosen))
+    order_N = order_N[np.argsort(targets_NC[order_N].argmax(axis=1), kind="stable")]
+    fold_N = np.empty(len(chosen), np.int64)
+    fold_N[order_N] = np.arange(len(chosen)) % folds
+    return targets_NC, fold_N
+
+
+@torch.no_grad()
+def _features(
+    folder: str | Path, specs: Sequence[str], chosen: NDArray[np.int64], embeddings_VD: torch.Tensor
+) -> NDArray[np.float32]:
+    """Return the weighted means of word embeddings, (S, N, D) float32."""
+    dataset = RelevanceDataset(folder, head="|".join(specs))
+    embeddings_VD = embeddings_VD.detach().float().cpu()
+    features_SND = np.empty((len(specs), len(chosen), embeddings_VD.shape[1]), np.float32)
+    by_length = np.argsort(dataset.lengths()[chosen], kind="stable")  # little padding
+    for begin in range(0, len(chosen), _BATCH):
+        places = by_length[begin : begin + _BATCH]
+        batch: Any = dataset.batch(chosen[places])
+        relevance_BST = torch.from_numpy(batch["relevance"]).reshape(len(places), len(specs), -1)
+        content_BT = torch.from_numpy(batch["content"])
+        content_XT = content_BT[:, None].expand_as(relevance_BST).reshape(-1, content_BT.shape[1])
+        weight_XT = content_relevance(relevance_BST.reshape(content_XT.shape), content_XT, rescale=True)
+        weight_XT = weight_XT / content_XT.sum(dim=1, keepdim=True).clamp(min=1)
+        words_BTD = embeddings_VD[torch.from_numpy(batch["input_ids"])]
+        features_BSD = weight_XT.reshape(relevance_BST.shape) @ words_BTD
+        features_SND[:, places] = features_BSD.transpose(0, 1).numpy()
+    return features_SND
+
+
+def _held_out(
+    features_ND: NDArray[np.float32], targets_NC: Floats, fold_N: NDArray[np.int64], folds: int
+) -> tuple[float, float]:
+    """Return explained variance and accuracy of what is predicted for each text by the folds that it is not in."""
+    predicted_NC = np.empty_like(targets_NC)
+    residual = total = 0.0
+    for fold in range(folds):
+        out_N = fold_N == fold
+        predicted_NC[out_N] = _ridge(features_ND[~out_N].astype(np.float64), targets_NC[~out_N])(
+            features_ND[out_N].astype(np.float64)
+        )
+        residual += float(((targets_NC[out_N] - predicted_NC[out_N]) ** 2).sum())
+        total += float(((targets_NC[out_N] - targets_NC[~out_N].mean(axis=0)) ** 2).sum())
+    accuracy = float((predicted_NC.argmax(axis=1) == targets_NC.argmax(axis=1)).mean())
+    return 1.0 - residual / max(total, 1e-12), accuracy
+
+
+def _ridge(features_ND: Floats, targets_NC: Floats) -> Any:  # noqa: ANN401
+    """Return the predictor of ridge regression whose strength has the least generalised cross-validation error."""
+    mean_D, mean_C = features_ND.mean(axis=0), targets_NC.mean(axis=0)
+    left_NK, values_K, right_KD = np.linalg.svd(features_ND - mean_D, full_matrices=False)
+    projected_KC = left_NK.T @ (targets_NC - mean_C)
+    outside = float(((targets_NC - mean_C) ** 2).sum() - (projected_KC**2).sum())
+    scale = float((values_K**2).sum()) / features_ND.shape[1]
+    best, shrink_K = np.inf, np.zeros_like(values_K)
+    for ridge in _RIDGES * max(scale, 1e-12):
+        kept_K = values_K**2 / (values_K**2 + ridge)
+        error = outside + float((((1.0 - kept_K)[:, None] * projected_KC) ** 2).sum())
+        freedom = 1.0 - (1.0 + kept_K.sum()) / len(features_ND)  # one degree is the mean's
+        if error / freedom**2 < best:
+            best = error / freedom**2
+            shrink_K = values_K / (values_K**2 + ridge)
+    weights_DC = right_KD.T @ (shrink_K[:, None] * projected_KC)
+    return lambda features_ND: (features_ND - mean_D) @ weights_DC + mean_C
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the rank correlation of two lists, in [-1, 1]; equal values share the mean of their ranks."""
+    ranks = [_ranks(np.asarray(values, np.float64)) for values in (one, other)]
+    centred = [each - each.mean() for each in ranks]
+    norm = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
+    return float((centred[0] * centred[1]).sum() / norm) if norm else 0.0
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ends = count.cumsum()
+    ranks: Floats = (ends - (count - 1) / 2.0)[place]
+    return ranks

@@ -1,0 +1,48 @@
+"""What the Hugging Face Trainer may not be asked together with mixing."""
+
+from typing import Any
+
+from transformers import TrainingArguments
+
+from amix.engine.base.errors import UsageError
+
+
+def check_arguments(args: TrainingArguments, multi_label: bool) -> None:
+    """Raise UsageError naming the argument that cannot be honoured."""
+    if multi_label and args.label_smoothing_factor:
+        raise UsageError(
+            f"label_smoothing_factor is {args.label_smoothing_factor}, which has no meaning with multi_label=True: "
+            "its targets are no distribution over classes. Set it to 0."
+        )
+    if args.label_names not in (None, ["labels"]):
+        raise UsageError(
+            f"label_names is {args.label_names}; leave it out. RelevanceCollator calls labels, label and label_ids "
+            "'labels', which is what AmixTrainer reads."
+        )
+    if args.n_gpu > 1:
+        raise UsageError(
+            f"this process sees {args.n_gpu} GPUs, and would split batches over threads. Start one process "
+            "per GPU (torchrun, accelerate launch), or show it one (CUDA_VISIBLE_DEVICES=0)."
+        )
+
+
+def count_classes(model: Any, multi_label: bool) -> int:  # noqa: ANN401
+    """Return the number of classes of a classifier; raise UsageError where mixing is not defined for it."""
+    config = getattr(model, "config", None)
+    classes = getattr(config, "num_labels", None)
+    if not isinstance(classes, int):
+        raise UsageError(
+            f"{type(model).__name__} has no config.num_labels; give a sequence classifier of transformers."
+        )
+    kind = getattr(config, "problem_type", None)
+    wanted = "multi_label_classification" if multi_label else "single_label_classification"
+    if kind not in (None, wanted):
+        raise UsageError(
+            f"the model's problem_type is {kind}, and multi_label={multi_label} means {wanted}. Make them agree."
+        )
+    if classes < 2 and not multi_label:
+        raise UsageError(
+            "the model has one label (config.num_labels), which is a regression; mixing is defined for classes. "
+            "Load it with num_labels=2 or more."
+        )
+    return classes

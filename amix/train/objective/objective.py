@@ -1,0 +1,94 @@
+"""The loss of a batch: a plan is sampled, the model is run as it says, and the loss follows.
+
+Axes: B batch, C classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from amix.engine.mixing.losses import soft_cross_entropy
+from amix.engine.mixing.mixer import Mixer, require_between
+from amix.engine.mixing.partners import Draws
+from amix.engine.mixing.plan import Plan, as_targets, joined
+from amix.train.model.forward import forward
+from amix.train.objective.online import OnlineRelevance
+from amix.train.objective.saliency import saliency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised: (1 - c) * mixed loss + c * clean loss (rule 8 of docs/architecture.md, section 2).
+
+    mixer: how batches are mixed.  num_classes: C.
+    multi_label: binary cross-entropy per class in place of cross-entropy.
+    clean_weight: c in [0, 1]; above 0 it costs a second forward pass. 0.5 is what SSMix's published code does,
+        which trains on every batch both mixed and as it is.
+    online: reads relevance off the model in training in place of the batch's own.
+    """
+
+    mixer: Mixer
+    num_classes: int
+    multi_label: bool = False
+    clean_weight: float = 0.0
+    online: OnlineRelevance | None = None
+
+    def __post_init__(self) -> None:
+        require_between("clean_weight", self.clean_weight, 0.0, 1.0)
+
+    def passes(self, plan: Plan) -> int:
+        """Return how many times a batch with this plan goes through the model, or its first layers, in a step."""
+        clean = self._clean(plan)
+        losses = (clean < 1.0) + (clean > 0.0)
+        return losses + ("saliency" in self.mixer.needs) + (self.online is not None)
+
+    def plan(self, model: Any, batch: Mapping[str, Any], draws: Generator | Draws | None = None) -> Plan:  # noqa: ANN401
+        """Sample how a batch is mixed.
+
+        batch: a loader's, on any device; on the model's where saliency or online relevance is needed.
+        draws: a generator for the batch as one group of rows; or what each of its groups is drawn from.
+        Returns a plan on the device of the batch. Raises MixingError when the batch lacks what the mixer needs.
+        """
+        relevance = batch.get("relevance")
+        if "saliency" in self.mixer.needs:
+            relevance = saliency(model, batch, multi_label=self.multi_label)
+        elif "relevance" in self.mixer.needs and self.online is not None:
+            relevance = self.online(batch)
+        mask_BT: Tensor = batch["attention_mask"]
+        others = {"relevance": relevance, "content": batch.get("content"), "labels": batch.get("labels")}
+        if not isinstance(draws, Draws):
+            return self.mixer.plan(mask_BT, **others, generator=draws)
+        whole = draws.whole()
+        mixer = self.mixer.settled(whole)
+        if relevance is not None and relevance.ndim == 3:  # one of several head specs for the whole batch
+            drawn = int(torch.randint(relevance.shape[1], (), generator=whole))
+            others["relevance"] = relevance[:, drawn]
+        plans = []
+        for rows, generator in draws.groups(len(mask_BT)):
+            of_group = {name: None if value is None else value[rows] for name, value in others.items()}
+            plans.append(mixer.plan(mask_BT[rows], **of_group, generator=generator))
+        return joined(plans)
+
+    def loss(self, model: Any, batch: Mapping[str, Any], plan: Plan) -> Tensor:  # noqa: ANN401
+        """Return the loss, a scalar in nats, with no forward pass whose weight is 0.
+
+        model, batch, plan: on one device; the batch with labels, (B,) class ids or (B, C) weights.
+        """
+        clean = self._clean(plan)
+        terms = []
+        if clean < 1.0:
+            mixed_BC = plan.mix_labels(batch["labels"], self.num_classes)
+            terms.append((1.0 - clean) * self._entropy(forward(model, batch, plan), mixed_BC))
+        if clean > 0.0:
+            clean_BC = as_targets(batch["labels"], self.num_classes)
+            terms.append(clean * self._entropy(forward(model, batch), clean_BC))
+        return torch.stack(terms).sum()
+
+    def _clean(self, plan: Plan) -> float:
+        return 0.0 if plan.is_identity else self.clean_weight  # mixed or not, it is the same then
+
+    def _entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        return soft_cross_entropy(logits_BC, targets_BC, multi_label=self.multi_label)

@@ -1,0 +1,142 @@
+"""The YAML file of a run's options: read strictly, written beside the result, the same values both ways."""
+
+import difflib
+import importlib.metadata
+import platform
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amix import __version__
+from amix.engine.base import publish
+from amix.engine.base.errors import ConfigError
+from amix.train.options.config import PRESETS, TrainConfig, rules
+from amix.train.options.rules import Rule
+
+# What a saved config.yaml says beside the options: where the run's parts came from.
+INPUTS = ("shards", "model", "dev", "eval")
+PRESET = "preset"  # stands for several options, under them
+# What the figures of a run depend on.
+_VERSIONS = ("torch", "transformers", "accelerate", "numpy")
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options that a YAML file sets, and what it says of the run's inputs (`INPUTS`).
+
+    Raises ConfigError naming file and key: not YAML, an unknown key, a key that stands twice, a wrong value.
+    """
+    document = load_yaml(path)
+    options, inputs, names = {}, {}, (*rules(), PRESET)
+    for key, value in document.items():
+        if key in names:
+            options[key] = value
+        elif key in INPUTS:
+            inputs[key] = _input(path, key, value)
+        else:
+            near = difflib.get_close_matches(str(key).replace("-", "_"), [*names, *INPUTS], n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join([*names, *INPUTS])}."
+            raise ConfigError(f"{path}: unknown key '{key}'. {hint}")
+    return options_from_yaml(path, options), inputs
+
+
+def load_yaml(path: Path) -> dict[Any, Any]:
+    """Return what a YAML file of 'key: value' lines says. Raises ConfigError naming the file for anything else."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem}).") from None
+    except yaml.YAMLError as problem:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}.") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: holds a {type(document).__name__}; write one 'option: value' a line.")
+    return document
+
+
+def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration: flags that are not None win over the file, the file over the defaults."""
+    return TrainConfig(**{**file_options, **given_options(flags)})
+
+
+def given_options(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that are not None; those that a preset stands for among them, where no flag says otherwise."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    preset = given.pop(PRESET, None)
+    return given if preset is None else {**PRESETS[preset], **given}
+
+
+def write_config(path: Path, config: TrainConfig, inputs: Mapping[str, Any]) -> None:
+    """Publish the resolved configuration; `read_config` reads it back to the same values."""
+    write_yaml(path, {**inputs, **config.as_dict()})
+
+
+def write_yaml(path: Path, document: Mapping[str, Any]) -> None:
+    """Publish 'key: value' lines, under a comment that says what wrote them."""
+    text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    versions = [f"amix {__version__}", *(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)]
+    header = f"# {', '.join(versions)}, Python {platform.python_version()}\n"
+    publish.write_atomic(path, (header + text).encode())
+
+
+def options_from_yaml(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of training as their rules want them; those of a preset, where no other line says otherwise.
+
+    Raises ConfigError naming file and option.
+    """
+    known = rules()
+    options = {key: _option(path, key, value, known[key]) for key, value in given.items() if key != PRESET}
+    if PRESET not in given:
+        return options
+    preset = given[PRESET]
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(f"{path}: preset is {preset!r}; it must be one of: {', '.join(PRESETS)}.")
+    return {**PRESETS[preset], **options}
+
+
+def _option(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
+    if rule.kind is float and isinstance(value, str):  # YAML 1.1 takes 2e-5, which lacks a point, for a text
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    try:
+        return rule.checked(key, value)
+    except ConfigError as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+
+
+def _input(path: Path, key: str, value: object) -> Any:  # noqa: ANN401
+    if key == "eval":
+        if not isinstance(value, dict) or not all(
+            isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+        ):
+            raise ConfigError(f"{path}: eval must be a list of 'name: shards' lines.")
+    elif not (isinstance(value, str) or (value is None and key == "dev")):
+        raise ConfigError(f"{path}: {key} is {value!r}; it must be a folder or a name.")
+    return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where PyYAML keeps the last, and takes texts as they are written.
+
+    YAML 1.1 would read `head: 0.10` as 0.1, which is another head, and `mixed_precision: no` as False.
+    """
+
+    texts = frozenset(name for name, rule in rules().items() if rule.kind is str and not rule.optional)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, value_node in node.value:
+            if key_node.value in self.texts and isinstance(value_node, yaml.ScalarNode):
+                value_node.tag = "tag:yaml.org,2002:str"
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key}' stands twice", key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)

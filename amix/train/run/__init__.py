@@ -1,0 +1,1 @@
+"""A run from start to end: the loop, its steps, checkpoints and folder."""

@@ -1,0 +1,66 @@
+"""The device that a run asks for, or an error: never another one in silence."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from amix.engine.base.errors import DeviceError, UsageError
+
+
+def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
+    """Return an Accelerator on `device`: `cpu`, `cuda`, `cuda:N`, or None for a GPU if there is one.
+
+    Under `torchrun` or `accelerate launch` each process has the GPU of its local rank.
+    Raises UsageError for another name, DeviceError where the device or precision cannot be had.
+    """
+    match = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device or "")
+    if device is not None and match is None:
+        raise UsageError(f"device is '{device}'; it must be cpu, cuda or cuda:N.")
+    on_cpu = device == "cpu" or (device is None and not torch.cuda.is_available())
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if launched and match is not None and match[1]:
+        raise UsageError(
+            f"device is '{device}', but several processes were started, which take a GPU each. Give --device cuda or "
+            "cpu; CUDA_VISIBLE_DEVICES chooses the GPUs."
+        )
+    if not on_cpu:
+        number = int(os.environ.get("LOCAL_RANK", "0")) if launched else int(match[1] or 0) if match else 0
+        _require_gpu(f"cuda:{number}" if launched else device or "cuda", number)
+    if on_cpu and mixed_precision == "fp16":
+        raise DeviceError("mixed_precision fp16 needs a GPU; on the CPU use bf16 or no.")
+
+    # One process may train several times with different settings; accelerate keeps the first ones otherwise.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
+
+
+@contextlib.contextmanager
+def ended_group() -> Iterator[None]:
+    """Let the processes of a launcher part when the block has run; after an error the launcher ends them."""
+    yield
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch, which draws a new head, and give the caller's generators back as they were."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _require_gpu(device: str, number: int) -> None:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number >= count:
+        has = f"there are {count} (cuda:0 to cuda:{count - 1})" if count else "torch sees no GPU"
+        raise DeviceError(
+            f"device is '{device}', but {has}. Ask for another one, or for cpu; 'amix doctor' says more."
+        )
+    torch.cuda.set_device(number)

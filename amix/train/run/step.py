@@ -1,0 +1,122 @@
+"""The loss of a training step, in one process or averaged over several.
+
+Axes: B batch.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from amix.engine.mixing.partners import DROPOUT_STREAM, Draws, step_generator
+from amix.engine.mixing.plan import Plan
+from amix.loaders.stream.collate import as_tensors
+from amix.loaders.stream.loader import RelevanceLoader
+from amix.train.model.forward import forward
+from amix.train.objective.objective import Objective
+from amix.train.score.evaluate import to_device
+
+
+def dropout_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
+    """Return what to seed torch with before the forward passes of a batch.
+
+    So a resumed run needs no generator states, and no evaluation or reader in between changes what follows.
+    """
+    generator = step_generator(seed, epoch, batch, group=DROPOUT_STREAM - rank)
+    return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
+class TrainingStep:
+    """What a process does for a batch: its part of the rows, their plan, and the loss to go backward from.
+
+    Gradients are averaged over processes, so that with the same global batch, groups of rows and weights they are
+    those of one process, up to rounding and dropout.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        network: Any,  # noqa: ANN401  a transformers classifier
+        objective: Objective,
+        loader: RelevanceLoader,
+        seed: int,
+    ) -> None:
+        self._accelerator, self._network, self._objective = accelerator, network, objective
+        self._loader, self._seed = loader, seed
+        self._rank, self._ranks = accelerator.process_index, accelerator.num_processes
+        # A plan from the cache is made where the batch is; one that runs the model is made where the model is.
+        self._plans_on_device = objective.online is not None or "saliency" in objective.mixer.needs
+        self._module: Any = _Loss(network, objective)
+        if self._ranks > 1:
+            device = accelerator.device
+            self._module = DistributedDataParallel(
+                self._module,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,  # none of a classifier's change
+                find_unused_parameters=self._leaves_some_unused(),
+            )
+
+    def batches(self, done: int) -> Iterator[tuple[dict[str, Any], float]]:
+        """Yield what is left of an epoch of which `done` batches are done, each with the weight of its mean loss.
+
+        A process without a row in the last batch gets another one with weight 0: gradients are averaged by all.
+        """
+        for number, batch in enumerate(self._loader, start=done):
+            own, everywhere = self._loader.rows(number)
+            yield batch, self._ranks * own / everywhere
+        if len(self._loader) < self._loader.global_batches:
+            yield shortest_and_longest(self._loader), 0.0
+
+    def loss(self, batch: Mapping[str, Any], epoch: int, number: int) -> tuple[Tensor, int, int]:
+        """Return the mean loss of a batch, the same for the same epoch, number and weights.
+
+        And the number of its rows that found no partner, and of the tokens that went through the model for it.
+        """
+        size = self._loader.group_size
+        first = self._rank * (self._loader.batch_size // size // self._ranks)
+        draws = Draws(self._seed, epoch, number, size, first)
+        torch.manual_seed(dropout_seed(self._seed, epoch, number, self._rank))
+        on_device = to_device(dict(batch), self._accelerator.device)
+        with self._accelerator.autocast():
+            plan = self._objective.plan(self._network, on_device if self._plans_on_device else batch, draws)
+            loss: Tensor = self._module(on_device, plan.to(self._accelerator.device))
+        tokens = int(batch["attention_mask"].sum()) * self._objective.passes(plan)
+        return loss, plan.unpaired, tokens
+
+    def mix_with_probability(self, p: float) -> None:
+        """Mix each row with this probability from now on."""
+        self._objective = replace(self._objective, mixer=replace(self._objective.mixer, p=p))
+
+    def kept_apart(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which gradients are added up by each process for itself."""
+        return self._module.no_sync() if self._ranks > 1 else contextlib.nullcontext()
+
+    def _leaves_some_unused(self) -> bool:
+        """Tell whether a loss reaches only a part of the parameters, as where a model brings a second head."""
+        batch = to_device(shortest_and_longest(self._loader), self._accelerator.device)
+        forward(self._network, batch).sum().backward()
+        unused = any(each.requires_grad and each.grad is None for each in self._network.parameters())
+        self._network.zero_grad()
+        return unused
+
+
+def shortest_and_longest(loader: RelevanceLoader) -> dict[str, Any]:
+    """Return the shortest and the longest text of a loader's data set as a batch."""
+    lengths = loader.dataset.lengths()
+    return as_tensors(loader.dataset.batch([int(lengths.argmin()), int(lengths.argmax())]))
+
+
+class _Loss(nn.Module):
+    """The loss as one forward pass, so that DistributedDataParallel sees all that reads the weights."""
+
+    def __init__(self, network: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def forward(self, batch: Mapping[str, Any], plan: Plan) -> Tensor:
+        return self.objective.loss(self.network, batch, plan)

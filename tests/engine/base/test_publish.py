@@ -1,0 +1,98 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amix.engine.base import canonical
+from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.publish import (
+    atomic_writer,
+    require_vacant,
+    sha256_file,
+    staged_folder,
+    sweep,
+    write_atomic,
+)
+
+json_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text("aé\n☃"),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text("ab"), inner, max_size=3)),
+)
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), json_values))
+def test_sealed_documents_come_back_whole(document):
+    data = canonical.seal(document)
+    body = canonical.unseal(data, "file")
+    assert canonical.seal(body) == data
+    assert {**document, "sha256": body["sha256"]} == body
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_any_changed_byte_is_found(position, change):
+    data = bytearray(canonical.seal({"heads": [[0, 1]], "samples": 12, "name": "shard-é"}))
+    data[position % len(data)] ^= change
+    with pytest.raises(ShardError, match=r"manifest\.json"):
+        canonical.unseal(bytes(data), "manifest.json")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b'{"a":NaN}', b"\xff", b"[" * 100_000])
+def test_what_is_no_document_is_refused(data):
+    with pytest.raises(ShardError, match="record"):
+        canonical.unseal(data, "record")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    with pytest.raises(RuntimeError), atomic_writer(path) as file:
+        file.write(b"new")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path):
+    code = (
+        "import os, signal, sys, pathlib; from amix.engine.base.publish import atomic_writer\n"
+        "with atomic_writer(pathlib.Path(sys.argv[1])) as f:\n"
+        "    f.write(b'half'); f.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "file").exists()
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    out = tmp_path / "a" / "out"
+    with pytest.raises(RuntimeError), staged_folder(out, "an extractor") as stage:
+        (stage / "part").write_text("x")
+        raise RuntimeError
+    assert not out.exists()
+    assert not list((tmp_path / "a").iterdir())
+    with staged_folder(out, "an extractor") as stage:
+        (stage / "part").write_text("x")
+        assert not out.exists()
+    assert (out / "part").read_text() == "x"
+
+
+def test_other_work_is_refused_and_kept(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        require_vacant(tmp_path, "an extractor")
+    with pytest.raises(UsageError, match="is not a folder"):
+        require_vacant(tmp_path / "thesis.tex", "an extractor")
+    assert sha256_file(tmp_path / "thesis.tex").startswith("2d711642")
+    require_vacant(tmp_path / "absent", "an extractor")

@@ -1,0 +1,302 @@
+"""What every method owes: the table of docs/methods.md, a test per column and a method per row."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amix.engine.base.errors import MixingError, UsageError
+from amix.engine.mixing.attentionmix import AttentionMix
+from amix.engine.mixing.mixer import NoMix
+from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
+from amix.engine.mixing.ssmix import SSMix
+from tests.engine.mixing import oracle
+from tests.engine.mixing.strategies import batches
+
+METHODS = {
+    "none": NoMix(),
+    "wordmixup": WordMixup(),
+    "sentencemixup": SentenceMixup(),
+    "tmix": TMix(),
+    "ssmix": SSMix(span_share=0.4),
+    "attentionmix": AttentionMix(),
+    "attentionmix-hidden": AttentionMix(level="hidden:2"),
+}
+MIXING = {name: mixer for name, mixer in METHODS.items() if name != "none"}
+TOKENS = {name: mixer for name, mixer in MIXING.items() if name != "sentencemixup"}  # that mix at tokens
+every_method = pytest.mark.parametrize("method", METHODS)
+every_mixing = pytest.mark.parametrize("method", MIXING)
+every_token_method = pytest.mark.parametrize("method", TOKENS)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def plan_of(method, batch, seed=0, **kwargs):
+    mask, content, relevance, partner = batch
+    chosen = {"partner": partner, **kwargs}
+    return METHODS[method].plan(
+        mask, relevance=relevance, content=content, generator=generator(seed), **chosen
+    )
+
+
+def number_per_token(mask):
+    return torch.randn(mask.shape, generator=generator(9), dtype=torch.float64).float()
+
+
+@every_method
+@given(batch=batches(), seed=st.integers(0, 50))
+def test_formula(method, batch, seed):
+    """Equal to a loop over Python floats, written from the paper."""
+    plan = plan_of(method, batch, seed)
+    mask, content, relevance, partner = (tensor.tolist() for tensor in batch)
+    source = [list(range(len(row))) for row in mask]
+    weight = (
+        plan.label_weight.tolist()
+    )  # drawn ones are taken as they are; their distribution has its own test
+    match method:
+        case "none" | "sentencemixup":
+            ratio = [[1.0] * len(row) for row in mask]
+            partner = list(range(len(mask))) if method == "none" else partner
+        case "wordmixup" | "tmix":
+            ratio = oracle.pair_ratio(mask, partner, weight)
+        case "ssmix":
+            ratio, source, weight = oracle.ssmix(content, relevance, partner, 0.4)
+        case _:
+            ratio, weight = oracle.attentionmix(mask, content, relevance, partner)
+    close = {"rtol": 0, "atol": 2e-5}
+    torch.testing.assert_close(plan.label_weight, torch.tensor(weight, dtype=torch.float32), **close)
+    torch.testing.assert_close(plan.ratio, torch.tensor(ratio, dtype=torch.float32), **close)
+    x = number_per_token(batch[0])
+    expected = torch.tensor(oracle.mix(x.tolist(), ratio, partner, source), dtype=torch.float32)
+    torch.testing.assert_close(plan.mix(x[:, :, None])[:, :, 0], expected, rtol=0, atol=1e-4)
+
+
+@every_method
+@given(batch=batches(), seed=st.integers(0, 50))
+def test_bounds(method, batch, seed):
+    plan = plan_of(method, batch, seed)
+    for values in (plan.ratio, plan.label_weight):
+        assert bool(((values >= 0) & (values <= 1)).all())
+    mask = batch[0]
+    assert plan.ratio.shape == plan.source.shape == plan.attention_mask.shape == mask.shape
+    assert plan.label_weight.shape == plan.partner.shape == mask.shape[:1]
+    assert bool(((plan.source >= 0) & (plan.source < mask.shape[1])).all())
+    assert plan.site in METHODS[method].sites
+
+
+@every_method
+@given(batch=batches())
+def test_identity(method, batch):
+    """Mixed with itself, a row keeps its vectors, its mask and its label; SSMix only moves its own words."""
+    mask, content, relevance, _ = batch
+    itself = torch.arange(len(mask))
+    plan = plan_of(method, (mask, content, relevance, itself))
+    x = torch.randn(*mask.shape, 3)
+    if method != "ssmix":
+        assert torch.equal(plan.mix(x), x)
+    assert torch.equal(plan.mix(x[:, 0]), x[:, 0])
+    assert torch.equal(plan.attention_mask, mask)
+    assert torch.equal(plan.mix_labels(itself, len(mask)), torch.eye(len(mask)))
+
+
+@every_method
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_label_partner(method, p):
+    """Input and label hear the same partner: a second permutation for the labels would show here."""
+    rows, tokens = 8, 10
+    options = {} if method == "none" else {"p": p}
+    mixer = type(METHODS[method])(**options)
+    if method == "attentionmix-hidden":
+        mixer = AttentionMix(level="hidden:2", **options)
+    plan = mixer.plan(
+        torch.ones(rows, tokens, dtype=torch.long), relevance=torch.rand(rows, tokens), generator=generator(5)
+    )
+    one_hot = torch.eye(
+        rows
+    )  # rows as their own one-hot vectors: what the input holds of each can be read off
+    if plan.site == "pooled":
+        heard = plan.mix(one_hot)
+    else:
+        heard = plan.mix(one_hot[:, None, :].expand(rows, tokens, rows)).mean(dim=1)
+    torch.testing.assert_close(heard, plan.mix_labels(torch.arange(rows), rows), rtol=0, atol=1e-5)
+    assert plan.is_identity == (method == "none")
+
+
+@every_token_method
+@given(batch=batches(), seed=st.integers(0, 50))
+def test_padding(method, batch, seed):
+    """No real token is mixed with padding: one that faces padding is itself."""
+    mask, _, _, partner = batch
+    plan = plan_of(method, batch, seed)
+    x = torch.where(mask.bool(), number_per_token(mask), torch.nan)  # NaN would spread through any mixing
+    mixed = plan.mix(x.nan_to_num(1e6)[:, :, None])[:, :, 0]
+    real = plan.attention_mask.bool()
+    assert bool((mixed[real].abs() < 1e4).all())
+    alone = (
+        mask.bool() & ~mask[partner].bool() & (plan.source == torch.arange(mask.shape[1])) & (plan.ratio > 0)
+    )
+    assert torch.equal(mixed[alone], x[alone])
+
+
+@every_method
+@given(batch=batches(), seed=st.integers(0, 50))
+def test_mask(method, batch, seed):
+    """The mask is the OR of both where tokens of both are in the row, the row's own where length is kept."""
+    mask, _, _, partner = batch
+    plan = plan_of(method, batch, seed)
+    keeps_its_length = method in ("none", "sentencemixup", "ssmix")
+    expected = mask if keeps_its_length else mask | mask[partner]
+    assert torch.equal(plan.attention_mask, expected)
+
+
+@every_method
+@given(batch=batches(), extra=st.integers(1, 4))
+def test_padding_invariance(method, batch, extra):
+    """More padding changes nothing."""
+    mask, content, relevance, partner = batch
+
+    def pad(tensor):
+        return torch.nn.functional.pad(tensor, (0, extra))
+
+    plan = plan_of(method, batch, 3)
+    wide = plan_of(method, (pad(mask), pad(content), pad(relevance), partner), 3)
+    tokens = mask.shape[1]
+    torch.testing.assert_close(wide.label_weight, plan.label_weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(wide.ratio[:, :tokens], plan.ratio, rtol=0, atol=1e-6)
+    assert torch.equal(wide.source[:, :tokens], plan.source)
+    assert not bool(wide.attention_mask[:, tokens:].any())
+
+
+@every_method
+@given(rows=st.integers(2, 9), seed=st.integers(0, 1000))
+@settings(max_examples=25)
+def test_reproducible(method, rows, seed):
+    """One generator, one plan; the global generator is not touched."""
+    mask, relevance = torch.ones(rows, 4, dtype=torch.long), torch.rand(rows, 4)
+    before = torch.random.get_rng_state()
+    one, two = (METHODS[method].plan(mask, relevance=relevance, generator=generator(seed)) for _ in range(2))
+    for name in ("partner", "ratio", "source", "label_weight", "attention_mask"):
+        assert torch.equal(getattr(one, name), getattr(two, name))
+    assert one.site == two.site
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@every_mixing
+@given(rows=st.integers(2, 8), p=st.floats(0, 1), seed=st.integers(0, 1000))
+@settings(max_examples=25)
+def test_left_out(method, rows, p, seed):
+    """Rows that `p` leaves out stay themselves, vectors, mask and label."""
+    mask = (torch.arange(6) < torch.arange(rows)[:, None] + 1).long()
+    level = {"level": "hidden:2"} if method == "attentionmix-hidden" else {}
+    plan = type(METHODS[method])(p=p, **level).plan(
+        mask, relevance=torch.rand(rows, 6) + 0.1, generator=generator(seed)
+    )
+    alone = plan.partner == torch.arange(rows)
+    x = torch.randn(rows, 6, 2)
+    assert torch.equal(plan.mix(x)[alone], x[alone])
+    assert torch.equal(plan.attention_mask[alone], mask[alone])
+    assert bool((plan.label_weight[alone] == 1).all())
+    assert plan.is_identity == bool(alone.all())
+
+
+@every_mixing
+def test_gradient(method):
+    """Gradients reach both sides, each by its weight."""
+    mask = torch.ones(2, 4, dtype=torch.long)
+    plan = plan_of(method, (mask, mask.bool(), torch.rand(2, 4) + 0.1, torch.tensor([1, 0])), 4)
+    x = torch.zeros((2, 1) if plan.site == "pooled" else (2, 4, 1), requires_grad=True)
+    plan.mix(x)[0].sum().backward()
+    own = plan.label_weight[0] if plan.site == "pooled" else plan.ratio[0].sum()
+    whole = 1 if plan.site == "pooled" else 4
+    torch.testing.assert_close(x.grad.flatten(1).sum(dim=1), torch.stack([own, whole - own]))
+
+
+@every_mixing
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_dtype(method, dtype):
+    """Vectors keep their dtype, and the argument is not changed."""
+    mask = torch.ones(2, 4, dtype=torch.long)
+    plan = plan_of(method, (mask, mask.bool(), torch.rand(2, 4), torch.tensor([1, 0])), 4)
+    x = torch.randn((2, 3) if plan.site == "pooled" else (2, 4, 3)).to(dtype)
+    before = x.clone()
+    assert plan.mix(x).dtype == dtype
+    assert torch.equal(x, before)
+
+
+@every_mixing
+def test_token_ids(method):
+    """Token ids are never mixed, and label ids never become fractions of ids."""
+    mask = torch.ones(2, 4, dtype=torch.long)
+    plan = plan_of(method, (mask, mask.bool(), torch.rand(2, 4), torch.tensor([1, 0])))
+    with pytest.raises(MixingError, match="token ids are names"):
+        plan.mix(torch.randint(9, (2, 4, 1)))
+    assert plan.mix_labels(torch.tensor([2, 0]), 3).shape == (2, 3)
+
+
+@given(batch=batches(min_rows=2, max_rows=2), label_weight=st.sampled_from(["ratio", "mass"]))
+@pytest.mark.parametrize("level", ["embedding", "hidden:2"])
+def test_swap(level, batch, label_weight):
+    """Swapping the sides gives the same mixed sample and the same soft label, also with random special vectors."""
+    mask, content, relevance, _ = batch
+    plan = AttentionMix(label_weight=label_weight, level=level).plan(
+        mask, relevance=relevance, content=content, partner=torch.tensor([1, 0])
+    )
+    mixed = plan.mix(torch.randn(*mask.shape, 3))
+    somewhere = plan.attention_mask[0].bool()
+    torch.testing.assert_close(mixed[0][somewhere], mixed[1][somewhere], rtol=0, atol=1e-5)
+    targets = plan.mix_labels(torch.tensor([0, 1]), 2)
+    torch.testing.assert_close(targets[0], targets[1], rtol=0, atol=1e-5)
+    assert torch.equal(plan.attention_mask[0], plan.attention_mask[1])
+
+
+@every_mixing
+@pytest.mark.parametrize("choice", ["random", "other-class", "same-class", "similar-length"])
+def test_partner_choice(method, choice):
+    level = {"level": "hidden:2"} if method == "attentionmix-hidden" else {}
+    mixer = type(METHODS[method])(partner=choice, **level)
+    lengths = torch.tensor([3, 8, 4, 7, 2, 2])
+    mask = (torch.arange(8) < lengths[:, None]).long()
+    labels = torch.tensor([0, 0, 1, 1, 1, 2])
+    assert mixer.needs == mixer.reads | ({"labels"} if "class" in choice else frozenset())
+    plan = mixer.plan(mask, relevance=torch.ones(6, 8), labels=labels, generator=generator(2))
+    others = labels[plan.partner]
+    match choice:
+        case "other-class":
+            assert bool((others != labels).all())
+        case "same-class":
+            assert torch.equal(others, labels)
+            assert plan.partner[5] == 5  # the only one of its class stays unmixed, and is counted
+            assert plan.unpaired == 1
+            assert plan.label_weight[5] == 1
+        case "similar-length":
+            assert bool(((lengths[plan.partner] - lengths).abs() <= 1).all())
+    if choice != "same-class":
+        assert plan.unpaired == 0
+        assert not bool((plan.partner == torch.arange(6)).any())
+
+
+@every_mixing
+@pytest.mark.parametrize("option", [{"p": 1.5}, {"p": float("nan")}, {"partner": "nearest"}])
+def test_options_out_of_range_are_refused_by_name(method, option):
+    with pytest.raises(UsageError, match=next(iter(option))):
+        type(METHODS[method])(**option)
+
+
+@pytest.mark.parametrize("method", ["ssmix", "attentionmix", "attentionmix-hidden"])
+@pytest.mark.parametrize(
+    ("relevance", "message"),
+    [
+        (None, "ne?eds"),
+        (torch.ones(2, 4), r"relevance has shape \(2, 4\)"),
+        (torch.ones(2, 2, 4), r"relevance has shape \(2, 4\)"),
+        (torch.ones(2, 0, 3), "at least one head spec"),
+        (torch.tensor([[1.0, float("nan"), 1.0]] * 2), "NaN"),
+        (torch.tensor([[1.0, -0.1, 1.0]] * 2), "negative"),
+        (torch.tensor([[1.0, float("inf"), 1.0]] * 2), "infinite"),
+    ],
+)
+def test_relevance_that_cannot_be_used_is_refused(method, relevance, message):
+    with pytest.raises(MixingError, match=message):
+        METHODS[method].plan(torch.ones(2, 3, dtype=torch.long), relevance=relevance)

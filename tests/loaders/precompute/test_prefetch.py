@@ -1,0 +1,50 @@
+"""Working ahead: in order, bounded, with errors handed over, and without a thread left behind."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from amix.loaders.precompute.prefetch import Prefetched
+
+
+def test_items_come_in_order_and_the_end_ends():
+    with Prefetched(iter(range(100)), depth=3) as ahead:
+        assert list(ahead) == list(range(100))
+
+
+def test_the_source_stops_when_nobody_takes():
+    begun = []
+
+    def source():
+        for number in itertools.count():
+            begun.append(number)
+            yield number
+
+    with Prefetched(source(), depth=4) as ahead:
+        assert next(iter(ahead)) == 0
+        deadline = time.monotonic() + 10
+        while len(begun) < 6 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05)  # time enough to go further, if nothing stopped it
+        assert len(begun) == 6  # one taken, four waiting, one in the thread's hands
+
+
+def test_an_error_of_the_source_is_raised_where_it_is_consumed():
+    def source():
+        yield 1
+        raise ValueError("no more")
+
+    with Prefetched(source(), depth=2) as ahead:
+        items = iter(ahead)
+        assert next(items) == 1
+        with pytest.raises(ValueError, match="no more"):
+            next(items)
+
+
+def test_leaving_early_stops_the_thread():
+    before = set(threading.enumerate())
+    with Prefetched(iter(itertools.count()), depth=2) as ahead:
+        next(iter(ahead))
+    assert set(threading.enumerate()) <= before

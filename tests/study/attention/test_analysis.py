@@ -1,0 +1,102 @@
+"""What heads attend to, on caches where it is known."""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from amix.cli import main
+from amix.engine.base.errors import TrainError
+from amix.loaders.stream.dataset import RelevanceDataset
+from amix.study.attention.analysis import analyse
+from tests.loaders.forge import forge
+
+
+def test_shares_equal_a_plain_loop(reviews: Path) -> None:
+    analysis = analyse(reviews)
+    dataset = RelevanceDataset(reviews, head="1.0")
+    special: dict[int, list[float]] = {101: [], 102: []}
+    entropies, positions, places = [], np.zeros(10), np.zeros(10)
+    for number in range(len(dataset)):
+        sample: Any = dataset[number]
+        ids, relevance = sample["input_ids"].tolist(), sample["relevance"].astype(float)
+        inside = [r for r, is_content in zip(relevance, sample["content"], strict=True) if is_content]
+        ends = (ids[0], ids[-1])
+        for name, identity in zip(special, ends, strict=True):
+            mine = [r for r, each in zip(relevance, ids, strict=True) if each == identity]
+            special[name].append(sum(mine) / relevance.sum())
+        shares = [r / sum(inside) for r in inside]
+        entropies.append(-sum(s * np.log(s) for s in shares) / np.log(len(shares)))
+        for place, share in enumerate(shares):
+            positions[place * 10 // len(shares)] += share
+            places[place * 10 // len(shares)] += 1 / len(shares)
+    (found,) = (each for each in analysis.heads if (each.layer, each.head) == (1, 0))
+    assert analysis.texts == len(dataset) == 40
+    assert found.entropy == pytest.approx(np.mean(entropies))
+    assert found.position == pytest.approx((positions / places).tolist())
+    assert found.special == pytest.approx({"[CLS]": np.mean(special[101]), "[SEP]": np.mean(special[102])})
+    assert found.kinds == {}
+
+
+def test_heads_agree_with_themselves_and_not_with_chance(reviews: Path) -> None:
+    agreement = np.array(analyse(reviews).agreement)
+    np.testing.assert_allclose(np.diag(agreement), 1.0)
+    np.testing.assert_allclose(agreement, agreement.T)
+    assert np.abs(agreement).max() <= 1 + 1e-9
+
+
+def test_kinds_of_words_are_those_of_whole_words(reviews: Path) -> None:
+    seen: list[Sequence[str]] = []
+
+    def tagger(words: Sequence[str]) -> list[str]:
+        seen.append(words)
+        return ["vowel" if word[0] in "aeiou" else "other" for word in words]
+
+    analysis = analyse(reviews, tagger=tagger)
+    assert not any(word.startswith("##") for words in seen for word in words)
+    for each in analysis.heads:
+        assert each.kinds.keys() == {"vowel", "other"}
+        # Over both kinds the shares make a whole: one is above its part where the other is below.
+        assert (each.kinds["vowel"] - 1) * (each.kinds["other"] - 1) <= 1e-12
+
+
+def test_a_cache_without_words_is_refused(tmp_path: Path) -> None:
+    folder = forge(tmp_path / "x", [2, 3, 2])
+    (folder / "tokenizer.json").write_text(
+        '{"version":"1.0","model":{"type":"WordLevel","vocab":{},"unk_token":""}}'
+    )
+    with pytest.raises(TrainError, match="holds no text of two words"):
+        analyse(folder)
+
+
+def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--texts", "20"])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["head", "0.0", "0.1", "1.0", "1.1"]
+    document = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    assert document["texts"] == 20
+    page = (tmp_path / "out" / "analysis.html").read_text()
+    assert page.count("<svg") == 5  # entropy, two special tokens, places, agreement
+    assert "Not asked for" in page
+    assert "layer 1, 10: " in page  # the last tenth of the text, in the last layer
+
+
+@pytest.mark.skipif(importlib.util.find_spec("HanTa") is None, reason="the extra [pos] is not installed")
+def test_words_are_tagged_by_part_of_speech(reviews: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--tag", "en"])
+    assert done.exit_code == 0, done.output
+    kinds = json.loads((tmp_path / "out" / "analysis.json").read_text())["heads"][0]["kinds"]
+    assert {"NN1", "AJ0"} <= kinds.keys()
+    assert "largest" in (tmp_path / "out" / "analysis.html").read_text()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("HanTa") is not None, reason="the extra [pos] is installed")
+def test_the_tagger_is_an_extra(reviews: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--tag", "en"])
+    assert done.exit_code == 1
+    assert "pip install 'attentionmix[pos]'" in done.stderr

@@ -1,0 +1,469 @@
+"""Comparisons: grids from YAML and flags, runs that go on, and statistics against plain loops."""
+
+import contextlib
+import csv
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from amix.cli import main
+from amix.engine.base import canonical
+from amix.engine.base.errors import ConfigError, TrainError, UsageError
+from amix.loaders.shards.manifest import Manifest
+from amix.study.compare import statistics
+from amix.study.compare.grid import read_grid
+from amix.study.compare.runner import run_grid
+from amix.study.compare.statistics import (
+    holm,
+    paired_difference,
+    resampled_metrics,
+    resampled_texts,
+    sign_flip_p,
+    weighted_metrics,
+)
+from amix.study.compare.summary import markdown, summarise
+from amix.train.score.metrics import calibration, report
+from tests.hubcache import COMMIT, offline
+from tests.processes import started
+
+GRID = """
+model: {model}
+options: {{lr: 3e-3, batch_size: 8, epochs: 1, device: cpu}}
+caches:
+  reviews: {{train: {train}, dev: {dev}, eval: {{test: {test}}}}}
+sizes: {{16: {{epochs: 2}}, all: }}
+seeds: 2
+methods:
+  none:
+  wordmixup: {{alpha: 0.5}}
+  attentionmix 0.1: {{head: "0.1", seeds: [1]}}
+"""
+
+
+@pytest.fixture
+def grid_file(tmp_path: Path, reviews: Path, held_out: Path, tiny_bert: Path) -> Path:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.format(model=tiny_bert, train=reviews, dev=held_out, test=held_out))
+    return path
+
+
+def amix(*arguments: object) -> Any:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def of_one_size(grid_file: Path, texts: int) -> str:
+    """The text of the grid with one training size, to be run in less time."""
+    return grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", f"sizes: [{texts}]")
+
+
+def test_a_grid_names_every_run(grid_file: Path) -> None:
+    cells = list(read_grid(grid_file).cells())
+    assert len(cells) == 2 * (2 + 2 + 1)
+    first = cells[0]
+    assert (first.cache, first.size, first.method, first.seed) == ("reviews", 16, "none", 0)
+    assert (first.config.epochs, first.config.train_samples, first.config.lr) == (2, 16, 3e-3)
+    by_folder = {str(cell.folder): cell.config for cell in cells}
+    mixed = by_folder["runs/reviews/all/attentionmix_0.1/seed-01"]
+    assert (mixed.method, mixed.head, mixed.epochs, mixed.train_samples) == ("attentionmix", "0.1", 1, None)
+    assert by_folder["runs/reviews/16/wordmixup/seed-01"].alpha == 0.5
+    # Every method has the texts and the order of its seed.
+    for cell in cells:
+        assert cell.config.seed == cell.config.subset_seed == cell.seed
+
+
+def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
+    text = grid_file.read_text() + "  attentionmix paper: {preset: paper, strength: 0.5}\n"
+    for written, p in ((text, "auto"), (re.sub("dev: [^,]*, ", "", text), 0.5)):
+        grid_file.write_text(written)
+        found = {cell.method: cell.config for cell in read_grid(grid_file).cells()}
+        assert (found["wordmixup"].p, found["attentionmix 0.1"].p) == (1.0, p)
+        assert (found["attentionmix paper"].p, found["attentionmix paper"].strength) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ("alpha: 0.5", "preset: word", "preset is 'word'; it must be one of: paper"),
+        ("alpha", "alhpa", r"grid\.yaml: methods: wordmixup: unknown key 'alhpa'\. Did you mean 'alpha'\?"),
+        ("alpha: 0.5", "alpha: -1", r"grid\.yaml: alpha is -1.0; it must be a number above 0"),
+        ("alpha: 0.5", "seed: 3", r"unknown key 'seed'\. The grid sets it for each run"),
+        ("wordmixup:", "wordmix:", "method 'wordmix' begins with none of none, wordmixup"),
+        ("seeds: 2", "seeds: 0", "seeds is 0; write how many"),
+        ("seeds: 2", "seeds: [1, 1]", "would share the folder"),
+        ("sizes: {16:", "sizes: {-16:", "size '-16' is no number of training texts"),
+        ("caches:", "cashes:", r"unknown key 'cashes'\. Did you mean 'caches'\?"),
+        ("model:", "models:", r"unknown key 'models'\. Did you mean 'model'\?"),
+        ("sizes: {16: {epochs: 2}, all: }", "sizes: 100", r"grid\.yaml: sizes is 100; write a list"),
+        ("eval: {test: ", "eval: {mr/test: ", "the evaluation set 'mr/test' cannot be called that"),
+        ("eval: {test: ", "eval: 3, options: {head: ", "dev and eval must be shards"),
+        ("eval: {test: ", "options: {head: ", "cache 'reviews' has no shards to report on"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_by_file_and_key(
+    was: str, becomes: str, message: str, grid_file: Path
+) -> None:
+    grid_file.write_text(grid_file.read_text().replace(was, becomes))
+    with pytest.raises(ConfigError, match=message):
+        read_grid(grid_file)
+
+
+def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = amix("compare", grid_file, out, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["runs"] == 10
+    assert list(read_grid(out / "grid.yaml").cells()) == list(read_grid(grid_file).cells())
+    lines = list(csv.DictReader((out / "runs.csv").read_text().splitlines()))
+    assert len(lines) == 10
+    rows = json.loads((out / "comparison.json").read_text())["rows"]
+    (row,) = (row for row in rows if (row["size"], row["method"]) == (16, "wordmixup"))
+    of_csv = [float(each["nll"]) for each in lines if (each["size"], each["method"]) == ("16", "wordmixup")]
+    assert row["values"]["nll"] == pytest.approx(of_csv)
+    (baseline,) = (row for row in rows if (row["size"], row["method"]) == (16, "none"))
+    differences = np.subtract(row["values"]["accuracy"], baseline["values"]["accuracy"])
+    found = row["differences"]["accuracy"]
+    assert found["mean"] == pytest.approx(differences.mean())
+    assert found["interval"][0] <= found["mean"] <= found["interval"][1]
+    assert (found["p"], found["seeds"]) == (None, 2)
+    assert row["spent"]["steps"] == [4, 4]
+    assert row["spent"]["tokens"] == baseline["spent"]["tokens"]  # the same texts in every epoch
+    assert "accuracy minus that of none" in (out / "report.html").read_text()
+    table = (out / "table.md").read_text()
+    assert "**reviews, 16 training texts, test**" in table
+    assert "| minus none |" in table
+    assert not list(out.rglob("*.safetensors.tmp*"))
+    assert not (out / "runs/reviews/16/none/seed-00/model").exists()
+
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    victim = out / "runs/reviews/all/none/seed-01"
+    (victim / "result.json").unlink()
+    (victim.with_name(".seed-07.run") / "checkpoint-00000004").mkdir(parents=True)  # of a run that was killed
+    assert amix("compare", grid_file, out).exit_code == 0
+    again = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    assert {path for path in times if again[path] != times[path]} == {victim / "result.json"}
+    assert not list(out.rglob(".seed-*"))
+    assert (out / "runs.csv").read_text().splitlines()[0].startswith("cache,eval,size,method,seed,accuracy")
+
+    grid_file.write_text(grid_file.read_text().replace("alpha: 0.5", "alpha: 0.6"))
+    done = amix("compare", grid_file, out)
+    assert done.exit_code == 1
+    assert "seed-00: holds a run with other settings: alpha was 0.5, is 0.6" in done.stderr
+
+
+def test_a_comparison_goes_on_where_another_machine_built_the_cache(
+    grid_file: Path, reviews: Path, held_out: Path, tmp_path: Path
+) -> None:
+    grid_file.write_text(of_one_size(grid_file, 8))
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    run_grid(read_grid(grid_file), out)
+    shutil.copytree(reviews, moved)
+    elsewhere = grid_file.with_name("elsewhere.yaml")
+    elsewhere.write_text(grid_file.read_text().replace(str(reviews), str(moved)))
+
+    def rewritten(change: Callable[[dict[str, Any]], object]) -> Manifest:
+        path = moved / "manifest.json"
+        fields = json.loads(path.read_text())
+        change(fields)
+        path.write_bytes(canonical.seal({name: each for name, each in fields.items() if name != "sha256"}))
+        return Manifest.read(moved)
+
+    before = Manifest.read(moved)
+    after = rewritten(lambda fields: fields["plan"]["environment"].update(instructions="another"))
+    assert (after.sha256 != before.sha256, after.origin) == (True, before.origin)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    assert len(run_grid(read_grid(elsewhere), out)) == len(times) == 5
+    assert all(path.stat().st_mtime_ns == then for path, then in times.items())
+
+    after = rewritten(lambda fields: fields.update(tokens=fields["tokens"] + 1))  # cut otherwise there
+    assert after.origin != before.origin
+    rewritten(lambda fields: fields.update(tokens=before.tokens))
+    rewritten(lambda fields: fields["plan"]["corpus"].update(text_column="another"))
+    with pytest.raises(TrainError, match="seed-00: holds a run with other settings: shards was"):
+        run_grid(read_grid(elsewhere), out)
+
+
+def test_a_comparison_knows_its_model_by_the_weights(
+    grid_file: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    text = of_one_size(grid_file, 8)
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    shutil.copytree(tiny_bert, moved)
+    grid_file.write_text(text)
+    run_grid(read_grid(grid_file), out)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    grid_file.write_text(text.replace(str(tiny_bert), str(moved)))
+    run_grid(read_grid(grid_file), out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == times
+
+    weights = load_file(moved / "model.safetensors")
+    save_file(
+        {name: value + 0.01 for name, value in weights.items()}, moved / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(TrainError, match="seed-00: holds a run with other settings: model was"):
+        run_grid(read_grid(grid_file), out)
+    grid_file.write_text(text.replace(str(tiny_bert), str(tmp_path / "nowhere")))
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
+        run_grid(read_grid(grid_file), out)
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(tiny_bert: Path, tmp_path: Path) -> None:
+    code = "from amix.train.model.classifier import model_identity; print(model_identity('who/what'))"
+    assert offline(tiny_bert, tmp_path, code) == f"who/what at {COMMIT}\n"
+
+
+def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, shards in (("train", reviews), ("validation", held_out), ("test", held_out)):
+        (folder / name).symlink_to(shards)
+    out = tmp_path / "out"
+    flags = ["--model", tiny_bert, "--seeds", 1, "--sizes", "8", "--epochs", 1, "--batch-size", 8]
+    done = amix("compare", folder, out, *flags, "--methods", "none,attentionmix", "--heads", "0.1,mean")
+    assert done.exit_code == 0, done.output
+    assert "**mine, 8 training texts, test**" in done.stdout
+    names = {path.parent.name for path in (out / "runs/mine/8").rglob("seed-00")}
+    assert names == {"none", "attentionmix_0.1", "attentionmix_mean"}
+    done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
+    assert "--heads 0.1: no method of --methods none, wordmixup has heads" in done.stderr
+    done = amix("compare", tmp_path, out, *flags)
+    assert "no folders 'train', 'validation' and 'test'" in done.stderr
+
+
+def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    grid = read_grid(grid_file)
+    one, two = (run_grid(grid, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
+    for each, other in zip(one, two, strict=True):
+        assert each.cell == other.cell
+        assert each.result["eval"].keys() == other.result["eval"].keys() == {"test"}
+        for name, metrics in each.result["eval"].items():
+            assert metrics == pytest.approx(other.result["eval"][name], abs=1e-4)
+    for row, other_row in zip(summarise(grid, one), summarise(grid, two), strict=True):
+        assert row.values["nll"] == pytest.approx(other_row.values["nll"], abs=1e-4)
+
+
+@contextlib.contextmanager
+def comparing(grid_file: Path, out: Path, jobs: int) -> "Iterator[subprocess.Popen[str]]":
+    """A comparison in a process group of its own that has finished a run, and not all of them."""
+    start = [sys.executable, "-m", "amix", "compare", str(grid_file), str(out), "--jobs", str(jobs)]
+    with started(start, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True) as child:
+        limit = time.monotonic() + 120
+        while (
+            child.poll() is None
+            and not list(out.glob("runs/*/*/*/seed-*/result.json"))
+            and time.monotonic() < limit
+        ):
+            time.sleep(0.01)
+        assert child.poll() is None, child.stderr and child.stderr.read()
+        yield child
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 0)])
+def test_a_comparison_ends_in_order(
+    grid_file: Path, tmp_path: Path, number: signal.Signals | None, code: int
+) -> None:
+    out = tmp_path / "out"
+    with comparing(grid_file, out, jobs=2) as child:
+        if number is signal.SIGINT:
+            os.killpg(child.pid, number)  # as a terminal does
+        elif number is not None:
+            child.send_signal(number)
+        said = child.communicate(timeout=120)[1]
+    assert child.returncode == code, said
+    assert "Traceback" not in said
+    assert "leaked" not in said  # semaphores, of which Python complains
+    assert ("Finished runs are kept: run the same command again to go on." in said) == (number is not None)
+
+
+def test_a_comparison_that_is_killed_goes_on(grid_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with comparing(grid_file, out, jobs=1) as child:
+        beside = amix("compare", grid_file, out)
+        assert beside.exit_code == 1
+        assert f"{out}: another process is running a comparison there" in beside.stderr
+        child.kill()  # its workers end with it: what they write would be in the next call's way
+        child.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("seed-*/result.json")}
+    assert 0 < len(kept) < 10
+    assert len(run_grid(read_grid(grid_file), out)) == 10
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+    assert not list(out.rglob(".*.run"))
+
+
+def test_a_run_that_fails_is_named(grid_file: Path, tmp_path: Path) -> None:
+    grid_file.write_text(grid_file.read_text().replace("0.1", "7.7"))
+    with pytest.raises(TrainError, match=r"runs/reviews/16/attentionmix_7\.7/seed-01: head '7\.7'"):
+        run_grid(read_grid(grid_file), tmp_path / "out")
+    assert list((tmp_path / "out").rglob("result.json"))  # of those before it
+
+
+def some_logits(rng: np.random.Generator, texts: int, classes: int) -> tuple[Any, Any]:
+    return rng.normal(size=(texts, classes)) * 3, rng.integers(0, classes, texts)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_weighted_metrics_are_those_of_the_repeated_texts(multi_label: bool) -> None:
+    rng = np.random.default_rng(0)
+    logits, truth = some_logits(rng, 40, 3)
+    if multi_label:
+        truth = (rng.random((40, 3)) < 0.4).astype(float)
+    metrics = weighted_metrics(logits, truth, multi_label=multi_label)
+    (weights,) = resampled_texts(40, 5, rng)
+    for row, counts in enumerate(weights):
+        again = np.repeat(np.arange(40), counts.astype(int))
+        expected = {
+            **calibration(logits[again], truth[again], multi_label=multi_label),
+            **report(logits[again], truth[again], multi_label=multi_label),
+        }
+        for name, metric in metrics.items():
+            assert metric(weights)[row] == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = [weighted_metrics(*some_logits(np.random.default_rng(seed), 40, 3)) for seed in range(2)]
+    whole = resampled_metrics(metrics, 40, 100, np.random.default_rng(0))
+    monkeypatch.setattr(statistics, "_HELD", 40 * 7)
+    again = resampled_metrics(metrics, 40, 100, np.random.default_rng(0))
+    for metric, found, expected in zip(metrics, again, whole, strict=True):
+        for name, values in expected.items():
+            assert values.shape == (101,)
+            assert values[0] == metric[name](np.ones((1, 40)))[0]  # the texts themselves
+            assert np.allclose(found[name], values, atol=1e-12)
+
+
+def halves(drawn: list[dict[str, Any]], metric: str) -> tuple[list[Any], list[Any]]:
+    """What `resampled_metrics` returns of a method and then of a baseline."""
+    values = [each[metric] for each in drawn]
+    return values[: len(values) // 2], values[len(values) // 2 :]
+
+
+def test_an_interval_covers_what_it_is_about() -> None:
+    # Two models that are right with probability 0.6 and 0.7, and seeds that differ: 95 of 100 intervals hold 0.1.
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(100):
+        difficulty = rng.random(150)
+        method, baseline = [], []
+        for _ in range(8):
+            shift = rng.normal(0, 0.02)
+            for rate, found in ((0.7 + shift, method), (0.6, baseline)):
+                right = difficulty < rate + rng.normal(0, 0.05, 150)
+                found.append({"accuracy": lambda weights, right=right: weights @ right / weights.sum(axis=1)})
+        drawn = resampled_metrics(method + baseline, 150, 400, rng)
+        difference = paired_difference(*halves(drawn, "accuracy"), rng)
+        held += difference.low <= 0.1 <= difference.high
+    assert 88 <= held <= 100
+
+
+def test_an_interval_of_calibration_errors_covers_too() -> None:
+    # A calibrated classifier against one that is three times as sure. ECE of few texts is larger than that of many.
+    rng = np.random.default_rng(2)
+
+    def drawn(texts: int) -> tuple[Any, Any]:
+        logits = rng.normal(0, 1.5, texts)
+        return logits, (rng.random(texts) > 1 / (1 + np.exp(-logits))).astype(int)
+
+    def ece(logits: Any, truth: Any, sharper: float) -> Any:
+        seen = logits + rng.normal(0, 0.3, len(logits))  # what a seed changes; the texts are the same for all
+        return weighted_metrics(np.stack([seen * sharper, np.zeros(len(logits))], axis=1), truth)["ece"]
+
+    everything, whole = drawn(200_000), np.ones((1, 200_000))
+    truth = float((ece(*everything, 1.0)(whole) - ece(*everything, 3.0)(whole))[0])
+    held = {True: 0, False: 0}
+    for _ in range(40):
+        texts = drawn(400)
+        both = [{"ece": ece(*texts, sharper)} for sharper in (1.0, 3.0) for _ in range(6)]
+        sides = halves(resampled_metrics(both, 400, 300, rng), "ece")
+        for biased in held:
+            found = paired_difference(*sides, np.random.default_rng(0), biased=biased)
+            held[biased] += found.low <= truth <= found.high
+    assert held[True] >= 32
+    assert held[False] < 20
+
+
+def test_sets_stand_in_the_order_of_the_grid_also_where_runs_are_kept(
+    grid_file: Path, tmp_path: Path
+) -> None:
+    text = of_one_size(grid_file, 8)
+    grid_file.write_text(re.sub(r"eval: {test: (\S+)}}", r"eval: {test: \1, another: \1}}", text))
+    grid = read_grid(grid_file)
+    for _ in range(2):
+        rows = summarise(grid, run_grid(grid, tmp_path / "out"))
+        assert list(dict.fromkeys(row.evaluated for row in rows)) == ["test", "another"]
+
+
+def test_a_table_says_where_nothing_was_mixed(grid_file: Path, tmp_path: Path) -> None:
+    grid_file.write_text(of_one_size(grid_file, 16))  # p auto begins at 0, and one epoch is all there is
+    grid, out = read_grid(grid_file), tmp_path / "out"
+    done = amix("compare", grid_file, out)
+    (line,) = [line for line in done.stdout.splitlines() if "mixed nothing" in line]
+    assert line.startswith("attentionmix 0.1: p auto mixed nothing in 1 of 1 runs")
+    found = {row.method: row.largest_p for row in summarise(grid, run_grid(grid, out))}
+    assert found == {"none": [None, None], "wordmixup": [None, None], "attentionmix 0.1": [0.0]}
+    lines = csv.DictReader((out / "runs.csv").read_text().splitlines())
+    assert {(each["method"], each["largest_p"]) for each in lines} == {
+        ("none", ""), ("wordmixup", ""), ("attentionmix 0.1", "0.0")
+    }  # fmt: skip
+
+
+def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:
+    text = of_one_size(grid_file, 8)
+    grid_file.write_text(text.replace("attentionmix 0.1: {head: ", "attentionmix 0.0|0.1: {head: "))
+    grid = read_grid(grid_file)
+    rows = summarise(grid, run_grid(grid, tmp_path / "out"))
+    table = [line for line in markdown(rows) if line.startswith("| ")]
+    (line,) = {line for line in table if "0.0" in line and line.count("±") == 0 and " [" not in line}
+    assert line.startswith("| attentionmix 0.0\\|0.1 | 1 |")
+
+
+def test_sign_flips_equal_counting() -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.3, 1, 10)
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+            for signs in itertools.product((1, -1), repeat=10)]  # fmt: skip
+    expected = np.mean([each >= abs(differences.sum()) - 1e-12 for each in sums])
+    assert sign_flip_p(differences, rng) == pytest.approx(expected)
+    assert sign_flip_p(np.ones(10), rng) == 2 / 2**10
+    assert sign_flip_p(np.zeros(10), rng) == 1.0
+    assert sign_flip_p(rng.normal(0.3, 1, 20) + 5, rng) < 0.001
+
+
+@given(st.dictionaries(st.integers(), st.floats(0, 1), max_size=8))
+def test_holm_is_never_below_and_keeps_the_order(p_values: dict[int, float]) -> None:
+    corrected = holm(p_values)
+    assert corrected.keys() == p_values.keys()
+    for key, p in p_values.items():
+        assert p <= corrected[key] <= 1.0
+        assert (
+            corrected[key] <= len(p_values) * p
+            or corrected[key] == 1.0
+            or any(
+                p_values[other] <= p and corrected[key] >= corrected[other]
+                for other in p_values
+                if other != key
+            )
+        )
+    ranked = sorted(p_values, key=lambda key: p_values[key])
+    for one, next_ in itertools.pairwise(ranked):
+        assert corrected[one] <= corrected[next_]
+
+
+def test_holm_by_hand() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})

@@ -1,0 +1,188 @@
+"""Several processes train as one does: the same rows, the same pairs, the same metrics."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amix.engine.mixing.attentionmix import AttentionMix
+from amix.engine.mixing.mixer import Mixer
+from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
+from amix.engine.mixing.partners import Draws
+from amix.loaders.stream.dataset import RelevanceDataset
+from amix.loaders.stream.loader import RelevanceLoader
+from amix.train.objective import Objective
+from amix.train.options.config import TrainConfig
+from amix.train.options.file import write_config
+from amix.train.run.train import train
+
+MIXERS: dict[str, Mixer] = {
+    "attentionmix": AttentionMix(p=0.7),
+    "attentionmix, several heads": AttentionMix(),
+    "wordmixup, other class": WordMixup(partner="other-class"),
+    "sentencemixup": SentenceMixup(),
+    "tmix": TMix(layers=(0, 1, 2)),
+}
+CONFIG: dict[str, Any] = {
+    "lr": 3e-3,
+    "batch_size": 8,
+    "group_size": 2,
+    "epochs": 2,
+    "log_steps": 1,
+    "device": "cpu",
+}
+
+
+def launched(launcher: str, shards: Path, out: Path, model: Path, *arguments: object, code: int = 0) -> str:
+    """Run `amix train` in two processes and return what it says: the result, or the error."""
+    module = {
+        "torchrun": [
+            "torch.distributed.run",
+            "--standalone",
+            "--local-addr",
+            "127.0.0.1",
+            "--nproc-per-node",
+            "2",
+        ],
+        "accelerate": [
+            "accelerate.commands.launch",
+            "--cpu",
+            "--num_processes",
+            "2",
+            "--main_process_port",
+            "0",
+        ],
+    }[launcher]
+    command = [
+        sys.executable,
+        "-m",
+        *module,
+        "-m",
+        "amix",
+        "train",
+        shards,
+        out,
+        "--model",
+        model,
+        *arguments,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def losses(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def close(found: object, expected: object) -> None:
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_see_the_rows_and_pairs_of_one_process(name: str, ranks: int, reviews: Path) -> None:
+    dataset = RelevanceDataset(reviews, head="0.1|1.mean" if "several" in name else "0.1")
+    objective = Objective(mixer=MIXERS[name], num_classes=2)
+
+    def plans(rank: int, ranks: int) -> list[tuple[Any, ...]]:
+        loader = RelevanceLoader(dataset, batch_size=16, group_size=4, seed=3, rank=rank, world_size=ranks)
+        first = rank * (4 // ranks)
+        seen = []
+        for number, batch in enumerate(loader):
+            plan = objective.plan(None, batch, Draws(3, 0, number, 4, first))
+            keys: Any = batch["keys"]
+            partners = [keys[row] for row in plan.partner.tolist()]
+            lengths = batch["attention_mask"].sum(dim=1).tolist()  # type: ignore[union-attr]
+            ratios = [row[:end].tolist() for row, end in zip(plan.ratio, lengths, strict=True)]
+            numbers = [[*row, weight] for row, weight in zip(ratios, plan.label_weight.tolist(), strict=True)]
+            seen.append((plan.site, list(zip(keys, partners, strict=True)), numbers))
+        return seen
+
+    alone = plans(0, 1)
+    together = [plans(rank, ranks) for rank in range(ranks)]
+    for number, (site, pairs, ratios) in enumerate(alone):
+        shares = [rank[number] for rank in together if number < len(rank)]
+        assert {share[0] for share in shares} == {site}
+        assert [pair for share in shares for pair in share[1]] == pairs
+        for own, expected in zip([row for share in shares for row in share[2]], ratios, strict=True):
+            close(own, expected)
+    assert any(key != partner for _, pairs, _ in alone for key, partner in pairs)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "options"),
+    [
+        # 35 of 8: the last batch has three rows, none of them for the second process.
+        ("torchrun", {"train_samples": 35, "p": 0.7, "clean_weight": 0.3}),
+        # 37 of 8: five rows, one for the second; and three batches an optimizer step.
+        ("torchrun", {"method": "tmix", "train_samples": 37, "gradient_accumulation": 3}),
+        ("accelerate", {"method": "ssmix", "train_samples": 24, "epochs": 1}),
+    ],
+)
+def test_two_processes_train_like_one(
+    launcher: str, options: dict[str, Any], reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(**{**CONFIG, **options})
+    write_config(tmp_path / "run.yaml", config, {})
+    alone = train(
+        reviews, tmp_path / "one", str(still_bert), config, dev=held_out, evals=[("test", held_out)]
+    )
+    flags = ("--config", tmp_path / "run.yaml", "--dev", held_out, "--eval", f"test={held_out}", "--json")
+    said = launched(launcher, reviews, tmp_path / "two", still_bert, *flags)
+    (line,) = said.splitlines()  # of one process alone
+    result = json.loads(line)
+    assert (result["steps"], result["epoch"]) == (alone.steps, alone.epoch)
+    close(losses(tmp_path / "two"), losses(tmp_path / "one"))
+    for kind in ("eval", "calibration", "scaled"):
+        close(result[kind]["test"], getattr(alone, kind)["test"])
+    close(result["dev"], alone.dev)
+
+
+def test_a_run_goes_on_under_another_number_of_processes(
+    reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(**{**CONFIG, "train_samples": 40, "checkpoint_steps": 3, "checkpoints_kept": 9})
+    write_config(tmp_path / "run.yaml", config, {})
+    run = tmp_path / "run"
+    alone = train(reviews, run, str(still_bert), config, evals=[("test", held_out)])
+    expected = losses(run)
+    for path in run.glob("checkpoint-*"):
+        if path.name != "checkpoint-00000003":
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+    flags = ("--config", tmp_path / "run.yaml", "--eval", f"test={held_out}", "--resume", "--json")
+    result = json.loads(launched("torchrun", reviews, run, still_bert, *flags))
+    assert result["steps"] == alone.steps == 10
+    close(losses(run), expected)
+    close(result["eval"]["test"], alone.eval["test"])
+
+
+def test_more_processes_than_samples_are_refused(reviews: Path, still_bert: Path, tmp_path: Path) -> None:
+    said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--train-samples", 1, code=1)
+    assert "1 samples cannot feed 2 processes" in said
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(reviews: Path, still_bert: Path, tmp_path: Path) -> None:
+    said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--batch-size", 7, code=1)
+    assert "batch_size 7" in said
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_device_of_ones_own_is_refused_to_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amix.engine.base.errors import UsageError
+    from amix.train.run.accelerator import open_accelerator
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="--device cuda or cpu"):
+        open_accelerator("cuda:1", "no")
