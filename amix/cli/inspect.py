@@ -87,15 +87,6 @@ def _described(text: "InspectedText", relevance: "Sequence[float] | Any") -> dic
     }
 
 
-def readable(token: str) -> tuple[str, bool]:
-    """Return a token as text, and whether it goes on the word before it (`##ing`; `Ġ` and `▁` begin a word)."""
-    if token.startswith("##") and len(token) > 2:
-        return token[2:], True
-    if token[:1] in ("Ġ", "▁") and len(token) > 1:
-        return token[1:], False
-    return token, False
-
-
 def _label_text(label: str | dict[str, float] | None) -> str:
     if label is None:
         return "no label"
@@ -117,6 +108,8 @@ def _show_text(text: "InspectedText", relevance: Any, head: str) -> None:  # noq
         ]
         table(["position", "token", "relevance"], rows)
         return
+    from amix.study.attention.inspection import readable
+
     inside = [float(value) for value, is_content in zip(relevance, text.content, strict=True) if is_content]
     peak = max(inside, default=0.0) or 1.0
     line = ""

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from amix import __version__
-from amix.cli.inspect import readable
 from amix.engine.base.publish import write_atomic
 from amix.engine.mixing.attentionmix import AttentionMix
-from amix.study.attention.inspection import InspectedText, Inspector
+from amix.study.attention.inspection import InspectedText, Inspector, readable
 
 _DATA = "__DATA__"
 

@@ -1,6 +1,5 @@
 """What int8 and float16 cost is measured on export, kept in the record, and said to whoever exports."""
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from amix.engine.extractor.folder import open_extractor
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.session import open_session
 from amix.exporters import export
-from amix.exporters.fidelity import fidelity, rank_correlation
+from amix.exporters.fidelity import fidelity
 
 MEASURES = ("relative_l2", "rank_correlation")
 
@@ -121,27 +120,3 @@ def test_the_measures_see_what_was_changed(tiny_extractor: Path, tiny_bert: Path
     assert report["relative_l2"]["per_head"] == pytest.approx([0, 0.1, 2, 0], abs=1e-4)
     assert report["rank_correlation"]["per_head"] == pytest.approx([1, 1, -1, 1], abs=1e-3)
     assert report["relative_l2"]["worst_head"] == report["rank_correlation"]["worst_head"] == "1.0"
-
-
-def slow_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's as a textbook has it: Pearson's correlation of mean ranks, counted pair by pair."""
-    ranks = [[sum(y < x for y in row) + (sum(y == x for y in row) + 1) / 2 for x in row] for row in (a, b)]
-    return float(np.corrcoef(ranks)[0, 1])
-
-
-def test_rank_correlation_equals_its_definition_also_with_ties() -> None:
-    draw = np.random.default_rng(0)
-    for tokens, values in itertools.product((2, 3, 10, 40), (3, 1000)):
-        a, b = draw.integers(0, values, (2, 5, tokens)).astype(np.float32)
-        a[:, 0], b[:, 0] = -1, -2  # so that every row has some order
-        found = rank_correlation(a, b)
-        expected = [slow_rank_correlation(x, y) for x, y in zip(a, b, strict=True)]
-        np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_rank_correlation_where_there_is_no_order() -> None:
-    flat, rising = np.ones((1, 4)), np.arange(4.0)[None]
-    assert rank_correlation(flat, 2 * flat) == 1
-    assert rank_correlation(flat, rising) == rank_correlation(rising, flat) == 0
-    assert rank_correlation(rising, -rising) == -1
-    assert rank_correlation(np.ones((2, 0)), np.ones((2, 0))).tolist() == [1, 1]

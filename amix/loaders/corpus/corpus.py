@@ -3,52 +3,18 @@
 import contextlib
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus.labels import Labels, Survey, UnusableError, check_names, from_schema
+from amix.loaders.corpus.rows import CorpusOptions, Row
 from amix.loaders.corpus.source import Source
 from amix.loaders.corpus.text import flaw_of_text
 
 _FILE_SUFFIXES = frozenset({".txt", ".tsv", ".gz", ".zst", ".arrow"})  # never of a data set on the Hub
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a corpus, as a worker gets it.
-
-    number: 0-based, rejected rows counted too.  reject: why it cannot be used; then there is no text.
-    """
-
-    number: int
-    text: str | None
-    pair: str | None = None
-    label: int | None = None  # class id; None with no_labels
-    labels: tuple[float, ...] | None = None  # multi-label or soft labels, in place of `label`
-    reject: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusOptions:
-    """What to read of a corpus.
-
-    config, revision: of a Hub data set; `config` also picks a subfolder of a local folder.
-    labels: class names in the order of their ids, given by --labels or taken from another cache.
-    limit: only so many rows from the start; class ids are those of the whole column all the same.
-    """
-
-    split: str = "train"
-    config: str | None = None
-    revision: str | None = None
-    text_column: str = "text"
-    pair_column: str | None = None
-    label_column: str = "label"
-    no_labels: bool = False
-    labels: tuple[str, ...] | None = None
-    limit: int | None = None
 
 
 class Corpus:

@@ -1,16 +1,14 @@
 """A corpus in local files: one reader for each, in order; its identity is the bytes of the files."""
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from amix.engine.base.errors import CorpusError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.rows import CorpusOptions, check_columns
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import reading
-
-if TYPE_CHECKING:
-    from amix.loaders.corpus.corpus import CorpusOptions
 
 
 class Reader(Protocol):
@@ -38,7 +36,7 @@ class Reader(Protocol):
 class FileSource:
     """Files of one format, in order."""
 
-    def __init__(self, what: str, files: Sequence[DataFile], options: "CorpusOptions") -> None:
+    def __init__(self, what: str, files: Sequence[DataFile], options: CorpusOptions) -> None:
         """Hash the files and check their columns. Raises CorpusError."""
         self.what = what
         self.strings_only = files[0].format == "csv"
@@ -95,23 +93,10 @@ def _reader(file: DataFile, place: str) -> Reader:
             return Parquet(file, place)
 
 
-def _check_columns(file: DataFile, reader: Reader, options: "CorpusOptions") -> None:
+def _check_columns(file: DataFile, reader: Reader, options: CorpusOptions) -> None:
     columns = reader.columns()
     if columns is not None:
-        check_names(str(file.path), columns, options)
+        check_columns(str(file.path), columns, options)
         reader.check_text(options.text_column)
         if options.pair_column is not None:
             reader.check_text(options.pair_column)
-
-
-def check_names(what: str, columns: Sequence[str], options: "CorpusOptions") -> None:
-    """Raise CorpusError unless the columns asked for are among `columns`."""
-    wanted = [(options.text_column, "--text-column", ""), (options.pair_column, "--pair-column", "")]
-    if not options.no_labels:
-        wanted.append((options.label_column, "--label-column", ", or use --no-labels"))
-    for column, option, otherwise in wanted:
-        if column is not None and column not in columns:
-            raise CorpusError(
-                f"{what}: has no column {column!r}. It has: {', '.join(columns)}. "
-                f"Name the right one with {option}{otherwise}."
-            )

@@ -4,16 +4,14 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.files import check_names
+from amix.loaders.corpus.rows import CorpusOptions, check_columns
 from amix.loaders.corpus.source import Kind, LabelType, Record
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-    from amix.loaders.corpus.corpus import CorpusOptions
 
-
-def open_hub(name: str, options: "CorpusOptions") -> "HubSource":
+def open_hub(name: str, options: CorpusOptions) -> "HubSource":
     """Resolve the commit of data set `name` and open one split of it as a stream. Raises CorpusError."""
     import datasets
     from huggingface_hub import HfApi
@@ -50,7 +48,7 @@ class HubSource:
     strings_only = False
 
     def __init__(
-        self, what: str, stream: "IterableDataset", identity: dict[str, Any], options: "CorpusOptions"
+        self, what: str, stream: "IterableDataset", identity: dict[str, Any], options: CorpusOptions
     ) -> None:
         """Check the columns. Raises CorpusError."""
         self.what = what
@@ -65,7 +63,7 @@ class HubSource:
             raise CorpusError(f"{what}: its first row cannot be read ({_said(problem)}).") from problem
         if not columns:
             raise CorpusError(f"{what}: holds no rows. Name another --split or --config.")
-        check_names(what, columns, options)
+        check_columns(what, columns, options)
         for column in (options.text_column, options.pair_column):
             feature = self._features.get(column) if column is not None else None
             if feature is not None and type(feature).__name__ != "Value":

@@ -173,8 +173,20 @@ def precompute(
                 f"{source}: no row can be used. {rejects.first()} Mend the corpus or name the right columns."
             )
         truncated = sum(record["truncated"] for record in records)
-        publish_manifest(out, records, plan, Origin.extractor(artifact), truncated)
+        publish_manifest(out, records, plan, origin_of(artifact), truncated)
         return Manifest.read(out)
+
+
+def origin_of(artifact: Extractor) -> Origin:
+    """Return the origin of what an extractor computes."""
+    return Origin(
+        relevance=artifact.relevance,
+        tokenizer=(artifact.folder / "tokenizer.json").read_bytes(),
+        fingerprint=artifact.tokenizer_fingerprint,
+        special_ids=tuple(artifact.special_ids),
+        pad_id=artifact.pad_id,
+        vocab_size=artifact.vocab_size,
+    )
 
 
 def _auto_workers(cores: int, artifact: Extractor) -> int:

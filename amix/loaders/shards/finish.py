@@ -8,7 +8,6 @@ from typing import Any, Self
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_bytes, sha256_file, write_atomic
-from amix.engine.extractor.folder import Extractor
 from amix.loaders.shards.card import card
 from amix.loaders.shards.manifest import FORMAT, MANIFEST, VERSION, Manifest
 
@@ -23,18 +22,6 @@ class Origin:
     special_ids: tuple[int, ...]
     pad_id: int
     vocab_size: int
-
-    @classmethod
-    def extractor(cls, artifact: Extractor) -> Self:
-        """Return the origin of what an extractor computes."""
-        return cls(
-            relevance=artifact.relevance,
-            tokenizer=(artifact.folder / "tokenizer.json").read_bytes(),
-            fingerprint=artifact.tokenizer_fingerprint,
-            special_ids=tuple(artifact.special_ids),
-            pad_id=artifact.pad_id,
-            vocab_size=artifact.vocab_size,
-        )
 
     @classmethod
     def cache(cls, manifest: Manifest) -> Self:

@@ -45,6 +45,15 @@ class InspectedMix:
     label_weight: float
 
 
+def readable(token: str) -> tuple[str, bool]:
+    """Return a token as text, and whether it goes on the word before it (`##ing`; `Ġ` and `▁` begin a word)."""
+    if token.startswith("##") and len(token) > 2:
+        return token[2:], True
+    if token[:1] in ("Ġ", "▁") and len(token) > 1:
+        return token[1:], False
+    return token, False
+
+
 class Inspector:
     """Looks into the shards of `folder`, a path or a URL. Raises ShardError for damage."""
 

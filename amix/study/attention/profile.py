@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from amix.engine.base.errors import UsageError
+from amix.engine.base.ranks import rank_correlation
 from amix.loaders.shards.manifest import Manifest
 from amix.study.compare.grid import Cache, Grid, Options
 from amix.study.compare.outcome import Outcome
 from amix.study.compare.runner import run_grid
-from amix.train.heads.proxy import rank_heads, spearman
+from amix.train.heads.proxy import rank_heads
 from amix.train.options.config import EVEN
 from amix.train.run.subset import draw_subset
 
@@ -90,7 +92,8 @@ def agreement(
         numbers = draw_subset(samples, size, seed, Path(folder))
         for each in rank_heads(folder, embeddings_VD, numbers, specs=specs):
             separation[each.head] += each.separation
-    return spearman([-place for place in range(len(specs))], [separation[spec] for spec in specs])
+    order_1S = -np.arange(len(specs))[None]
+    return float(rank_correlation(order_1S, np.array([[separation[spec] for spec in specs]]))[0])
 
 
 def _ranked(outcomes: Sequence[Outcome], specs: Sequence[str], seeds: int) -> list[ProfiledHead]:

@@ -168,18 +168,3 @@ def _ridge(features_ND: Floats, targets_NC: Floats) -> Any:  # noqa: ANN401
             shrink_K = values_K / (values_K**2 + ridge)
     weights_DC = right_KD.T @ (shrink_K[:, None] * projected_KC)
     return lambda features_ND: (features_ND - mean_D) @ weights_DC + mean_C
-
-
-def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the rank correlation of two lists, in [-1, 1]; equal values share the mean of their ranks."""
-    ranks = [_ranks(np.asarray(values, np.float64)) for values in (one, other)]
-    centred = [each - each.mean() for each in ranks]
-    norm = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
-    return float((centred[0] * centred[1]).sum() / norm) if norm else 0.0
-
-
-def _ranks(values: Floats) -> Floats:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ends = count.cumsum()
-    ranks: Floats = (ends - (count - 1) / 2.0)[place]
-    return ranks

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amix.engine.extractor import reference
 from amix.engine.extractor.relevance import cls_received, received
+from tests.engine.extractor import reference
 
 
 @st.composite

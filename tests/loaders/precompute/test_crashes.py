@@ -263,7 +263,8 @@ import numpy as np
 
 from amix.engine.extractor.folder import open_extractor
 from amix.loaders.shards.layout import Layout
-from amix.loaders.shards.finish import Origin, publish_manifest
+from amix.loaders.precompute.run import origin_of
+from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.writer import Sample, ShardWriter
 from amix.loaders.shards.workspace import Workspace
 
@@ -324,7 +325,7 @@ def without_manifest():
     shutil.copytree(shards, out, ignore=shutil.ignore_patterns("manifest.json", "tokenizer.json", "README.md"))
 
 manifest_deaths = count_deaths(
-    without_manifest, lambda: publish_manifest(out, records, plan, Origin.extractor(artifact), 0),
+    without_manifest, lambda: publish_manifest(out, records, plan, origin_of(artifact), 0),
     contents(shards), plan,
     lambda workspace, manifest: manifest is not None,
 )
