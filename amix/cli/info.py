@@ -12,12 +12,13 @@ from amix.cli.output import facts, json_line, json_option
 @click.argument("folder")
 @json_option
 def command(folder: str, as_json: bool) -> None:
-    """Print what the shards, the extractor or the run in FOLDER consist of. Shards may be at a URL."""
+    """Show what FOLDER holds: shards, an extractor or a run. Shards may be at a URL."""
     from amix.engine.extractor.folder import RECORD
+    from amix.train.run.files import METRICS
 
     if (Path(folder) / RECORD).is_file():
         found = _extractor(Path(folder))
-    elif (Path(folder) / "metrics.jsonl").is_file():
+    elif (Path(folder) / METRICS).is_file():
         found = _run(Path(folder))
     else:
         found = _shards(folder)
@@ -88,14 +89,11 @@ def _shards(folder: str) -> dict[str, Any]:
     return found
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    import json
+def _run(folder: Path) -> dict[str, object]:
+    from amix.study.runs import RunRecord
 
-    import yaml
-
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    return {"kind": "run", **config, "last": lines[-1] if lines else None}
+    run = RunRecord.read(folder)
+    return {"kind": "run", **run.as_dict(), "last": run.log[-1].as_dict() if run.log else None}
 
 
 def _shown(value: object) -> object:

@@ -6,7 +6,7 @@ Axes: S seeds, N test texts, C classes, R resamples.
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from amix.train.score.metrics import ECE_BINS, log_softmax, questions
 Floats = NDArray[np.float64]
 # A metric of many weighted versions of a test set: (R, N) weights -> (R,).
 Weighted = Callable[[Floats], Floats]
+Key = TypeVar("Key")
 
 FEWEST_SEEDS = 10  # 5 cannot reach 0.05: the least two-sided p of 2^5 sign flips is 2 / 32
 _EXACT = 14  # seeds up to which all sign flips are tried
@@ -146,9 +147,9 @@ def sign_flip_p(differences_S: Floats, rng: np.random.Generator) -> float:
     return float((found >= found[0] * (1 - 1e-9) - 1e-15).mean())
 
 
-def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
-    """Return p-values corrected for as many comparisons as there are (Holm 1979)."""
-    corrected: dict[Any, float] = {}
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Return p-values corrected for their number (Holm 1979)."""
+    corrected: dict[Key, float] = {}
     largest = 0.0
     for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p))

@@ -70,19 +70,19 @@ def test_a_cache_without_words_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(
         '{"version":"1.0","model":{"type":"WordLevel","vocab":{},"unk_token":""}}'
     )
-    with pytest.raises(TrainError, match="holds no text of two words"):
+    with pytest.raises(TrainError, match="no text that was drawn has two words"):
         analyse(folder)
 
 
 def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--texts", "20"])
+    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--samples", "20"])
     assert done.exit_code == 0, done.output
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["head", "0.0", "0.1", "1.0", "1.1"]
     document = json.loads((tmp_path / "out" / "analysis.json").read_text())
     assert document["texts"] == 20
     page = (tmp_path / "out" / "analysis.html").read_text()
     assert page.count("<svg") == 5  # entropy, two special tokens, places, agreement
-    assert "Not asked for" in page
+    assert "Run amix analyse with --tag" in page
     assert "layer 1, 10: " in page  # the last tenth of the text, in the last layer
 
 

@@ -18,7 +18,7 @@ from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.writer import Sample
 from amix.study.attention.profile import ProfiledHead, agreement, profile_heads
-from amix.study.compare.grid import Cache, Grid
+from amix.study.compare.grid import Corpus, Grid
 from amix.study.compare.outcome import Outcome
 from amix.train.heads.proxy import _ridge, candidates, rank_heads
 from amix.train.heads.ranking import best_head
@@ -160,11 +160,11 @@ def test_auto_trains_with_the_first(reviews: Path, tiny_bert: Path, tmp_path: Pa
 def test_halving_gives_the_better_heads_more_seeds(
     reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    cache = Cache(train=str(reviews), dev=str(held_out))
+    corpus = Corpus(train=str(reviews), dev=str(held_out))
     specs = ["0.0", "0.1", "1.0", "1.1"]
     options = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
     ranking = profile_heads(
-        str(tiny_bert), cache, specs, tmp_path / "out", budget=8, size=16, options=options
+        str(tiny_bert), corpus, specs, tmp_path / "out", budget=8, samples=16, options=options
     )
     assert sorted(each.head for each in ranking) == specs
     assert {json.loads(path.read_text())["identity"]["p"] for path in tmp_path.rglob("result.json")} == {0.5}
@@ -174,9 +174,9 @@ def test_halving_gives_the_better_heads_more_seeds(
     runs = list((tmp_path / "out").rglob("result.json"))
     assert len(runs) == 2 * 3 + 2 * 1
     with pytest.raises(UsageError, match="4 heads need at least one run each"):
-        profile_heads(str(tiny_bert), cache, specs, tmp_path / "x", budget=3)
+        profile_heads(str(tiny_bert), corpus, specs, tmp_path / "x", budget=3)
     with pytest.raises(UsageError, match="needs --dev"):
-        profile_heads(str(tiny_bert), Cache(train=str(reviews)), specs, tmp_path / "x", budget=9)
+        profile_heads(str(tiny_bert), Corpus(train=str(reviews)), specs, tmp_path / "x", budget=9)
 
 
 def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -188,14 +188,14 @@ def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path
     assert said["best"] == stored["heads"][0]["head"]
     assert len(stored["heads"]) == 4 + 2 + 1
     for more, says in (
-        (["--epochs", "3"], "--epochs is of training; it needs --budget"),
-        (["--jobs", "2"], "--jobs has no effect here: it needs --budget"),
+        (["--epochs", "3"], "--epochs is for training; it needs --budget"),
+        (["--jobs", "2"], "--jobs is for training; it needs --budget"),
         (
             ["--budget", "9", "--subset-seed", "1"],
-            "--subset-seed has no effect here: a run's seed draws its texts",
+            "--subset-seed has no effect with --budget: the seed of a run draws its texts",
         ),
-        (["--heads", "0.0|0.1,1.mean"], "head spec '0.0|0.1': '0.0|0.1' is not understood"),
-        (["--heads", "auto"], "head spec 'auto': 'auto' is not understood"),
+        (["--heads", "0.0|0.1,1.mean"], "--heads '0.0|0.1,1.mean': '0.0|0.1' is not understood"),
+        (["--heads", "auto"], "--heads 'auto': 'auto' is not understood"),
     ):
         done = CliRunner().invoke(main, [*map(str, arguments), *more])
         assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
@@ -244,7 +244,7 @@ def test_halving_ends_with_two_heads_at_least(
 
     monkeypatch.setattr("amix.study.attention.profile.run_grid", counted)
     specs = [f"0.{head}" for head in range(heads)]
-    profile_heads("model", Cache(train="x", dev="y"), specs, tmp_path, budget=budget)
+    profile_heads("model", Corpus(train="x", dev="y"), specs, tmp_path, budget=budget)
     assert rounds[-1][0] == 2
     seeds = [0, *(each for _, each in rounds)]
     spent = sum(left * (now - then) for (left, now), then in zip(rounds, seeds, strict=False))

@@ -65,7 +65,7 @@ def comparison(
 ) -> Path:
     folder = tmp_path_factory.mktemp("report") / "comparison"
     arguments = ["compare", reviews, folder, "--model", tiny_bert, "--dev", held_out, "--eval", held_out]
-    arguments += ["--heads", "0.0,0.1,1.0", "--seeds", 2, "--epochs", 1, "--sizes", "16"]
+    arguments += ["--heads", "0.0,0.1,1.0", "--seeds", 2, "--epochs", 1, "--samples", "16"]
     done = CliRunner().invoke(main, [str(each) for each in arguments])
     assert done.exit_code == 0, done.output
     return folder
@@ -90,7 +90,7 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
         "Training loss",
         "Development set",
         "Texts, shaded",
-        "The same again",
+        "Run it again",
     ):
         assert f"<h2>{heading}" in text
     assert "Head 0.1" in text
@@ -158,7 +158,7 @@ def test_a_comparison_is_told_whole(comparison: Path, tmp_path: Path) -> None:
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["report", str(tmp_path)])
     assert done.exit_code == 1
-    assert f"{tmp_path}: is no run" in done.stderr
+    assert f"{tmp_path}: is not a run" in done.stderr
     (tmp_path / "comparison.json").write_text("{}")
     done = CliRunner().invoke(main, ["report", str(tmp_path)])
     assert "comparison.json: cannot be read" in done.stderr
