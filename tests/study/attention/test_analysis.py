@@ -1,7 +1,6 @@
 """What heads attend to, on caches where it is known."""
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from click.testing import CliRunner
 from amix.cli import main
 from amix.engine.base.errors import TrainError
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.study.attention.analysis import analyse
+from amix.study.attention.analysis import Analysis, analyse
 from tests.loaders.forge import forge
 
 
@@ -78,8 +77,7 @@ def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> No
     done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--samples", "20"])
     assert done.exit_code == 0, done.output
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["head", "0.0", "0.1", "1.0", "1.1"]
-    document = json.loads((tmp_path / "out" / "analysis.json").read_text())
-    assert document["texts"] == 20
+    assert Analysis.read(tmp_path / "out") == analyse(reviews, samples=20)
     page = (tmp_path / "out" / "analysis.html").read_text()
     assert page.count("<svg") == 5  # entropy, two special tokens, places, agreement
     assert "Run amix analyse with --tag" in page
@@ -90,8 +88,8 @@ def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> No
 def test_words_are_tagged_by_part_of_speech(reviews: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--tag", "en"])
     assert done.exit_code == 0, done.output
-    kinds = json.loads((tmp_path / "out" / "analysis.json").read_text())["heads"][0]["kinds"]
-    assert {"NN1", "AJ0"} <= kinds.keys()
+    first = Analysis.read(tmp_path / "out").heads[0]
+    assert {"NN1", "AJ0"} <= first.kinds.keys()
     assert "largest" in (tmp_path / "out" / "analysis.html").read_text()
 
 

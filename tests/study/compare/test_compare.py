@@ -25,9 +25,11 @@ from safetensors.torch import load_file, save_file
 
 from amix.cli import main
 from amix.engine.base import canonical
-from amix.engine.base.errors import ConfigError, TrainError, UsageError
+from amix.engine.base.errors import ConfigError, HeadError, TrainError, UsageError
 from amix.loaders.shards.manifest import Manifest
 from amix.study.compare import statistics
+from amix.study.compare.candidates import compared_specs
+from amix.study.compare.comparison import Comparison
 from amix.study.compare.gridfile import read_grid
 from amix.study.compare.runner import run_grid
 from amix.study.compare.statistics import (
@@ -139,20 +141,24 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     assert list(read_grid(out / "grid.yaml").cells()) == list(read_grid(grid_file).cells())
     lines = list(csv.DictReader((out / "runs.csv").read_text().splitlines()))
     assert len(lines) == 10
-    rows = json.loads((out / "comparison.json").read_text())["rows"]
-    (row,) = (row for row in rows if (row["samples"], row["method"]) == (16, "wordmixup"))
+    comparison = Comparison.read(out)
+    (row,) = (row for row in comparison.rows if (row.samples, row.method) == (16, "wordmixup"))
     of_csv = [
         float(each["nll"]) for each in lines if (each["samples"], each["method"]) == ("16", "wordmixup")
     ]
-    assert row["values"]["nll"] == pytest.approx(of_csv)
-    (baseline,) = (row for row in rows if (row["samples"], row["method"]) == (16, "none"))
-    differences = np.subtract(row["values"]["accuracy"], baseline["values"]["accuracy"])
-    found = row["differences"]["accuracy"]
-    assert found["mean"] == pytest.approx(differences.mean())
-    assert found["interval"][0] <= found["mean"] <= found["interval"][1]
-    assert (found["p"], found["seeds"]) == (None, 2)
-    assert row["spent"]["steps"] == [4, 4]
-    assert row["spent"]["tokens"] == baseline["spent"]["tokens"]  # the same texts in every epoch
+    assert row.values["nll"] == pytest.approx(of_csv)
+    (baseline,) = (row for row in comparison.rows if (row.samples, row.method) == (16, "none"))
+    differences = np.subtract(row.values["accuracy"], baseline.values["accuracy"])
+    found = row.differences["accuracy"]
+    assert found.mean == pytest.approx(differences.mean())
+    assert found.low <= found.mean <= found.high
+    assert (found.p, found.seeds) == (None, 2)
+    assert row.spent["steps"] == [4, 4]
+    assert row.spent["tokens"] == baseline.spent["tokens"]  # the same texts in every epoch
+    # What is read is what was written, of the same grid.
+    comparison.write(tmp_path)
+    assert (tmp_path / "comparison.json").read_bytes() == (out / "comparison.json").read_bytes()
+    assert list(comparison.grid.cells()) == list(read_grid(grid_file).cells())
     assert "accuracy minus that of none" in (out / "report.html").read_text()
     table = (out / "table.md").read_text()
     assert "**reviews, 16 training texts, test**" in table
@@ -251,10 +257,55 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     assert "**mine, 8 training texts, test**" in done.stdout
     names = {path.parent.name for path in (out / "runs/mine/8").rglob("seed-00")}
     assert names == {"none", "attentionmix_0.1", "attentionmix_mean"}
+    done = amix("compare", folder, out, *flags, "--heads", "7", "--methods", "attentionmix")
+    assert (
+        f"--heads '7': {folder / 'train'} does not hold it. It holds layers 0, 1: heads 0, 1." in done.stderr
+    )
     done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
     assert "--heads 0.1: no method of --methods none, wordmixup has heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)
     assert "no folders 'train', 'validation' and 'test'" in done.stderr
+
+
+def test_heads_of_a_list_are_compared_where_all_caches_hold_them(
+    reviews: Path, make_shards: Callable[..., Path], review_rows: list[dict[str, Any]], tiny_bert: Path
+) -> None:
+    few = str(make_shards(review_rows[:8], heads="1"))
+    for text, caches, specs in (
+        ("1", [str(reviews)], ["1.0", "1.1"]),
+        ("mean,all", [str(reviews)], ["mean", "0.0", "0.1", "1.0", "1.1"]),
+        ("all", [str(reviews), few], ["1.0", "1.1"]),
+        ("1.mean,1.1", [few, str(reviews)], ["1.mean", "1.1"]),
+    ):
+        assert [str(spec) for spec in compared_specs(text, caches)] == specs
+    with pytest.raises(HeadError, match=r"--heads '0\.1': .* does not hold it. It holds layer 1: heads 0, 1"):
+        compared_specs("0.1", [str(reviews), few])
+    # Online it is the model whose heads are meant, whatever is cached.
+    assert [str(spec) for spec in compared_specs("0", [few], str(tiny_bert))] == ["0.0", "0.1"]
+
+
+def test_flags_do_not_go_with_a_file(grid_file: Path, tmp_path: Path) -> None:
+    for option, value in (("--samples", "8"), ("--eval", "x"), ("--lr", "1e-3")):
+        done = amix("compare", grid_file, tmp_path / "out", option, value)
+        assert (
+            done.exit_code,
+            f"{option} cannot be used with {grid_file}. Write it into the file." in done.stderr,
+        ) == (
+            2,
+            True,
+        )
+
+
+def test_a_result_of_another_version_is_refused(grid_file: Path, tmp_path: Path) -> None:
+    grid_file.write_text(with_samples(grid_file, 8))
+    grid, out = read_grid(grid_file), tmp_path / "out"
+    (first, *_) = run_grid(grid, out)
+    path = first.folder / "result.json"
+    document = json.loads(path.read_text())
+    del document["result"]["tokens"]
+    path.write_bytes(canonical.seal(document))
+    with pytest.raises(TrainError, match=r"result\.json: was written by another version of amix"):
+        run_grid(grid, out)
 
 
 def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
@@ -371,7 +422,8 @@ def test_an_interval_covers_what_it_is_about() -> None:
     held = 0
     for _ in range(100):
         difficulty = rng.random(150)
-        method, baseline = [], []
+        method: list[dict[str, Any]] = []
+        baseline: list[dict[str, Any]] = []
         for _ in range(8):
             shift = rng.normal(0, 0.02)
             for rate, found in ((0.7 + shift, method), (0.6, baseline)):

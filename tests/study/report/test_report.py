@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from amix.cli import main
+from amix.study.compare.comparison import Comparison
 from amix.study.report.charts import Interval, heat_map, intervals, lines, reliability
 from amix.study.report.page import page, table
 from amix.train.options.config import TrainConfig
@@ -145,13 +146,13 @@ def test_a_run_is_told_without_its_shards(run: Path, tmp_path: Path) -> None:
 def test_a_comparison_is_told_whole(comparison: Path, tmp_path: Path) -> None:
     text = made(comparison, tmp_path / "page.html")
     parsed(text)
-    rows = json.loads((comparison / "comparison.json").read_text())["rows"]
+    rows = Comparison.read(comparison).rows
     for row in rows:
-        assert f"<td>{row['method']}</td>" in text
+        assert f"<td>{row.method}</td>" in text
     assert "accuracy minus that of none" in text
     assert "accuracy by layer and head" in text  # three single heads were compared
     assert escape((comparison / "grid.yaml").read_text()) in text
-    mean = rows[-1]["differences"]["accuracy"]["mean"]
+    mean = rows[-1].differences["accuracy"].mean
     assert f"{mean:+.4f}" in text
 
 
