@@ -1,7 +1,7 @@
 """`amix info`: what is in a folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -28,7 +28,7 @@ def command(folder: str, as_json: bool) -> None:
         facts({name.replace("_", " "): _shown(value) for name, value in found.items()})
 
 
-def _extractor(folder: Path) -> dict[str, Any]:
+def _extractor(folder: Path) -> dict[str, object]:
     from amix.engine.base.heads import describe
     from amix.engine.extractor.folder import open_extractor
 
@@ -47,11 +47,12 @@ def _extractor(folder: Path) -> dict[str, Any]:
     }
 
 
-def _over_heads(measure: dict[str, Any]) -> dict[str, Any]:
+def _over_heads(measure: Mapping[str, object]) -> dict[str, object]:
+    """Return a measure of fidelity without its value for each head."""
     return {name: value for name, value in measure.items() if name != "per_head"}
 
 
-def _shards(folder: str) -> dict[str, Any]:
+def _shards(folder: str) -> dict[str, object]:
     import numpy as np
 
     from amix.engine.base.heads import describe
@@ -60,7 +61,7 @@ def _shards(folder: str) -> dict[str, Any]:
     dataset = RelevanceDataset(folder, head=None)
     manifest = dataset.manifest
     lengths = dataset.lengths()
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "kind": "shards",
         "samples": manifest.samples,
         "tokens": manifest.tokens,
@@ -70,7 +71,7 @@ def _shards(folder: str) -> dict[str, Any]:
         "length_median": int(np.median(lengths)),
         "length_max": int(lengths.max()),
         "heads": describe(manifest.heads),
-        "relevance": manifest.fields["relevance"],
+        "relevance": manifest.relevance,
         "dtype": manifest.layout.dtype,
         "max_length": manifest.max_length,
         "truncated": manifest.fields["truncated"],

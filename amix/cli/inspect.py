@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _SHADES = (None, 230, 222, 215, 208, 202)
 
 
-def _mixing_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _mixing_option(
+    name: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: whatever click decorates
     """Return an option of attentionmix, as `amix train` has it."""
     rule, default = rules()[name], getattr(TrainConfig(), name)
     kind = click.Choice(rule.choices) if rule.choices else click.FloatRange(rule.low, rule.high)

@@ -88,7 +88,8 @@ def analyse(
     numbers = numbers[np.argsort(dataset.lengths()[numbers], kind="stable")]
     sums = _Sums(len(heads))
     for begin in range(0, len(numbers), _BATCH):
-        batch: Any = dataset.batch(numbers[begin : begin + _BATCH])  # arrays, of which all these are present
+        # Any: arrays by name, of which all that is read here is present.
+        batch: Any = dataset.batch(numbers[begin : begin + _BATCH])
         for row, length in enumerate(batch["attention_mask"].sum(axis=1)):
             relevance_HT = batch["relevance"][row].reshape(len(heads), -1)[:, :length].astype(np.float64)
             tokens = token_texts(tokenizer, batch["input_ids"][row, :length].tolist())

@@ -136,7 +136,8 @@ class Inspector:
 
         from amix.loaders.stream.collate import as_tensors
 
-        batch: Any = as_tensors(self.dataset.batch([text.number, other.number]))  # the loader's own padding
+        # Padded as the loader does it. Any: tensors by name, of which all that is read here is present.
+        batch: Any = as_tensors(self.dataset.batch([text.number, other.number]))
         mask, content = batch["attention_mask"], batch["content"]
         relevance = (
             batch["relevance"].reshape(2, len(self.manifest.heads), -1)[:, self._picked(head)].mean(dim=1)

@@ -39,7 +39,7 @@ class Row:
     corrected: Mapping[str, float]
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:  # JSON values
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:  # Any: JSON values
         """Return the row that `as_dict` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         found = given["differences"]
         return cls(
@@ -117,6 +117,6 @@ def written_grid(folder: Path) -> str:
         ) from None
 
 
-def _difference_from(given: Mapping[str, Any]) -> Difference:  # JSON values
+def _difference_from(given: Mapping[str, Any]) -> Difference:  # Any: JSON values
     low, high = given["interval"]
     return Difference(mean=given["mean"], low=low, high=high, p=given["p"], seeds=given["seeds"])
