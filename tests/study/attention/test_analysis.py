@@ -42,11 +42,27 @@ def test_shares_equal_a_plain_loop(reviews: Path) -> None:
     assert found.kinds == {}
 
 
-def test_heads_agree_with_themselves_and_not_with_chance(reviews: Path) -> None:
-    agreement = np.array(analyse(reviews).agreement)
-    np.testing.assert_allclose(np.diag(agreement), 1.0)
-    np.testing.assert_allclose(agreement, agreement.T)
-    assert np.abs(agreement).max() <= 1 + 1e-9
+def test_heads_agree_as_their_relevance_correlates(reviews: Path) -> None:
+    dataset = RelevanceDataset(reviews, head="0.0|0.1|1.0|1.1")
+    correlations = []
+    for number in range(len(dataset)):
+        sample: Any = dataset[number]
+        correlations.append(np.corrcoef(sample["relevance"][:, sample["content"]].astype(float)))
+    np.testing.assert_allclose(analyse(reviews).agreement, np.mean(correlations, axis=0), atol=1e-9)
+
+
+def test_a_draw_is_that_of_its_seed(reviews: Path) -> None:
+    one, other = (analyse(reviews, samples=10, subset_seed=seed) for seed in (0, 1))
+    assert one == analyse(reviews, samples=10, subset_seed=0)
+    assert one.texts == other.texts == 10
+    assert one != other
+
+
+def test_a_damaged_analysis_is_refused(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"texts": 1, "agreement": [], "heads": [{"layer": 0}]}'):
+        (tmp_path / "analysis.json").write_text(text)
+        with pytest.raises(TrainError, match=r"analysis\.json: cannot be read .* Run 'amix analyse' again"):
+            Analysis.read(tmp_path)
 
 
 def test_kinds_of_words_are_those_of_whole_words(reviews: Path) -> None:

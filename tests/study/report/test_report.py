@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 
 from amix.cli import main
 from amix.study.compare.comparison import Comparison
 from amix.study.report.charts import Interval, heat_map, intervals, lines, reliability
 from amix.study.report.page import page, table
+from amix.study.runs import RunRecord
 from amix.train.options.config import TrainConfig
 from amix.train.run.train import train
 from tests.browser import colours_of, needs_browser
@@ -101,6 +103,36 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
     assert escape((run / "config.yaml").read_text()) in text
     assert f"torch {torch.__version__}" in text
     assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)
+
+
+def test_a_run_is_read_as_it_was_written(run: Path) -> None:
+    record = RunRecord.read(run)
+    assert record.as_dict() == yaml.safe_load((run / "config.yaml").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line.as_dict() for line in record.log] == lines
+    assert [line.kind for line in record.log if line.kind != "loss"] == ["dev", "dev", "dev", "eval"]
+    done = CliRunner().invoke(main, ["info", str(run), "--json"])
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert shown == {"kind": "run", **record.as_dict(), "last": lines[-1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.jsonl", '{"step": 1}\n'),
+        ("metrics.jsonl", '{"step": 1, "epoch": 1, "kind": "else"}\n'),
+        ("metrics.jsonl", "[]\n"),
+        ("config.yaml", "shards: a\n"),
+        ("config.yaml", "shards: a\nmodel: b\ndev: null\neval: {}\nepochs: many\n"),
+    ],
+)
+def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, name: str, text: str) -> None:
+    for each in ("config.yaml", "metrics.jsonl"):
+        shutil.copy(run / each, tmp_path / each)
+    (tmp_path / name).write_text(text)
+    for command in ("report", "info"):
+        done = CliRunner().invoke(main, [command, str(tmp_path)])
+        assert (done.exit_code, f"{tmp_path}: its log or options are damaged" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("head", ["auto", "0.0|0.1"])
