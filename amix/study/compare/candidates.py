@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amix.engine.base.errors import TrainError
+from amix.engine.base.errors import HeadError, TrainError
 from amix.engine.base.heads import Head, HeadSpec, candidate_specs
 from amix.study.shards import read_manifest
 
@@ -16,8 +16,13 @@ def compared_specs(text: str, caches: Sequence[str], online: str | None = None) 
     if online is not None:
         return candidate_specs(text, _heads_of(online), "the model")
     found = [candidate_specs(text, read_manifest(cache).heads, cache) for cache in caches]
-    # `0` and `all` can be fewer heads in one cache than in another: those that all of them have can be compared.
-    return [spec for spec in found[0] if all(spec in specs for specs in found)]
+    # `0` and `all` can stand for other heads in one cache than in another: those that all of them have are compared.
+    shared = [spec for spec in found[0] if all(spec in specs for specs in found)]
+    if not shared:
+        raise HeadError(
+            f"--heads {text}: {', '.join(caches)} have none of these heads in common. Name others."
+        )
+    return shared
 
 
 def _heads_of(model: str) -> list[Head]:

@@ -281,6 +281,9 @@ def test_heads_of_a_list_are_compared_where_all_caches_hold_them(
         ("1.mean,1.1", [few, str(reviews)], ["1.mean", "1.1"]),
     ):
         assert [str(spec) for spec in compared_specs(text, caches)] == specs
+    single = [str(make_shards(review_rows[:8], heads=f"0.{head}")) for head in (0, 1)]
+    with pytest.raises(HeadError, match=r"--heads 0: .* have none of these heads in common"):
+        compared_specs("0", single)
     with pytest.raises(HeadError, match=r"--heads '0\.1': .* does not hold it. It holds layer 1: heads 0, 1"):
         compared_specs("0.1", [str(reviews), few])
     # Online it is the model whose heads are meant, whatever is cached.

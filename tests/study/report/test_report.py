@@ -230,7 +230,7 @@ def test_bars_stand_where_their_numbers_say() -> None:
         (float(low), float(high))
         for low, high in re.findall(r'class="s0" x1="([\d.]+)" y1="\d+" x2="([\d.]+)"', chart)
     ]
-    zero = float(re.search(r'class="rule" x1="([\d.]+)"', chart).group(1))  # type: ignore[union-attr]
+    (zero,) = map(float, re.findall(r'class="rule" x1="([\d.]+)"', chart))
     assert spans[0][0] < zero < spans[0][1]
     assert spans[1][0] == zero
     assert spans[1][1] == spans[0][1]
