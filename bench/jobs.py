@@ -24,7 +24,7 @@ def seconds(given: argparse.Namespace, out: Path, jobs: int) -> float:
     """Return what a comparison takes with `jobs` jobs on as many cores."""
     cores = sorted(os.sched_getaffinity(0))[:jobs]
     command = [sys.executable, "-m", "amix", "compare", given.train, str(out), "--model", given.model]
-    command += ["--eval", given.test, "--methods", "none", "--seeds", "4", "--sizes", str(given.samples)]
+    command += ["--eval", given.test, "--methods", "none", "--seeds", "4", "--samples", str(given.samples)]
     command += ["--epochs", str(given.epochs), "--jobs", str(jobs), "--device", "cpu"]
     began = time.perf_counter()
     subprocess.run(

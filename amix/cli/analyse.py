@@ -1,29 +1,44 @@
 """`amix analyse`: what the heads of a cache attend to."""
 
-import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.study.attention.language import Language
 
 
 @click.command()
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--texts", type=click.IntRange(min=1), default=2_000, show_default=True, help="Drawn at random."
+    "--samples",
+    type=click.IntRange(min=1),
+    default=2_000,
+    show_default=True,
+    help="How many texts to analyse, drawn at random.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that draw.")
 @click.option(
-    "--tag", type=click.Choice(["en", "de", "nl"]), help="Also by part of speech, in this language."
+    "--subset-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed for drawing the texts.",
+)
+@click.option(
+    "--tag",
+    type=click.Choice(get_args(Language)),
+    help="Also show which parts of speech are attended to, in this language.",
 )
 @json_option
-def command(shards: str, out: Path, texts: int, seed: int, tag: str | None, as_json: bool) -> None:
-    """Say what each head of the cache SHARDS attends to, and write analysis.json and analysis.html to OUT.
+def command(
+    shards: str, out: Path, samples: int, subset_seed: int, tag: Language | None, as_json: bool
+) -> None:
+    """Show what each head of the cache SHARDS attends to, and write analysis.json and analysis.html to OUT.
 
-    Special tokens, how evenly words are attended to, where in a text, which kinds of words (--tag, with the extra
-    [pos]), and how heads agree.
+    That is: how much attention special tokens receive, how evenly words are attended to, where in a text, which parts
+    of speech (--tag, with the extra [pos]), and how far heads agree.
     """
     from amix.engine.base.publish import write_atomic
     from amix.loaders.shards.remote import shown
@@ -31,9 +46,10 @@ def command(shards: str, out: Path, texts: int, seed: int, tag: str | None, as_j
     from amix.study.attention.tagging import open_tagger
     from amix.study.report.heads import analysis_page
 
-    analysis = analyse(shards, texts=texts, seed=seed, tagger=None if tag is None else open_tagger(tag))
+    tagger = None if tag is None else open_tagger(tag)
+    analysis = analyse(shards, samples=samples, subset_seed=subset_seed, tagger=tagger)
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "analysis.json", json.dumps(analysis.as_dict(), indent=1).encode() + b"\n")
+    analysis.write(out)
     write_atomic(out / "analysis.html", analysis_page(analysis, shown(shards)).encode())
     if as_json:
         json_line({"out": str(out), "texts": analysis.texts, "heads": len(analysis.heads)})
@@ -44,4 +60,4 @@ def command(shards: str, out: Path, texts: int, seed: int, tag: str | None, as_j
         for each in analysis.heads
     ]
     table(["head", "entropy", *special], rows)
-    notice(f"{out}: analysis.html shows it as maps; analysis.json holds all of it.")
+    notice(f"{out}: analysis.html shows it as maps; analysis.json has every number.")

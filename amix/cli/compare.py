@@ -1,5 +1,6 @@
-"""`amix compare`: methods side by side, over seeds and training sizes, with intervals."""
+"""`amix compare`: methods side by side, over seeds and numbers of training texts, with intervals."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from amix.cli.train import config_options, parse_evals
 from amix.engine.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from amix.study.compare.grid import Grid
+    from amix.study.compare.grid import Corpus, Grid, Method
     from amix.study.compare.outcome import Outcome
 
 
@@ -21,16 +22,27 @@ if TYPE_CHECKING:
 @click.option(
     "--methods", default="none,wordmixup,attentionmix", show_default=True, help="Methods, with commas."
 )
-@click.option("--heads", help="Head specs with commas: attentionmix once with each.  [default: 0.mean]")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Seeds 0, 1, ...")
-@click.option("--sizes", default="all", show_default=True, help="Training texts, with commas: 100,500,all.")
-@click.option("--dev", help="Shards that select the epoch, where SHARDS is one cache.")
+@click.option(
+    "--heads",
+    help="Heads or means, with commas: attentionmix is run once with each. A layer (0) or all stands for each of its "
+    "heads.  [default: 0.mean]",
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many seeds: 0, 1, ..."
+)
+@click.option(
+    "--samples",
+    default="all",
+    show_default=True,
+    help="Numbers of training texts, drawn at random, with commas: 100,500,all.",
+)
+@click.option("--dev", help="Shards that select the best epoch, where SHARDS is one cache.")
 @click.option(
     "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
-@config_options("method", "head", "seed", "subset_seed", "train_samples")
+@config_options("method", "head", "seed", "subset_seed", "samples", "train_samples")
 @json_option
 def command(
     sources: tuple[str, ...],
@@ -39,29 +51,26 @@ def command(
     methods: str,
     heads: str | None,
     seeds: int,
-    sizes: str,
+    samples: str,
     dev: str | None,
     evals: tuple[str, ...],
     jobs: int,
     keep_models: bool,
     as_json: bool,
-    **flags: Any,  # noqa: ANN401
+    **flags: Any,  # noqa: ANN401  options of training, each of its own type
 ) -> None:
-    """Train every method on the same texts in the same order, and say how they differ and how sure that is.
+    """Train every method on the same texts in the same order, and show how they differ and how sure that is.
 
     CONFIG is a YAML file (docs/comparing.md). SHARDS is a folder with the shards of `train`, `validation` and `test`,
-    or one cache with --dev and --eval. What is finished in OUT is not run again. OUT gets report.html, grid.yaml,
-    runs.csv, comparison.json and table.md.
+    or one cache with --dev and --eval. Runs that are finished in OUT are not run again. OUT gets report.html,
+    grid.yaml, runs.csv, comparison.json and table.md.
     """
-    from amix.study.compare.grid import Grid, cache_of, checked, parse_size, read_grid, slug
+    from amix.study.compare.grid import Grid, checked, slug
+    from amix.study.compare.gridfile import corpus_of, parse_samples, read_grid
     from amix.train.options.file import given_options
 
     if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
-        given = click.get_current_context()
-        for name in ("model", "methods", "heads", "seeds", "sizes", "dev", "evals", *flags):
-            if given.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                shown = "eval" if name == "evals" else name.replace("_", "-")
-                raise UsageError(f"--{shown} cannot stand beside {sources[0]}; write it there.")
+        _require_no_flags(sources[0], flags)
         grid = read_grid(Path(sources[0]))
     else:
         if model is None:
@@ -69,33 +78,65 @@ def command(
                 "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
             )
         if len(sources) > 1 and (dev or evals):
-            raise UsageError("--dev and --eval belong to one cache; write several down in a YAML file.")
-        caches = {
-            slug(Path(source).name): cache_of(source, dev, dict(parse_evals(evals))) for source in sources
-        }
-        if len(caches) < len(sources):
-            raise UsageError("two of SHARDS have the same name; write them down in a YAML file.")
-        named = [each.strip() for each in methods.split(",") if each.strip()]
-        if heads and "attentionmix" not in named:
             raise UsageError(
-                f"--heads {heads}: no method of --methods {methods} has heads. Add attentionmix."
+                "--dev and --eval belong to one cache. To compare on several, describe them in a YAML file."
             )
-        labels: dict[str, dict[str, Any]] = {}
-        for method in named:
-            specs = [spec.strip() for spec in heads.split(",")] if heads and method == "attentionmix" else []
-            labels |= {f"{method} {spec}": {"head": spec} for spec in specs} or {method: {}}
+        corpora = {
+            slug(Path(source).name): corpus_of(source, dev, dict(parse_evals(evals))) for source in sources
+        }
+        if len(corpora) < len(sources):
+            raise UsageError(
+                "Two of SHARDS have the same name. Describe them in a YAML file, under names of their own."
+            )
+        options = given_options(flags)
+        # Online, heads are those of the model, whatever the cache holds.
+        source = model if options.get("relevance_source") == "online" else None
+        numbers = [parse_samples(each.strip(), "--samples") for each in samples.split(",")]
         grid = checked(
             Grid(
                 model=model,
-                caches=caches,
-                methods=labels,
+                corpora=corpora,
+                methods=_methods(methods, heads, corpora.values(), source),
                 seeds=range(seeds),
-                sizes={parse_size(each.strip(), "--sizes"): {} for each in sizes.split(",")},
-                options=given_options(flags),
+                samples={number: {} for number in numbers},
+                options=options,
             ),
-            "--methods, --heads, --sizes, --eval",
+            "--methods, --heads, --samples, --eval",
         )
     _compare(grid, out, jobs, keep_models, as_json)
+
+
+def _require_no_flags(config: str, flags: Mapping[str, object]) -> None:
+    context = click.get_current_context()
+    for name in ("model", "methods", "heads", "seeds", "samples", "dev", "evals", *flags):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            shown = "eval" if name == "evals" else name.replace("_", "-")
+            raise UsageError(f"--{shown} cannot be used with {config}. Write it into the file.")
+
+
+def _methods(
+    methods: str, heads: str | None, corpora: Iterable["Corpus"], online: str | None
+) -> dict[str, "Method"]:
+    """Return the methods by label: attentionmix once for each of `heads`.
+
+    online: the model whose heads are meant, None for those of the caches.
+    """
+    from amix.study.compare.candidates import compared_specs
+    from amix.study.compare.grid import Method
+
+    named = [each.strip() for each in methods.split(",") if each.strip()]
+    if heads is None:
+        return {method: Method() for method in named}
+    if "attentionmix" not in named:
+        raise UsageError(f"--heads {heads}: no method of --methods {methods} has heads. Add attentionmix.")
+    found: dict[str, Method] = {}
+    for method in named:
+        if method != "attentionmix":
+            found[method] = Method()
+            continue
+        for spec in compared_specs(heads, [corpus.train for corpus in corpora], online):
+            found[f"{method} {spec}"] = Method(options={"head": str(spec)})
+    return found
 
 
 def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
@@ -103,7 +144,8 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
 
     from amix.engine.base.publish import write_atomic
     from amix.study.compare.runner import run_grid, runs_are_kept
-    from amix.study.compare.summary import markdown, summarise, write_summary
+    from amix.study.compare.summary import summarise
+    from amix.study.compare.tables import markdown, write_summary
     from amix.study.report.reports import report
 
     total = sum(1 for _ in grid.cells())
@@ -125,4 +167,4 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
         json_line({"out": str(out), "runs": total, "table": str(out / "table.md")})
         return
     click.echo("\n".join(markdown(rows)))
-    notice(f"{out}: report.html shows it; runs.csv, comparison.json and table.md hold all of it.")
+    notice(f"{out}: report.html has plots; runs.csv, comparison.json and table.md have the numbers.")

@@ -1,7 +1,7 @@
 """`amix info`: what is in a folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,12 +12,13 @@ from amix.cli.output import facts, json_line, json_option
 @click.argument("folder")
 @json_option
 def command(folder: str, as_json: bool) -> None:
-    """Print what the shards, the extractor or the run in FOLDER consist of. Shards may be at a URL."""
+    """Show what FOLDER holds: shards, an extractor or a run. Shards may be at a URL."""
     from amix.engine.extractor.folder import RECORD
+    from amix.train.run.files import METRICS
 
     if (Path(folder) / RECORD).is_file():
         found = _extractor(Path(folder))
-    elif (Path(folder) / "metrics.jsonl").is_file():
+    elif (Path(folder) / METRICS).is_file():
         found = _run(Path(folder))
     else:
         found = _shards(folder)
@@ -27,7 +28,7 @@ def command(folder: str, as_json: bool) -> None:
         facts({name.replace("_", " "): _shown(value) for name, value in found.items()})
 
 
-def _extractor(folder: Path) -> dict[str, Any]:
+def _extractor(folder: Path) -> dict[str, object]:
     from amix.engine.base.heads import describe
     from amix.engine.extractor.folder import open_extractor
 
@@ -46,11 +47,12 @@ def _extractor(folder: Path) -> dict[str, Any]:
     }
 
 
-def _over_heads(measure: dict[str, Any]) -> dict[str, Any]:
+def _over_heads(measure: Mapping[str, object]) -> dict[str, object]:
+    """Return a measure of fidelity without its value for each head."""
     return {name: value for name, value in measure.items() if name != "per_head"}
 
 
-def _shards(folder: str) -> dict[str, Any]:
+def _shards(folder: str) -> dict[str, object]:
     import numpy as np
 
     from amix.engine.base.heads import describe
@@ -59,7 +61,7 @@ def _shards(folder: str) -> dict[str, Any]:
     dataset = RelevanceDataset(folder, head=None)
     manifest = dataset.manifest
     lengths = dataset.lengths()
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "kind": "shards",
         "samples": manifest.samples,
         "tokens": manifest.tokens,
@@ -69,7 +71,7 @@ def _shards(folder: str) -> dict[str, Any]:
         "length_median": int(np.median(lengths)),
         "length_max": int(lengths.max()),
         "heads": describe(manifest.heads),
-        "relevance": manifest.fields["relevance"],
+        "relevance": manifest.relevance,
         "dtype": manifest.layout.dtype,
         "max_length": manifest.max_length,
         "truncated": manifest.fields["truncated"],
@@ -88,14 +90,11 @@ def _shards(folder: str) -> dict[str, Any]:
     return found
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    import json
+def _run(folder: Path) -> dict[str, object]:
+    from amix.study.runs import RunRecord
 
-    import yaml
-
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    return {"kind": "run", **config, "last": lines[-1] if lines else None}
+    run = RunRecord.read(folder)
+    return {"kind": "run", **run.as_dict(), "last": run.log[-1].as_dict() if run.log else None}
 
 
 def _shown(value: object) -> object:

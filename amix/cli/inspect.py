@@ -1,35 +1,53 @@
 """`amix inspect`: a text's tokens shaded by relevance, in the terminal or as a page, alone or mixed with another."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.train.options.config import TrainConfig, rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import numpy as np
+    from numpy.typing import NDArray
 
     from amix.study.attention.inspection import InspectedMix, InspectedText, Inspector
 
-# Backgrounds of the terminal's 256 colours, from none to strong; black reads well on all of them.
+# Backgrounds of the terminal's 256 colours, from none to strong; black can be read on all of them.
 _SHADES = (None, 230, 222, 215, 208, 202)
+
+
+def _mixing_option(
+    name: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: whatever click decorates
+    """Return an option of attentionmix, as `amix train` has it."""
+    rule, default = rules()[name], getattr(TrainConfig(), name)
+    kind = click.Choice(rule.choices) if rule.choices else click.FloatRange(rule.low, rule.high)
+    return click.option(
+        f"--{name.replace('_', '-')}", type=kind, default=default, show_default=True, help=rule.text
+    )
 
 
 @click.command()
 @click.argument("shards")
-@click.option("--row", type=click.IntRange(min=0), help="Row of the corpus.  [default: the first]")
+@click.option(
+    "--row",
+    type=click.IntRange(min=0),
+    help="Row of the corpus, counted from 0.  [default: the first one kept]",
+)
 @click.option("--head", help="Head spec: 0.8, 0.mean, mean, or 0.8,1.3.  [default: 0.mean, or mean]")
-@click.option("--with", "other_row", type=click.IntRange(min=0), help="A second row, to mix with.")
-@click.option("--label-weight", type=click.Choice(["ratio", "mass"]), default="ratio", show_default=True)
-@click.option("--special", type=click.Choice(["drop", "keep"]), default="drop", show_default=True)
-@click.option("--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True)
-@click.option("--sharpness", type=click.FloatRange(0, 1000), default=1.0, show_default=True)
+@click.option("--with", "other_row", type=click.IntRange(min=0), help="A second row to mix it with.")
+@_mixing_option("label_weight")
+@_mixing_option("special")
+@_mixing_option("strength")
+@_mixing_option("sharpness")
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page with a head picker, and a second text to mix with, to this file.",
+    help="Write a page to this file, on which heads and a second text's mix can be explored.",
 )
 @json_option
 def command(
@@ -39,7 +57,7 @@ def command(
     other_row: int | None,
     html: Path | None,
     as_json: bool,
-    **mixing: Any,  # noqa: ANN401  options of AttentionMix
+    **mixing: Any,  # noqa: ANN401  options of AttentionMix, each of its own type
 ) -> None:
     """Show a text of SHARDS token by token: how much attention each receives, and how it mixes with another text."""
     from amix.engine.mixing.attentionmix import AttentionMix
@@ -53,12 +71,12 @@ def command(
     other = None if other_row is None else inspector.text(other_row)
 
     if html is not None:
-        from amix.cli.inspectpage import write_page
+        from amix.study.report.texts import write_page
 
         partner = other or inspector.text(inspector.partner_row(text.row))
         write_page(html, inspector, text, partner, head, mixer)
         notice(f"{html}: open it in a browser; it needs no network.")
-    found: dict[str, Any] = {"head": head, **_described(text, relevance)}
+    found: dict[str, object] = {"head": head, **_described(text, relevance)}
     mix = None
     if other is not None:
         mix = inspector.mix(text, other, head, mixer)
@@ -76,7 +94,7 @@ def command(
         _show_mix(inspector, text, other, mix)
 
 
-def _described(text: "InspectedText", relevance: "Sequence[float] | Any") -> dict[str, Any]:  # noqa: ANN401
+def _described(text: "InspectedText", relevance: "NDArray[np.float32]") -> dict[str, object]:
     return {
         "row": text.row,
         "label": text.label,
@@ -95,10 +113,10 @@ def _label_text(label: str | dict[str, float] | None) -> str:
     return "labels " + (", ".join(f"{name} {weight:g}" for name, weight in label.items()) or "none")
 
 
-def _show_text(text: "InspectedText", relevance: Any, head: str) -> None:  # noqa: ANN401
+def _show_text(text: "InspectedText", relevance: "NDArray[np.float32]", head: str) -> None:
     click.echo(
         f"row {text.row}, {_label_text(text.label)}; head {head}: "
-        f"{len(text.tokens)} tokens receive {float(relevance.sum()):.2f} in all"
+        f"{len(text.tokens)} tokens, which receive {float(relevance.sum()):.2f} in all"
     )
     colour = click.get_current_context().color
     if not (sys.stdout.isatty() if colour is None else colour):
@@ -108,19 +126,16 @@ def _show_text(text: "InspectedText", relevance: Any, head: str) -> None:  # noq
         ]
         table(["position", "token", "relevance"], rows)
         return
-    from amix.study.attention.inspection import readable
+    from amix.study.attention.inspection import shown_tokens
 
-    inside = [float(value) for value, is_content in zip(relevance, text.content, strict=True) if is_content]
-    peak = max(inside, default=0.0) or 1.0
     line = ""
-    for token, value, is_content in zip(text.tokens, relevance, text.content, strict=True):
-        shown, is_glued = readable(token)
-        line += "" if is_glued or not line else " "
-        if not is_content:  # where most attention goes, and what mixing leaves out
-            line += click.style(shown, dim=True)
+    for token in shown_tokens(text, relevance):
+        line += "" if token.is_glued or not line else " "
+        if token.share is None:  # special tokens receive most attention, and mixing leaves them out
+            line += click.style(token.word, dim=True)
             continue
-        shade = _SHADES[min(round(float(value) / peak * (len(_SHADES) - 1)), len(_SHADES) - 1)]
-        line += shown if shade is None else click.style(shown, fg=16, bg=shade)
+        shade = _SHADES[min(round(token.share * (len(_SHADES) - 1)), len(_SHADES) - 1)]
+        line += token.word if shade is None else click.style(token.word, fg=16, bg=shade)
     click.echo(line, color=True)
 
 
@@ -139,17 +154,18 @@ def _show_mix(
             token(other, place),
             float(mix.other[place]),
             float(ratio),
-            _survivor(token(text, place), token(other, place), float(ratio)),
+            _heavier(token(text, place), token(other, place), float(ratio)),
         ]
         for place, ratio in enumerate(mix.ratio)
     ]
-    table(["position", "token", "relevance", "other", "relevance", "ratio", "survives"], rows)
+    table(["position", "token", "relevance", "other", "relevance", "ratio", "larger part"], rows)
     labels = inspector.soft_label(text, other, mix.label_weight)
     shown = ", ".join(f"{name} {weight:.4f}" for name, weight in labels.items())
     click.echo(f"label weight {mix.label_weight:.4f}" + (f": {shown}" if shown else ""))
 
 
-def _survivor(own: str | None, other: str | None, ratio: float) -> str | None:
+def _heavier(own: str | None, other: str | None, ratio: float) -> str | None:
+    """Return the token that has the larger part in the mix."""
     if ratio == 0.5 and own is not None and other is not None:
         return "both"
     return own if ratio > 0.5 else other

@@ -1,9 +1,8 @@
 """`amix select`: which head to mix by."""
 
-import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,18 +10,38 @@ from amix.cli.output import json_line, json_option, notice, table
 from amix.cli.train import config_options
 from amix.engine.base.errors import TrainError, UsageError
 
+if TYPE_CHECKING:
+    from amix.loaders.shards.manifest import Manifest
+    from amix.study.attention.profile import ProfiledHead
+
 
 @click.command()
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="Hub id or folder of the encoder that will be fine-tuned.")
-@click.option("--samples", type=click.IntRange(min=1), help="Rank on so many randomly drawn texts.")
-@click.option("--subset-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that draw.")
-@click.option("--budget", type=click.IntRange(min=1), help="Rank by training instead, with so many runs.")
-@click.option("--heads", help="Candidates, head specs with commas.  [default: every head and mean]")
-@click.option("--dev", help="Shards that tell the better heads, with --budget.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
-@config_options("method", "head", "seed", "subset_seed", "train_samples")
+@click.option("--samples", type=click.IntRange(min=1), help="Rank on this many texts, drawn at random.")
+@click.option(
+    "--subset-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed for drawing the texts.",
+)
+@click.option("--budget", type=click.IntRange(min=1), help="Rank by training instead, with this many runs.")
+@click.option(
+    "--heads",
+    help="Candidates, heads or means with commas. A layer (0) or all stands for each of its heads.  "
+    "[default: every head and mean]",
+)
+@click.option("--dev", help="With --budget: the shards on which heads are compared.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="With --budget: runs at a time.",
+)
+@config_options("method", "head", "seed", "subset_seed", "samples", "train_samples")
 @json_option
 def command(
     shards: str,
@@ -35,85 +54,128 @@ def command(
     dev: str | None,
     jobs: int,
     as_json: bool,
-    **flags: Any,  # noqa: ANN401
+    **flags: Any,  # noqa: ANN401  options of training, each of its own type
 ) -> None:
     """Rank the heads of the cache SHARDS for its labels, and write the ranking to OUT.
 
-    Without --budget no classifier is trained: a head is as good as the words that it points at tell the classes apart
-    on texts held out, which takes seconds to minutes. With --budget classifiers are trained with the candidates, the
-    better half of them again and again. `amix train --head auto` takes the first of the former.
+    Without --budget no classifier is trained: a head scores well if the words that it attends to separate the classes
+    on texts held out. That takes seconds to minutes. With --budget classifiers are trained with the candidates, and
+    again and again the better half stays. `amix train --head auto` takes the best of the ranking without --budget.
     """
-    from amix.engine.base import publish
-    from amix.engine.base.heads import HeadSpec
+    from amix.engine.base.heads import candidate_specs
     from amix.loaders.shards.manifest import Manifest
     from amix.loaders.shards.remote import is_remote
+    from amix.study.attention.ranking import RANKING, HeadRanking
     from amix.train.heads.proxy import candidates, rank_heads
     from amix.train.model.classifier import load_embeddings
 
     if is_remote(shards):
-        raise UsageError(f"{shards}: heads are ranked on a local cache. Fetch it first.")
-    given = [name for name, value in flags.items() if value is not None]
-    if given and budget is None:
-        raise UsageError(f"--{given[0].replace('_', '-')} is of training; it needs --budget.")
-    misplaced = [name for name, value in (("dev", dev), ("jobs", jobs > 1)) if value and budget is None]
-    misplaced += ["subset-seed"] if subset_seed and budget is not None else []
-    if misplaced:
-        why = "a run's seed draws its texts" if budget is not None else "it needs --budget"
-        raise UsageError(f"--{misplaced[0]} has no effect here: {why}. Leave it out.")
+        raise UsageError(f"{shards}: heads are ranked on a local cache. Download it first.")
+    _require_fitting(flags, budget, dev, jobs, subset_seed)
     manifest = Manifest.read(Path(shards))
-    specs = [each.strip() for each in heads.split(",")] if heads else candidates(manifest.heads)
-    for spec in specs:
-        HeadSpec.parse(spec)  # one head or mean, not heads that take turns
-    agrees: dict[str, float] = {}
+    specs = candidates(manifest.heads)
+    if heads is not None:
+        specs = [str(spec) for spec in candidate_specs(heads, manifest.heads, shards)]
     if budget is None:
         from amix.train.run.subset import draw_subset
 
         numbers = draw_subset(manifest.samples, samples, subset_seed, Path(shards))
-        ranking: list[Any] = list(rank_heads(shards, load_embeddings(model, manifest), numbers, specs=specs))
+        ranking = HeadRanking(
+            shards=manifest.sha256,
+            model=model,
+            samples=samples,
+            heads=rank_heads(shards, load_embeddings(model, manifest), numbers, specs=specs),
+        )
     else:
-        from tqdm import tqdm
-
-        from amix.study.attention.profile import agreement, profile_heads
-        from amix.study.compare.grid import Cache
-        from amix.study.compare.runner import runs_are_kept
-        from amix.train.options.file import given_options
-
-        cache = Cache(train=shards, dev=dev)
-        with tqdm(unit=" runs", desc="select", disable=None) as bar:
-
-            def advance(_: object) -> None:
-                bar.update()
-
-            try:
-                ranking = list(
-                    profile_heads(
-                        model,
-                        cache,
-                        specs,
-                        out,
-                        budget=budget,
-                        size=samples,
-                        options=given_options(flags),
-                        jobs=jobs,
-                        on_outcome=advance,
-                    )
-                )
-            except KeyboardInterrupt:
-                notice(runs_are_kept(out, "Ctrl-C"))
-                raise
-        try:
-            if len(ranking) > 1:
-                agrees["agreement"] = agreement(ranking, shards, load_embeddings(model, manifest), samples)
-        except TrainError as problem:  # too few texts for it: what was trained is worth keeping
-            notice(f"Not compared with the ranking that trains no classifier: {problem}")
-    rows = [asdict(each) for each in ranking]
+        profile = _profile(shards, out, model, specs, samples, budget, dev, jobs, flags)
+        ranking = HeadRanking(
+            shards=manifest.sha256,
+            model=model,
+            samples=samples,
+            heads=profile,
+            agreement=_agreement(profile, manifest, model, samples),
+        )
     out.mkdir(parents=True, exist_ok=True)
-    document = {"shards": manifest.sha256, "model": model, "samples": samples, **agrees, "heads": rows}
-    publish.write_atomic(out / "ranking.json", json.dumps(document, indent=1).encode() + b"\n")
+    ranking.write(out)
+    best = ranking.heads[0].head
     if as_json:
-        json_line({"best": rows[0]["head"], **document})
+        json_line({"best": best, **ranking.as_dict()})
         return
-    table(list(rows[0]), [list(row.values()) for row in rows])
-    if agrees:
-        notice(f"Rank correlation with the ranking that trains no classifier: {agrees['agreement']:.2f}.")
-    notice(f"{out / 'ranking.json'}: the whole ranking. Train with --head {rows[0]['head']}.")
+    columns = ranking.columns()
+    table(columns, [[getattr(each, column) for column in columns] for each in ranking.heads])
+    if ranking.agreement is not None:
+        notice(f"Rank correlation with the ranking that trains no classifier: {ranking.agreement:.2f}.")
+    notice(f"{out / RANKING}: the whole ranking. Train with --head {best}.")
+
+
+def _require_fitting(
+    flags: Mapping[str, object], budget: int | None, dev: str | None, jobs: int, subset_seed: int
+) -> None:
+    """Raise UsageError for an option that has no effect with, or without, `--budget`."""
+    if budget is not None:
+        if subset_seed:
+            raise UsageError(
+                "--subset-seed has no effect with --budget: the seed of a run draws its texts. Leave it out."
+            )
+        return
+    given = [name.replace("_", "-") for name, value in flags.items() if value is not None]
+    given += [name for name, value in (("dev", dev is not None), ("jobs", jobs > 1)) if value]
+    if given:
+        raise UsageError(f"--{given[0]} is for training; it needs --budget. Add that, or leave it out.")
+
+
+def _profile(
+    shards: str,
+    out: Path,
+    model: str,
+    specs: Sequence[str],
+    samples: int | None,
+    budget: int,
+    dev: str | None,
+    jobs: int,
+    flags: Mapping[str, object],
+) -> list["ProfiledHead"]:
+    """Return the heads ranked by training, with a bar that counts the runs."""
+    from tqdm import tqdm
+
+    from amix.study.attention.profile import profile_heads
+    from amix.study.compare.grid import Corpus
+    from amix.study.compare.runner import runs_are_kept
+    from amix.train.options.file import given_options
+
+    with tqdm(unit=" runs", desc="select", disable=None) as bar:
+
+        def advance(_: object) -> None:
+            bar.update()
+
+        try:
+            return profile_heads(
+                model,
+                Corpus(train=shards, dev=dev),
+                specs,
+                out,
+                budget=budget,
+                samples=samples,
+                options=given_options(flags),
+                jobs=jobs,
+                on_outcome=advance,
+            )
+        except KeyboardInterrupt:
+            notice(runs_are_kept(out, "Ctrl-C"))
+            raise
+
+
+def _agreement(
+    profile: Sequence["ProfiledHead"], manifest: "Manifest", model: str, samples: int | None
+) -> float | None:
+    """Return the rank correlation with the ranking without training, None where it cannot be had."""
+    from amix.study.attention.profile import agreement
+    from amix.train.model.classifier import load_embeddings
+
+    if len(profile) < 2:
+        return None
+    try:
+        return agreement(profile, manifest.folder, load_embeddings(model, manifest), samples)
+    except TrainError as problem:  # too few texts for it: the profile is still of use
+        notice(f"Not compared with the ranking that trains no classifier: {problem}")
+        return None

@@ -6,26 +6,35 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from amix.cli import main
 from amix.engine.mixing.attentionmix import AttentionMix
+from amix.engine.mixing.plan import Plan
 from amix.loaders.stream.dataset import RelevanceDataset
 from tests.browser import browse, colours_of, needs_browser
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "quoted" <!-- it\'s'
 
 
-def amix(*arguments, **options):
+def amix(*arguments: object, **options: Any) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
+def shards(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_extractor: Path,
+    review_rows: list[dict[str, Any]],
+    write_jsonl: Callable[[Path, Iterable[Mapping[str, Any]]], Path],
+) -> Path:
     folder = tmp_path_factory.mktemp("inspect")
     rows = [{**row, "label": ("bad", "good")[row["label"]]} for row in review_rows[:6]]
     rows.insert(2, {"text": "", "label": "bad"})
@@ -46,13 +55,14 @@ def shards(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
     return folder / "shards"
 
 
-def inspected(shards, *arguments):
+def inspected(shards: Path, *arguments: object) -> dict[str, Any]:
     done = amix("inspect", shards, *arguments, "--json")
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def test_json_holds_the_caches_relevance_and_the_tokenizers_tokens(shards):
+def test_json_holds_the_caches_relevance_and_the_tokenizers_tokens(shards: Path) -> None:
     found = inspected(shards, "--row", 3, "--head", "0.1")
     sample = RelevanceDataset(shards, head="0.1")[2]  # row 2 was rejected
     assert (found["row"], found["head"]) == (3, "0.1")
@@ -66,13 +76,13 @@ def test_json_holds_the_caches_relevance_and_the_tokenizers_tokens(shards):
     assert inspected(shards)["head"] == "0.mean"
 
 
-def plan_of(shards, rows, head, **options):
+def plan_of(shards: Path, rows: tuple[int, int], head: str, **options: Any) -> Plan:
     dataset = RelevanceDataset(shards, head=head)
     places = [dataset.rows().tolist().index(row) for row in rows]
     samples = [dataset[place] for place in places]
     length = max(len(sample["input_ids"]) for sample in samples)
 
-    def padded(name):
+    def padded(name: str) -> torch.Tensor:
         rows = [np.pad(sample[name], (0, length - len(sample[name]))) for sample in samples]
         return torch.from_numpy(np.stack(rows))
 
@@ -82,7 +92,7 @@ def plan_of(shards, rows, head, **options):
     )
 
 
-def test_a_mix_is_the_one_that_training_makes(shards):
+def test_a_mix_is_the_one_that_training_makes(shards: Path) -> None:
     found = inspected(
         shards, "--row", 1, "--with", 4, "--head", "1.0", "--label-weight", "mass", "--strength", 0.7
     )
@@ -94,7 +104,7 @@ def test_a_mix_is_the_one_that_training_makes(shards):
     assert set(alone["with"]["labels"].values()) == {1.0}
 
 
-def test_without_colour_there_is_a_table(shards):
+def test_without_colour_there_is_a_table(shards: Path) -> None:
     done = amix("inspect", shards, "--row", 1, "--with", 4)
     assert "\x1b[" not in done.stdout
     assert "position  token" in done.stdout
@@ -103,7 +113,7 @@ def test_without_colour_there_is_a_table(shards):
     assert "\x1b[" not in forced.stdout
 
 
-def test_a_terminal_gets_shades(shards):
+def test_a_terminal_gets_shades(shards: Path) -> None:
     code = "import sys; sys.argv[0] = 'amix'; from amix.cli import main; main()"
     screen, terminal = pty.openpty()
     child = subprocess.Popen(
@@ -130,43 +140,45 @@ def test_a_terminal_gets_shades(shards):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "code", "says"),
     [
-        (("--row", 99), "holds rows 0 to 7"),
-        (("--row", 2), "was rejected"),
-        (("--head", "7.0"), "'7.0'"),
-        (("--head", "first"), "not understood"),
-        (("--with", 50), "holds rows 0 to 7"),
-        (("--strength", 2), "strength"),
+        (("--row", 99), 2, "holds the rows 0 to 7"),
+        (("--row", 2), 2, "this row was rejected"),
+        (("--head", "7.0"), 2, "does not hold it. It holds layers 0, 1: heads 0, 1"),
+        (("--head", "first"), 2, "'first' is not understood"),
+        (("--with", 50), 2, "holds the rows 0 to 7"),
+        (("--strength", 2), 2, "'--strength': 2.0 is not in the range"),
     ],
 )
-def test_what_cannot_be_shown_is_a_sentence(shards, arguments, says):
+def test_what_cannot_be_shown_is_a_sentence(
+    shards: Path, arguments: tuple[object, ...], code: int, says: str
+) -> None:
     done = amix("inspect", shards, *arguments)
-    assert done.exit_code in (1, 2)
+    assert done.exit_code == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")
-def page(shards, tmp_path_factory):
+def page(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     done = amix("inspect", shards, "--row", 1, "--with", 7, "--html", path)
     assert done.exit_code == 0, done.output
     return path
 
 
-def test_the_page_needs_nothing_from_elsewhere(page):
+def test_the_page_needs_nothing_from_elsewhere(page: Path) -> None:
     text = page.read_text()
     assert not re.search(r"https?://|<link|<img|src=(?!x)|@import|url\(", text.replace("onerror", ""))
     assert text.count("</script>") == 2  # a hostile text has not added one
     assert '"relevance":[[' in text
 
 
-def test_the_page_finds_a_partner_by_itself(shards, tmp_path):
+def test_the_page_finds_a_partner_by_itself(shards: Path, tmp_path: Path) -> None:
     done = amix("inspect", shards, "--row", 1, "--html", tmp_path / "page.html")
     assert done.exit_code == 0, done.output
-    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "page.html").read_text()).group(1))
-    own, other = data["texts"]
+    (data,) = re.findall(r'id="data">(.*?)</script>', (tmp_path / "page.html").read_text())
+    own, other = json.loads(data)["texts"]
     assert own["label"] != other["label"]
 
 
@@ -180,11 +192,13 @@ def test_the_page_finds_a_partner_by_itself(shards, tmp_path):
         ("0.1,1.0", {"special": "keep"}),
     ],
 )
-def test_the_browser_computes_what_training_does(page, shards, tmp_path, head, options):
+def test_the_browser_computes_what_training_does(
+    page: Path, shards: Path, tmp_path: Path, head: str, options: dict[str, Any]
+) -> None:
     fragment = "#" + "&".join(f"{name}={value}" for name, value in {"head": head, **options}.items())
     dom = browse(page, tmp_path, fragment, "--dump-dom").stdout
     plan = plan_of(shards, (1, 7), head, **options)
-    weight = float(re.search(r'<body[^>]*data-label-weight="([\d.e-]+)"', dom).group(1))
+    (weight,) = map(float, re.findall(r'<body[^>]*data-label-weight="([\d.e-]+)"', dom))
     ratios = [float(value) for value in re.findall(r'<li data-ratio="([\d.e-]+)"', dom)]
     assert weight == pytest.approx(float(plan.label_weight[0]), abs=1e-4)
     np.testing.assert_allclose(ratios, plan.ratio[0].numpy(), atol=1e-4)
@@ -196,7 +210,7 @@ def test_the_browser_computes_what_training_does(page, shards, tmp_path, head, o
 
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_is_a_picture(page, tmp_path, width):
+def test_the_page_is_a_picture(page: Path, tmp_path: Path, width: int) -> None:
     colours = colours_of(page, tmp_path, "#head=1.1", width)
     assert len(colours) > 50  # text, shades and bars, not an empty page
     assert max(colours.values()) / sum(colours.values()) < 0.97

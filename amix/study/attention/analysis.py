@@ -3,35 +3,39 @@
 Axes: H heads, B batch, T tokens, K bins or kinds.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amix.engine.base import publish
 from amix.engine.base.errors import TrainError
 from amix.engine.extractor.tokenizer import open_tokenizer
-from amix.loaders.stream.dataset import RelevanceDataset
+from amix.study.attention.tokens import readable, token_texts
+from amix.study.shards import open_every_head
 
 Floats = NDArray[np.float64]
 Tagger = Callable[[Sequence[str]], Sequence[str]]  # the words of a text -> the kind of each
 
-BINS = 10  # of the place in a text
+ANALYSIS = "analysis.json"
+BINS = 10  # equal parts of a text
 MOST = 2_000  # texts
 _BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadProfile:
-    """What one head attends to, means over texts.
+    """What one head attends to, as means over texts.
 
-    special: share of all relevance that special tokens get, by token.
-    entropy: of the relevance of content, over that of an even spread; 1 = even, 0 = one token.
-    position: share of the content's relevance in ten equal parts of the text, over the parts' share of its tokens.
-    kinds: share of the content's relevance by kind of word, over the kind's share of its tokens (with a tagger).
+    special: share of all relevance that a special token receives, by token.
+    entropy: of the relevance of content, divided by that of an even spread; 1 = even, 0 = all on one token.
+    position: for each tenth of the text its share of the content's relevance, divided by its share of the tokens.
+    kinds: for each kind of word the same (only with a tagger).
     """
 
     layer: int
@@ -44,40 +48,56 @@ class HeadProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """heads: one profile each.  agreement: (H, H) mean correlation of two heads' relevance over a text's content."""
+    """The document `analysis.json`.
+
+    texts: number of texts.  heads: a profile for each.
+    agreement: (H, H), the mean correlation of two heads' relevance over a text's content.
+    """
 
     texts: int
     heads: list[HeadProfile]
     agreement: list[list[float]]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read `analysis.json` in `folder`. Raises TrainError when it is missing or damaged."""
+        path = folder / ANALYSIS
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**document, "heads": [HeadProfile(**each) for each in document["heads"]]})
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise TrainError(f"{path}: cannot be read ({problem}). Run 'amix analyse' again.") from None
+
+    def write(self, folder: Path) -> None:
+        """Publish `analysis.json` in `folder`."""
+        publish.write_atomic(folder / ANALYSIS, json.dumps(asdict(self), indent=1).encode() + b"\n")
 
 
 def analyse(
-    folder: str | Path, *, texts: int = MOST, seed: int = 0, tagger: Tagger | None = None
+    folder: str | Path, *, samples: int = MOST, subset_seed: int = 0, tagger: Tagger | None = None
 ) -> Analysis:
-    """Return what the heads of a cache attend to, over `texts` texts drawn at random.
+    """Return what the heads of a cache attend to, over `samples` texts drawn at random.
 
-    tagger: gives every word its kind; words are tokens put together again where the tokenizer marks pieces (##).
-    Raises TrainError for a cache without texts that hold two words.
+    tagger: gives every word its kind; tokens that continue a word are joined to it before.
+    Raises TrainError for a cache without a text of two words or more.
     """
-    heads = RelevanceDataset(folder, head=None).manifest.heads
-    dataset = RelevanceDataset(folder, head="|".join(f"{layer}.{head}" for layer, head in heads))
+    dataset = open_every_head(folder)
+    heads = dataset.manifest.heads
     tokenizer = open_tokenizer(dataset.folder / "tokenizer.json")
-    numbers = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))[:texts]
+    numbers = np.random.Generator(np.random.Philox(subset_seed)).permutation(len(dataset))[:samples]
     numbers = numbers[np.argsort(dataset.lengths()[numbers], kind="stable")]
     sums = _Sums(len(heads))
     for begin in range(0, len(numbers), _BATCH):
+        # Any: arrays by name, of which all that is read here is present.
         batch: Any = dataset.batch(numbers[begin : begin + _BATCH])
         for row, length in enumerate(batch["attention_mask"].sum(axis=1)):
             relevance_HT = batch["relevance"][row].reshape(len(heads), -1)[:, :length].astype(np.float64)
-            ids = batch["input_ids"][row, :length].tolist()
-            tokens = [tokenizer.id_to_token(number) or f"[{number}]" for number in ids]
+            tokens = token_texts(tokenizer, batch["input_ids"][row, :length].tolist())
             sums.add(relevance_HT, batch["content"][row, :length], tokens, tagger)
     if not sums.counted:
-        raise TrainError(f"{dataset.folder}: holds no text of two words, so there is nothing to analyse.")
+        raise TrainError(
+            f"{dataset.folder}: no text that was drawn has two words or more, so there is nothing to analyse."
+        )
     return Analysis(texts=len(numbers), heads=sums.profiles(heads), agreement=sums.agreement())
 
 
@@ -96,10 +116,10 @@ class _Sums:
     def add(
         self, relevance_HT: Floats, content_T: NDArray[np.bool_], tokens: Sequence[str], tagger: Tagger | None
     ) -> None:
-        """Add a text; one with fewer than two words of content has nothing to say."""
+        """Add a text; one with fewer than two tokens of content is left out."""
         inside_HT = relevance_HT[:, content_T]
         words = inside_HT.shape[1]
-        if words < 2:
+        if words < 2:  # nothing is spread over one token
             return
         self.counted += 1
         total_H = relevance_HT.sum(axis=1)
@@ -147,14 +167,15 @@ class _Sums:
 
 
 def _kinds_of(pieces: Sequence[str], tagger: Tagger) -> list[str]:
-    """Return the kind of every piece: that of the word it belongs to."""
+    """Return the kind of every piece, which is that of the word it belongs to."""
     words: list[str] = []
     owner: list[int] = []
     for piece in pieces:
-        if piece.startswith("##") and words:
-            words[-1] += piece[2:]
+        text, is_glued = readable(piece)
+        if is_glued and words:
+            words[-1] += text
         else:
-            words.append(piece.lstrip("Ġ▁") or piece)
+            words.append(text)
         owner.append(len(words) - 1)
     kinds = list(tagger(words))
     assert len(kinds) == len(words), (len(kinds), len(words))

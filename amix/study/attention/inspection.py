@@ -1,10 +1,11 @@
-"""A text of a cache as a person would look at it: its tokens, what each receives, and its mix with another.
+"""A text of a cache as a person looks at it: its tokens, the attention that each receives, and its mix with another.
 
 Axes: H heads, T tokens.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,20 @@ from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.heads import HeadSpec
 from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.engine.mixing.attentionmix import AttentionMix, content_relevance
-from amix.loaders.stream.dataset import RelevanceDataset
+from amix.study.attention.tokens import readable, token_texts
+from amix.study.shards import open_every_head
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedText:
     """One text with the relevance of all cached heads.
 
-    row: of the corpus.  label: a class name, the weights of a multi-label text by class, or None.
-    tokens: as the tokenizer writes them, `##` and all.  content: (T,) bool.  relevance_HT: float32.
+    number: of the sample in the cache.  row: of the corpus.
+    label: a class name, the weights of a multi-label text by class, or None.
+    tokens: as the tokenizer writes them, with marks like `##`.  content: (T,) bool.  relevance_HT: float32.
     """
 
+    number: int
     row: int
     label: str | dict[str, float] | None
     tokens: tuple[str, ...]
@@ -33,7 +37,7 @@ class InspectedText:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedMix:
-    """What training makes of two texts, (T,) of the longer one, float32.
+    """Two texts mixed as in training. Arrays are (T,) float32, as long as the longer text.
 
     own, other: relevance after rule 3, 0 outside content.  ratio: weight of the first text's token.
     label_weight: of the first text's label.
@@ -45,22 +49,36 @@ class InspectedMix:
     label_weight: float
 
 
-def readable(token: str) -> tuple[str, bool]:
-    """Return a token as text, and whether it goes on the word before it (`##ing`; `Ġ` and `▁` begin a word)."""
-    if token.startswith("##") and len(token) > 2:
-        return token[2:], True
-    if token[:1] in ("Ġ", "▁") and len(token) > 1:
-        return token[1:], False
-    return token, False
+@dataclass(frozen=True, kw_only=True)
+class ShownToken:
+    """A token as it is shown to people.
+
+    word: its text.  is_glued: it continues the word before it.
+    share: its relevance over the largest of the text's content, in [0, 1]; None for a token that is not content.
+    """
+
+    word: str
+    is_glued: bool
+    share: float | None
+
+
+def shown_tokens(text: InspectedText, relevance_T: NDArray[np.float32]) -> list[ShownToken]:
+    """Return the tokens of a text with the share of each, under one relevance vector."""
+    peak = float(relevance_T[text.content].max(initial=0.0)) or 1.0
+    shown = []
+    for token, value, is_content in zip(text.tokens, relevance_T, text.content, strict=True):
+        word, is_glued = readable(token)
+        shown.append(
+            ShownToken(word=word, is_glued=is_glued, share=float(value) / peak if is_content else None)
+        )
+    return shown
 
 
 class Inspector:
     """Looks into the shards of `folder`, a path or a URL. Raises ShardError for damage."""
 
     def __init__(self, folder: str | Path) -> None:
-        self._heads_only = RelevanceDataset(folder, head=None).manifest.heads
-        every = "|".join(f"{layer}.{head}" for layer, head in self._heads_only)
-        self.dataset = RelevanceDataset(folder, head=every)
+        self.dataset = open_every_head(folder)
         self.manifest = self.dataset.manifest
         self._tokenizer = open_tokenizer(self.dataset.folder / "tokenizer.json")
 
@@ -84,18 +102,20 @@ class Inspector:
         if position == len(rows) or rows[position] != row:
             raise UsageError(self._absence(row, rows))
         sample = self.dataset[position]
-        relevance = np.atleast_2d(sample["relevance"])
-        ids = sample["input_ids"].tolist()
         return InspectedText(
+            number=position,
             row=row,
             label=self._label(sample.get("labels")),
-            tokens=tuple(self._tokenizer.id_to_token(number) or f"[{number}]" for number in ids),
+            tokens=token_texts(self._tokenizer, sample["input_ids"].tolist()),
             content=sample["content"],
-            relevance_HT=relevance,
+            relevance_HT=np.atleast_2d(sample["relevance"]),
         )
 
     def partner_row(self, row: int) -> int:
-        """Return a row to mix with: of another class where there is one, nearest in length, the first of equals."""
+        """Return a row to mix with: the one nearest in length, of another class where there is one.
+
+        Where several are as near, the first.
+        """
         rows, lengths, classes = self.dataset.rows(), self.dataset.lengths(), self.dataset.class_ids()
         position = int(np.searchsorted(rows, row))
         apart = np.abs(lengths - lengths[position]).astype(np.int64)
@@ -107,23 +127,21 @@ class Inspector:
 
     def relevance(self, text: InspectedText, head: str) -> NDArray[np.float32]:
         """Return the raw relevance of a head spec, (T,) float32. Raises HeadError for a head that is not cached."""
-        picked = HeadSpec.parse(head).indices(self.manifest.heads, str(self.dataset.folder))
-        mean_T: NDArray[np.float32] = text.relevance_HT[picked].mean(axis=0)
+        mean_T: NDArray[np.float32] = text.relevance_HT[self._picked(head)].mean(axis=0)
         return mean_T
 
     def mix(self, text: InspectedText, other: InspectedText, head: str, mixer: AttentionMix) -> InspectedMix:
         """Return the mix of two texts by the mixer that training uses."""
         import torch
 
-        length = max(len(text.tokens), len(other.tokens))
+        from amix.loaders.stream.collate import as_tensors
 
-        def rows(one: NDArray[np.generic], two: NDArray[np.generic]) -> torch.Tensor:
-            padded = [np.pad(each, (0, length - len(each))) for each in (one, two)]
-            return torch.from_numpy(np.stack(padded))
-
-        mask = rows(np.ones(len(text.tokens), np.int64), np.ones(len(other.tokens), np.int64))
-        content = rows(text.content, other.content)
-        relevance = rows(self.relevance(text, head), self.relevance(other, head))
+        # Padded as the loader does it. Any: tensors by name, of which all that is read here is present.
+        batch: Any = as_tensors(self.dataset.batch([text.number, other.number]))
+        mask, content = batch["attention_mask"], batch["content"]
+        relevance = (
+            batch["relevance"].reshape(2, len(self.manifest.heads), -1)[:, self._picked(head)].mean(dim=1)
+        )
         plan = mixer.plan(mask, relevance=relevance, content=content, partner=torch.tensor([1, 0]))
         is_drop = mixer.special == "drop"
         shown = content_relevance(relevance, content if is_drop else mask.bool(), rescale=is_drop)
@@ -143,6 +161,9 @@ class Inspector:
                 mixed[name] = mixed.get(name, 0.0) + share * value
         return {name: value for name, value in mixed.items() if value}
 
+    def _picked(self, head: str) -> list[int]:
+        return HeadSpec.parse(head).indices(self.manifest.heads, str(self.dataset.folder))
+
     def _label(self, labels: object) -> str | dict[str, float] | None:
         names = self.manifest.label_names
         if labels is None or names is None:
@@ -154,10 +175,13 @@ class Inspector:
     def _absence(self, row: int, rows: NDArray[np.int64]) -> str:
         folder = self.dataset.folder
         if not len(rows):
-            return f"--row {row}: {folder} holds no samples; its rejects.jsonl says why."
+            return f"--row {row}: {folder} holds no samples. Every row was rejected; see its rejects.jsonl."
         reason = next((why for number, why in self.manifest.rejects() if number == row), None)
         if reason is not None:
             return (
-                f"--row {row}: was rejected when {folder} was made ({reason.rstrip('.')}). Name another row."
+                f"--row {row}: this row was rejected when {folder} was made ({reason.rstrip('.')}). "
+                "Name another row."
             )
-        return f"--row {row}: {folder} holds rows {rows[0]} to {rows[-1]} of its corpus. Name one of them."
+        return (
+            f"--row {row}: {folder} holds the rows {rows[0]} to {rows[-1]} of its corpus. Name one of them."
+        )

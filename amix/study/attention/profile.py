@@ -1,4 +1,4 @@
-"""Heads ranked by training with them: successive halving, from all of them with one seed to a few with many."""
+"""Heads ranked by training with them: successive halving, from all heads with one seed to a few with many seeds."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from amix.engine.base.errors import UsageError
 from amix.engine.base.ranks import rank_correlation
 from amix.loaders.shards.manifest import Manifest
-from amix.study.compare.grid import Cache, Grid, Options
+from amix.study.compare.grid import Corpus, Grid, Method, Options
 from amix.study.compare.outcome import Outcome
 from amix.study.compare.runner import run_grid
 from amix.train.heads.proxy import rank_heads
@@ -31,12 +31,12 @@ class ProfiledHead:
 
 def profile_heads(
     model: str,
-    cache: Cache,
+    corpus: Corpus,
     specs: Sequence[str],
     out: Path,
     *,
     budget: int,
-    size: int | None = None,
+    samples: int | None = None,
     options: Options | None = None,
     jobs: int = 1,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
@@ -44,15 +44,18 @@ def profile_heads(
     """Return all specs, the best first: those that lasted longer before those that were dropped earlier.
 
     Successive halving (Jamieson and Talwalkar 2016): every round spends an equal share of `budget` runs on the
-    candidates left, as seeds that are new to them, and keeps the better half by the development set's NLL. Half of
-    the rows are mixed where `options` say nothing else: `p` auto might mix none, and heads would all be equal. Runs lie
-    in `out` and are not repeated. Raises UsageError when the budget is less than one run for each candidate, or
-    there is no development set.
+    candidates left, with seeds that are new to them, and keeps the better half by NLL on the development set.
+    samples: number of training texts, None = all.  options: of training. They mix half of the rows unless they say
+    something else: `p` auto could mix none, and all heads would be equal.
+    Finished runs lie in `out` and are not repeated. Raises UsageError when the budget is less than one run for each
+    candidate, or there is no development set.
     """
-    if cache.dev is None:
-        raise UsageError("ranking heads by training needs --dev, shards to tell the better ones by.")
+    if corpus.dev is None:
+        raise UsageError("Ranking heads by training needs --dev, the shards on which heads are compared.")
     if budget < len(specs):
-        raise UsageError(f"--budget {budget}: {len(specs)} heads need at least one run each.")
+        raise UsageError(
+            f"--budget {budget}: {len(specs)} heads need at least one run each. Give a larger budget."
+        )
     rounds = max(1, (len(specs) - 1).bit_length())
     left, dropped = list(specs), list[ProfiledHead]()
     spent, seeds = 0, 0
@@ -63,10 +66,10 @@ def profile_heads(
         seeds, spent = seeds + more, spent + more * len(left)
         grid = Grid(
             model=model,
-            caches={"select": cache},
-            methods={f"attentionmix {spec}": {"head": spec} for spec in left},
+            corpora={"select": corpus},
+            methods={f"attentionmix {spec}": Method(options={"head": spec}) for spec in left},
             seeds=range(seeds),
-            sizes={size: {}},
+            samples={samples: {}},
             options={"p": EVEN, **(options or {})},
         )
         ranked = _ranked(run_grid(grid, out, jobs=jobs, on_outcome=on_outcome), left, seeds)
@@ -78,18 +81,19 @@ def profile_heads(
 
 
 def agreement(
-    profile: Sequence[ProfiledHead], folder: str | Path, embeddings_VD: Tensor, size: int | None
+    profile: Sequence[ProfiledHead], folder: str | Path, embeddings_VD: Tensor, samples: int | None
 ) -> float:
-    """Return the rank correlation (Spearman) of a profile with what `rank_heads` says of the same texts, in [-1, 1].
+    """Return the rank correlation (Spearman) of a profile with the ranking by `rank_heads`, in [-1, 1].
 
-    folder, size: the cache and number of training texts of the profile.  embeddings_VD: of its model. A head's
-    separation is the mean over the texts of the seeds that all heads had. Raises TrainError where `rank_heads` does.
+    folder, samples: the cache and the number of training texts of the profile.  embeddings_VD: of its model.
+    Both rank on the same texts: a head's separation is the mean over the draws of the seeds that all heads had.
+    Raises TrainError where `rank_heads` does.
     """
     specs = [each.head for each in profile]
-    samples = Manifest.read(Path(folder)).samples
+    available = Manifest.read(Path(folder)).samples
     separation = dict.fromkeys(specs, 0.0)
-    for seed in range(1 if size is None else min(each.seeds for each in profile)):
-        numbers = draw_subset(samples, size, seed, Path(folder))
+    for seed in range(1 if samples is None else min(each.seeds for each in profile)):
+        numbers = draw_subset(available, samples, seed, Path(folder))
         for each in rank_heads(folder, embeddings_VD, numbers, specs=specs):
             separation[each.head] += each.separation
     order_1S = -np.arange(len(specs))[None]
@@ -99,7 +103,10 @@ def agreement(
 def _ranked(outcomes: Sequence[Outcome], specs: Sequence[str], seeds: int) -> list[ProfiledHead]:
     found = []
     for spec in specs:
-        dev = [each.result["dev"] for each in outcomes if each.cell.config.head == spec]
-        nll, accuracy = (statistics.mean(each[name] for each in dev) for name in ("nll", "accuracy"))
+        dev = [each.result.dev for each in outcomes if each.cell.config.head == spec]
+        nll, accuracy = (
+            statistics.mean(metrics[name] for metrics in dev if metrics is not None)
+            for name in ("nll", "accuracy")
+        )
         found.append(ProfiledHead(head=spec, nll=nll, accuracy=accuracy, seeds=seeds))
     return sorted(found, key=lambda each: each.nll)

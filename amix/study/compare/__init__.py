@@ -1,1 +1,1 @@
-"""Methods x heads x seeds x training sizes over caches: the runs, what they amount to, and how sure that is."""
+"""Methods x heads x seeds x numbers of training texts, over corpora: the runs, their figures, and intervals."""

@@ -1,39 +1,50 @@
-"""What is kept of a run: its result, its predictions, and what it was a run of."""
+"""What is kept of a run: its result, its predictions, and the identity that says what it was a run of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from amix.engine.base import canonical
+from amix.engine.base import canonical, publish
 from amix.engine.base.errors import TrainError
 from amix.study.compare.grid import Cell
-from amix.train.run.folder import PREDICTIONS
+from amix.study.runs import load_predictions
+from amix.train.run.files import MODEL
+from amix.train.run.train import TrainResult
 from amix.train.score.evaluate import Predictions
 
 RESULT = "result.json"
 
+Identity = Mapping[
+    str, object
+]  # what decides a run, by name: its options, its model, and what its shards were made of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A finished run. result: as `TrainResult.as_dict`.  folder: that of the run."""
+    """A finished run.  folder: where it lies.  result: its `model` may have been removed since."""
 
     cell: Cell
     folder: Path
-    result: dict[str, Any]
+    result: TrainResult
 
-    def said(self, name: str) -> tuple[NDArray[np.float64], NDArray[Any], bool]:
-        """Return logits (N, C), truth, and whether labels are several, of an evaluation set."""
-        said = Predictions.load(self.folder / PREDICTIONS / f"eval-{name}.safetensors")
-        return said.logits_NC, said.truth, said.multi_label
+    def predictions(self, name: str) -> Predictions:
+        """Return the predictions for an evaluation set."""
+        return load_predictions(self.folder, name)
 
 
-def read_outcome(root: Path, cell: Cell, identity: dict[str, Any]) -> Outcome | None:
+def write_outcome(
+    stage: Path, cell: Cell, identity: Identity, result: TrainResult, keeps_model: bool
+) -> None:
+    """Publish `result.json` in the folder `stage`, which becomes that of the cell."""
+    model = str(cell.folder / MODEL) if keeps_model else None
+    document = {"identity": identity, "result": {**result.as_dict(), "model": model}}
+    publish.write_atomic(stage / RESULT, canonical.seal(document))
+
+
+def read_outcome(root: Path, cell: Cell, identity: Identity) -> Outcome | None:
     """Return the outcome of a cell, None where it has none yet.
 
-    Raises TrainError naming what differs when the one that lies there is of other options or shards.
+    Raises TrainError naming what differs when the folder of the cell holds a run of another identity.
     """
     folder = root / cell.folder
     path = folder / RESULT
@@ -51,4 +62,9 @@ def read_outcome(root: Path, cell: Cell, identity: dict[str, Any]) -> Outcome | 
             f"{folder}: holds a run with other settings: {'; '.join(different)}. Name another folder for this "
             "comparison, or remove that run."
         )
-    return Outcome(cell=cell, folder=folder, result=document["result"])
+    result = document["result"]
+    if result.keys() != {each.name for each in fields(TrainResult)}:
+        raise TrainError(
+            f"{path}: was written by another version of amix. Remove that run to train it again."
+        )
+    return Outcome(cell=cell, folder=folder, result=TrainResult(**{**result, "model": folder / MODEL}))

@@ -6,22 +6,23 @@ import shutil
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from pathlib import Path
-from typing import Any
 
-from amix.engine.base import canonical, publish
+from amix.engine.base import publish
 from amix.engine.base.errors import AmixError, TrainError
 from amix.engine.base.machine import available_cores
 from amix.engine.base.processes import become_worker, lock_folder, start_worker
 from amix.engine.base.stopping import signals_end, undisturbed
-from amix.loaders.shards.remote import is_remote
-from amix.study.compare.grid import Cache, Cell, Grid
-from amix.study.compare.outcome import RESULT, Outcome, read_outcome
+from amix.study.compare.grid import Cell, Corpus, Grid
+from amix.study.compare.outcome import Identity, Outcome, read_outcome, write_outcome
+from amix.study.shards import read_manifest
+from amix.train.run.train import TrainResult, train
 
 # What `amix train` writes that a comparison does not need; the models alone would fill a disk.
 _LARGE = ("model", "tensorboard")
-_FAREWELL = 10.0  # seconds that a worker has for leaving
+_FAREWELL = 10.0  # seconds that a worker gets to end by itself
 
 
 def run_grid(
@@ -32,11 +33,11 @@ def run_grid(
     keep_models: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Return the outcomes of all cells, in the order of the grid; those that lie in `out` already are not run again.
+    """Return the outcomes of all cells, in the order of the grid; cells that have one in `out` are not run again.
 
     jobs: runs at a time; each gets its share of the cores. on_outcome: called for each, those of earlier calls first.
     Raises TrainError for an outcome of other settings, for a run that fails, and while another process runs a
-    comparison in `out`; what was finished is kept.
+    comparison in `out`; finished runs are kept.
     """
     identities = _Identities(grid)
     outcomes: dict[Path, Outcome] = {}
@@ -66,7 +67,7 @@ def run_grid(
 
 
 def runs_are_kept(out: Path, name: str) -> str:
-    """Return what to say of a comparison that a signal of this name ended."""
+    """Return the message about a comparison that a signal of this name ended."""
     return f"{out}: ended by {name}. Finished runs are kept: run the same command again to go on."
 
 
@@ -85,7 +86,7 @@ def _run(
         worker.cell = cell = waiting.pop() if waiting else None
         if cell is not None:
             identity = identities.of(cell)
-            worker.pipe.send((grid.model, grid.caches[cell.cache], cell, identity, str(out), keep_models))
+            worker.pipe.send(_Task(grid.model, grid.corpora[cell.corpus], cell, identity, out, keep_models))
 
     try:
         for worker in workers:
@@ -100,9 +101,9 @@ def _run(
                 except (EOFError, ConnectionResetError):
                     worker.process.join()
                     raise TrainError(
-                        f"{cell.folder}: its process died (exit code {worker.process.exitcode}; -9 is a kill, maybe "
-                        "for want of memory). What was finished is kept: run the same command again, with fewer "
-                        "--jobs if memory is short."
+                        f"{cell.folder}: its process died (exit code {worker.process.exitcode}; -9 means that it was "
+                        "killed, often because memory ran out). Finished runs are kept: run the same command again, "
+                        "with fewer --jobs if memory is short."
                     ) from None
                 if isinstance(answer, BaseException):
                     raise answer
@@ -118,6 +119,18 @@ def _run(
                 worker.process.join(_FAREWELL)
                 worker.process.kill()
                 worker.process.join()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker needs for a cell.  root: the folder of the comparison."""
+
+    model: str
+    corpus: Corpus
+    cell: Cell
+    identity: Identity
+    root: Path
+    keeps_model: bool
 
 
 class _Worker:
@@ -145,67 +158,57 @@ def _work(pipe: connection.Connection, threads: int) -> None:
     torch.set_num_threads(threads)
     while True:
         try:
-            task = pipe.recv()
+            task: _Task = pipe.recv()
         except EOFError:  # the parent is gone
             return
         try:
-            pipe.send(_run_cell(*task))
+            pipe.send(_run_cell(task))
         except AmixError as problem:
             pipe.send(problem)
         except Exception as problem:
             trace = traceback.format_exc()
-            pipe.send(TrainError(f"{task[2].folder}: {type(problem).__name__}: {problem}\n{trace}"))
+            pipe.send(TrainError(f"{task.cell.folder}: {type(problem).__name__}: {problem}\n{trace}"))
 
 
-def _run_cell(
-    model: str, cache: Cache, cell: Cell, identity: dict[str, Any], root: str, keep_models: bool
-) -> dict[str, Any]:
-    from amix.train.run.train import train
-
-    folder = Path(root, cell.folder)
+def _run_cell(task: _Task) -> TrainResult:
+    cell, corpus = task.cell, task.corpus
+    folder = task.root / cell.folder
     stage = folder.with_name(f".{folder.name}.run")
     try:
-        result = train(cache.train, stage, model, cell.config, dev=cache.dev, evals=list(cache.evals.items()))
+        result = train(
+            corpus.train, stage, task.model, cell.config, dev=corpus.dev, evals=list(corpus.evals.items())
+        )
     except AmixError as problem:
         raise TrainError(f"{cell.folder}: {problem}") from None
-    if not keep_models:
+    if not task.keeps_model:
         for name in _LARGE:
             shutil.rmtree(stage / name, ignore_errors=True)
-    found = {**result.as_dict(), "model": str(cell.folder / "model") if keep_models else None}
-    publish.write_atomic(stage / RESULT, canonical.seal({"identity": identity, "result": found}))
+    write_outcome(stage, cell, task.identity, result, task.keeps_model)
     shutil.rmtree(folder, ignore_errors=True)
     stage.rename(folder)  # with its name the run is finished
     publish.fsync_folder(folder.parent)
-    return found
+    return result
 
 
 class _Identities:
-    """What an outcome is of: the options of its run, the model, and what its shards were made of.
+    """What decides each run: its options, the model, and what its shards were made of.
 
-    Not the shards' bytes: a comparison goes on on another machine, and last bits change its figures no more than the
-    rounding of that machine's training does.
+    Not the shards' bytes: a comparison can be continued on another machine, whose relevance differs in the last bits.
+    That changes the figures no more than the rounding in training on that machine does.
     """
 
     def __init__(self, grid: Grid) -> None:
         from amix.train.model.classifier import model_identity
 
         self._model = model_identity(grid.model)
-        self._shards = {name: _origins(cache) for name, cache in grid.caches.items()}
+        self._shards = {name: _origins(corpus) for name, corpus in grid.corpora.items()}
 
-    def of(self, cell: Cell) -> dict[str, Any]:
-        return {"model": self._model, **self._shards[cell.cache], **cell.config.identity()}
+    def of(self, cell: Cell) -> Identity:
+        return {"model": self._model, **self._shards[cell.corpus], **cell.config.identity()}
 
 
-def _origins(cache: Cache) -> dict[str, str]:
-    from amix.loaders.shards.manifest import Manifest
-    from amix.loaders.stream.dataset import RelevanceDataset
-
-    def origin(folder: str) -> str:
-        if is_remote(folder):
-            return RelevanceDataset(folder, head=None).manifest.origin
-        return Manifest.read(Path(folder)).origin
-
-    found = {"shards": origin(cache.train)}
-    if cache.dev is not None:
-        found["dev"] = origin(cache.dev)
-    return found | {f"eval {name}": origin(folder) for name, folder in cache.evals.items()}
+def _origins(corpus: Corpus) -> dict[str, str]:
+    found = {"shards": read_manifest(corpus.train).origin}
+    if corpus.dev is not None:
+        found["dev"] = read_manifest(corpus.dev).origin
+    return found | {f"eval {name}": read_manifest(folder).origin for name, folder in corpus.evals.items()}

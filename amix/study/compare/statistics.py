@@ -1,4 +1,4 @@
-"""How sure a difference between methods is: over seeds and test texts at once, and over seeds alone.
+"""The uncertainty of a difference between methods: over seeds and test texts at once, and over seeds alone.
 
 Axes: S seeds, N test texts, C classes, R resamples.
 """
@@ -6,7 +6,7 @@ Axes: S seeds, N test texts, C classes, R resamples.
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,20 @@ from amix.train.score.metrics import ECE_BINS, log_softmax, questions
 Floats = NDArray[np.float64]
 # A metric of many weighted versions of a test set: (R, N) weights -> (R,).
 Weighted = Callable[[Floats], Floats]
+Key = TypeVar("Key")
 
-FEWEST_SEEDS = 10  # 5 cannot reach 0.05: the least two-sided p of 2^5 sign flips is 2 / 32
-_EXACT = 14  # seeds up to which all sign flips are tried
-_DRAWN = 20_000
+FEWEST_SEEDS = 10  # 5 cannot reach 0.05: the smallest two-sided p of 2^5 sign flips is 2 / 32
+_EXACT = 14  # with up to this many seeds all sign flips are tried
+_DRAWN = 20_000  # sign flips where there are more seeds
 _HELD = 2**23  # weights at a time, 64 MB: those of 2,000 resamples of a million texts would fill 16 GB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of a method to the baseline, over the seeds that both have.
+    """The difference of a method to the baseline, over the seeds that both have.
 
-    low, high: ends of the 95 % interval.  p: of the permutation test, None with fewer than 10 seeds; before any
-    correction for several comparisons.
+    low, high: ends of the 95 % interval.  p: of the permutation test, None with fewer than 10 seeds; not yet
+    corrected for several comparisons.
     """
 
     mean: float
@@ -39,11 +40,14 @@ class Difference:
 
 
 def weighted_metrics(
-    logits_NC: Floats, truth: NDArray[Any], *, multi_label: bool = False
+    logits_NC: Floats,
+    truth: NDArray[Any],  # integers (N,), or floats (N, C)
+    *,
+    multi_label: bool = False,
 ) -> dict[str, Weighted]:
-    """Return accuracy, NLL, Brier score and ECE (as in `train.metrics`) as functions of weights of the texts.
+    """Return accuracy, NLL, Brier score and ECE (as in `train.score.metrics`) as functions of weights of the texts.
 
-    Weights are counts of a resample: (R, N), each row of one sum.
+    The weights, (R, N), are how often each text is in each resample; all rows have the same sum.
     """
     asked, answers = questions(logits_NC, truth, multi_label=multi_label)
     per_text = len(asked) // len(logits_NC)  # questions
@@ -91,7 +95,7 @@ def resampled_texts(texts: int, resamples: int, rng: np.random.Generator) -> Ite
 def resampled_metrics(
     metrics: Sequence[Mapping[str, Weighted]], texts: int, resamples: int, rng: np.random.Generator
 ) -> list[dict[str, Floats]]:
-    """Return every metric on the texts themselves, and then on each of the same resamples, (1 + R,)."""
+    """Return every metric, (1 + R,): on the texts themselves, then on each resample, the same for all metrics."""
     found: list[dict[str, list[Floats]]] = [{name: [] for name in each} for each in metrics]
     for weights_RN in itertools.chain([np.ones((1, texts))], resampled_texts(texts, resamples, rng)):
         for each, values in zip(metrics, found, strict=True):
@@ -105,12 +109,12 @@ def paired_difference(
 ) -> Difference:
     """Return the mean difference over seeds, with an interval over seeds and texts and a p-value over seeds.
 
-    method, baseline: per seed a metric as `resampled_metrics` returns it, of the same seeds in the same order.
-    The interval is the percentile bootstrap's with seeds and texts both drawn anew (two factors, crossed: every seed
-    is tested on the same texts; Owen 2007). One seed leaves the texts alone.
-    biased: the metric is larger on a resample than on the texts themselves, as ECE is, and the more so the smaller it
-    is. The interval is then reflected at the difference (the basic bootstrap's; Davison and Hinkley 1997, section
-    5.2.1), or it would lie beside it.
+    method, baseline: for each seed a metric as `resampled_metrics` returns it, of the same seeds in the same order.
+    The interval is that of the percentile bootstrap, with seeds and texts both drawn anew (two crossed factors, since
+    every seed is tested on the same texts; Owen 2007). With one seed only the texts are drawn.
+    biased: the metric is larger on a resample than on the texts themselves, as ECE is; a small value grows most.
+    The interval is then reflected at the difference (the basic bootstrap; Davison and Hinkley 1997, section 5.2.1).
+    Otherwise it would miss the difference.
     """
     found_SR = np.stack([a - b for a, b in zip(method, baseline, strict=True)])
     differences_S, drawn_SR = found_SR[:, 0], found_SR[:, 1:]
@@ -131,9 +135,9 @@ def paired_difference(
 
 
 def sign_flip_p(differences_S: Floats, rng: np.random.Generator) -> float:
-    """Return the two-sided p of a permutation test: under no difference each seed's sign could be either.
+    """Return the two-sided p of a permutation test: without a difference, each seed's sign is as likely + as -.
 
-    All 2^S sign flips up to 14 seeds, else 20,000 drawn, the one observed included.
+    With up to 14 seeds all 2^S sign flips are tried, else 20,000 random ones and the one observed.
     """
     seeds = len(differences_S)
     if seeds <= _EXACT:
@@ -142,13 +146,13 @@ def sign_flip_p(differences_S: Floats, rng: np.random.Generator) -> float:
         signs = rng.choice((1.0, -1.0), (_DRAWN, seeds))
         signs[0] = 1.0
     found = np.abs(signs @ differences_S)
-    # Rounding must not part a flip from its mirror.
+    # A flip and its mirror must count alike in spite of rounding.
     return float((found >= found[0] * (1 - 1e-9) - 1e-15).mean())
 
 
-def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
-    """Return p-values corrected for as many comparisons as there are (Holm 1979)."""
-    corrected: dict[Any, float] = {}
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Return p-values corrected for their number (Holm 1979)."""
+    corrected: dict[Key, float] = {}
     largest = 0.0
     for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p))

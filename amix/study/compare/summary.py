@@ -1,18 +1,13 @@
-"""What the runs of a comparison amount to: a row per cache, set, size and method; files for people and programs."""
+"""What the runs of a comparison amount to: a row for each corpus, set, number of training texts and method."""
 
-import csv
-import io
-import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from amix.engine.base import canonical, publish
-from amix.study.compare.grid import Cell, Grid, as_document
+from amix.study.compare.comparison import Row
+from amix.study.compare.grid import Grid
 from amix.study.compare.outcome import Outcome
 from amix.study.compare.statistics import (
     Difference,
@@ -22,98 +17,78 @@ from amix.study.compare.statistics import (
     resampled_metrics,
     weighted_metrics,
 )
-from amix.train.options.file import write_yaml
 
 BASELINE = "none"
-GRID = "grid.yaml"
 METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece")
-SCALED = ("nll", "ece")
+SCALED = ("nll", "ece")  # shown after temperature scaling, too
 COMPARED = ("accuracy", "nll", "brier", "ece")
 BIASED = ("ece",)  # absolute values of binned means: noise adds to them
-SHOWN = {  # the columns of a table, by the metric that they hold
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "nll": "NLL",
-    "ece": "ECE",
-    "scaled nll": "NLL, scaled",
-    "scaled ece": "ECE, scaled",
-}
 _RESAMPLES = 2_000
-SPENT = ("steps", "tokens", "seconds")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """The runs of one method on one set.
+class _Key(NamedTuple):
+    """What a row is about."""
 
-    size: training texts, None = all.  values: per metric, a number per seed; `scaled nll` after temperature scaling.
-    spent: per seed steps, tokens and seconds.  largest_p: per seed the most that `p auto` came to, None without it.
-    differences: to the baseline, with p-values as `holm` corrects them.
-    """
-
-    cache: str
+    corpus: str
     evaluated: str
-    size: int | None
+    samples: int | None
     method: str
-    seeds: tuple[int, ...]
-    values: dict[str, list[float]]
-    spent: dict[str, list[float]]
-    largest_p: list[float | None]
-    differences: dict[str, Difference]
-    corrected: dict[str, float]
 
 
 def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
-    """Return a row for every cache, set, size and method, in the order of the grid. seed: of resampling.
+    """Return a row for every corpus, set, number of texts and method, in the order of the grid. seed: of resampling.
 
-    p-values are corrected over all methods, sizes, sets and caches, for each metric by itself.
+    p-values are corrected over all rows, for each metric by itself.
     """
-    groups: dict[tuple[str, str, int | None, str], list[Outcome]] = defaultdict(list)
+    groups: dict[_Key, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         cell = outcome.cell
-        for name in grid.caches[cell.cache].evals:
-            groups[cell.cache, name, cell.size, cell.method].append(outcome)
+        for name in grid.corpora[cell.corpus].evals:
+            groups[_Key(cell.corpus, name, cell.samples, cell.method)].append(outcome)
     differences = {
-        key: _differences(members, groups.get((*key[:3], BASELINE), []), key[1], seed)
+        key: _differences(members, groups.get(key._replace(method=BASELINE), []), key.evaluated, seed)
         for key, members in groups.items()
-        if key[3] != BASELINE
+        if key.method != BASELINE
     }
-    corrected: dict[tuple[Any, str], float] = {}
-    for metric in COMPARED:
-        p_values = {
-            key: found[metric].p
-            for key, found in differences.items()
-            if metric in found and found[metric].p is not None
-        }
-        corrected |= {(key, metric): p for key, p in holm(p_values).items()}  # type: ignore[arg-type]
+    corrected = {metric: _corrected(differences, metric) for metric in COMPARED}
     return [
         Row(
-            cache=key[0],
-            evaluated=key[1],
-            size=key[2],
-            method=key[3],
+            corpus=key.corpus,
+            evaluated=key.evaluated,
+            samples=key.samples,
+            method=key.method,
             seeds=tuple(member.cell.seed for member in members),
-            values=_values(members, key[1]),
-            spent={name: [float(member.result[name]) for member in members] for name in SPENT},
-            largest_p=[member.result["largest_p"] for member in members],
+            values=values_of(members, key.evaluated),
+            spent={
+                "steps": [float(member.result.steps) for member in members],
+                "tokens": [float(member.result.tokens) for member in members],
+                "seconds": [member.result.seconds for member in members],
+            },
+            largest_p=[member.result.largest_p for member in members],
             differences=differences.get(key, {}),
-            corrected={metric: corrected[key, metric] for metric in COMPARED if (key, metric) in corrected},
+            corrected={metric: found[key] for metric, found in corrected.items() if key in found},
         )
         for key, members in groups.items()
     ]
 
 
-def _values(members: Sequence[Outcome], name: str) -> dict[str, list[float]]:
+def values_of(outcomes: Sequence[Outcome], name: str) -> dict[str, list[float]]:
+    """Return the metrics on a set, a number for each outcome; `scaled nll` is after temperature scaling."""
     values: dict[str, list[float]] = defaultdict(list)
-    for member in members:
-        result = member.result
-        found = {**result["calibration"][name], **result["eval"][name]}
+    for outcome in outcomes:
+        result = outcome.result
+        found = {**result.calibration[name], **result.eval[name]}
         for metric in METRICS:
             values[metric].append(found[metric])
-        if name in result["scaled"]:
+        if name in result.scaled:
             for metric in SCALED:
-                values[f"scaled {metric}"].append(result["scaled"][name][metric])
+                values[f"scaled {metric}"].append(result.scaled[name][metric])
     return dict(values)
+
+
+def _corrected(differences: Mapping[_Key, Mapping[str, Difference]], metric: str) -> dict[_Key, float]:
+    p_values = {key: found[metric].p for key, found in differences.items() if metric in found}
+    return holm({key: p for key, p in p_values.items() if p is not None})
 
 
 def _differences(
@@ -139,116 +114,7 @@ def _differences(
 
 
 def _metrics(outcome: Outcome, name: str) -> tuple[dict[str, Weighted], int]:
-    logits_NC, truth, multi_label = outcome.said(name)
-    return weighted_metrics(logits_NC, truth, multi_label=multi_label), len(logits_NC)
-
-
-def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
-    """Write `grid.yaml`, `runs.csv` (a line a run and set), `comparison.json` and `table.md` to `out`."""
-    write_yaml(out / GRID, as_document(grid))
-    publish.write_atomic(out / "runs.csv", _csv(grid, outcomes).encode())
-    document = {"grid": as_document(grid), "rows": [_as_json(row) for row in rows]}
-    publish.write_atomic(out / "comparison.json", canonical.dumps(document) + b"\n")
-    publish.write_atomic(out / "table.md", ("\n".join(markdown(rows)) + "\n").encode())
-
-
-def markdown(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a table: mean ± standard deviation over seeds, and differences to the baseline."""
-    lines: list[str] = []
-    for place, members in _by_place(rows):
-        lines += [
-            *([""] if lines else []),
-            f"**{place}**",
-            "",
-            f"| method | seeds | {' | '.join((*SHOWN.values(), *SPENT))} |",
-            "|---" * (2 + len(SHOWN) + len(SPENT)) + "|",
-        ]
-        for row in members:
-            shown = [spread(row.values.get(name, [])) for name in SHOWN]
-            spent = [f"{statistics.mean(row.spent[name]):,.0f}" for name in SPENT]
-            lines.append(f"| {_cell(row.method)} | {len(row.seeds)} | {' | '.join([*shown, *spent])} |")
-        compared = [row for row in members if row.differences]
-        if compared:
-            lines += ["", f"| minus {BASELINE} | seeds | accuracy | NLL | ECE |", "|---|---|---|---|---|"]
-        for row in compared:
-            cells = [_difference(row, metric) for metric in ("accuracy", "nll", "ece")]
-            shared = next(iter(row.differences.values())).seeds
-            lines.append(f"| {_cell(row.method)} | {shared} | {' | '.join(cells)} |")
-        for row in members:
-            if (plain := row.largest_p.count(0.0)) > 0:
-                runs = f"{plain} of {len(row.seeds)} runs"
-                lines += [
-                    "",
-                    f"{_cell(row.method)}: p auto mixed nothing in {runs}, which are plain fine-tuning.",
-                ]
-    return lines
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _by_place(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    places: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        size = "all training texts" if row.size is None else f"{row.size} training texts"
-        places[f"{row.cache}, {size}, {row.evaluated}"].append(row)
-    yield from places.items()
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return the mean ± the standard deviation where there are several values, a dash where there is none."""
-    if not values:
-        return "-"
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{deviation}"
-
-
-def _difference(row: Row, metric: str) -> str:
-    found = row.differences[metric]
-    p = f", p {row.corrected[metric]:.3f}" if metric in row.corrected else ""
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{p}"
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    return {
-        "cache": row.cache,
-        "eval": row.evaluated,
-        "size": row.size,
-        "method": row.method,
-        "seeds": list(row.seeds),
-        "values": row.values,
-        "spent": row.spent,
-        "largest_p": row.largest_p,
-        "differences": {
-            metric: {
-                "mean": each.mean,
-                "interval": [each.low, each.high],
-                "p": each.p,
-                "p_holm": row.corrected.get(metric),
-                "seeds": each.seeds,
-            }
-            for metric, each in row.differences.items()
-        },
-    }
-
-
-def _csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
-    text = io.StringIO()
-    columns = ["cache", "eval", "size", "method", "seed", *METRICS, *(f"scaled_{name}" for name in SCALED)]
-    writer = csv.writer(text, lineterminator="\n")
-    of_run = ("temperature", "epoch", "largest_p", *SPENT)
-    writer.writerow([*columns, *of_run])
-    for outcome in outcomes:
-        cell: Cell = outcome.cell
-        for name in grid.caches[cell.cache].evals:
-            values = {metric: found[0] for metric, found in _values([outcome], name).items()}
-            writer.writerow(
-                [
-                    *(cell.cache, name, "all" if cell.size is None else cell.size, cell.method, cell.seed),
-                    *(values[metric] for metric in METRICS),
-                    *(values.get(f"scaled {metric}") for metric in SCALED),
-                    *(outcome.result[field] for field in of_run),
-                ]
-            )
-    return text.getvalue()
+    """Return the metrics of an outcome as functions of the texts' weights, and the number of texts."""
+    found = outcome.predictions(name)
+    weighted = weighted_metrics(found.logits_NC, found.truth, multi_label=found.multi_label)
+    return weighted, len(found.logits_NC)

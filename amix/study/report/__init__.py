@@ -1,1 +1,1 @@
-"""Pages about runs, comparisons and heads: one file each, without a network, readable on a phone and in the dark."""
+"""Pages about runs, comparisons, heads and texts: one file each, without a network, for phones and dark mode too."""

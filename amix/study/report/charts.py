@@ -1,4 +1,4 @@
-"""Charts as SVG text whose colours come from the page's style, so that they follow it into the dark."""
+"""Charts as SVG text, whose colours come from the style of the page, which has a dark mode."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,10 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], x_name: str, y_na
 
 
 def reliability(samples: Sequence[float], confidence: Sequence[float], accuracy: Sequence[float]) -> str:
-    """Return a reliability diagram: accuracy per bin of confidence against the diagonal, wider where there is more."""
+    """Return a reliability diagram: the accuracy of each bin of confidence against the diagonal.
+
+    Bars are wider where a bin has more texts.
+    """
     scale_x = _Scale([0.0, 1.0], _LEFT, _WIDTH - _RIGHT, nice=False)
     scale_y = _Scale([0.0, 1.0], _HEIGHT - _BOTTOM, _TOP, nice=False)
     parts = [_axes(scale_x, scale_y, "confidence")]
@@ -64,7 +67,7 @@ def reliability(samples: Sequence[float], confidence: Sequence[float], accuracy:
 def heat_map(
     values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], name: str
 ) -> str:
-    """Return a grid of cells, each darker the larger its value, with the value in it."""
+    """Return a grid of cells with their values; a larger value is darker."""
     known = [value for row in values for value in row if value is not None and math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
     cell, side = 46, 64
@@ -117,7 +120,7 @@ def intervals(found: Sequence[Interval], name: str) -> str:
 
 
 class _Scale:
-    """From values to places on the page, over a range whose ends are round numbers unless `nice` is False."""
+    """Maps values to places on the page. The ends of its range are round numbers, unless `nice` is False."""
 
     def __init__(self, values: Sequence[float], begin: float, end: float, *, nice: bool = True) -> None:
         low, high = min(values), max(values)
@@ -167,7 +170,7 @@ def _short(value: float) -> str:
 
 
 def _narrow(value: float) -> str:
-    """Return a number of at most six characters; its cell is no wider. The whole of it is in the cell's title."""
+    """Return a number of at most six characters, as wide as its cell. The cell's title has all digits."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
 
 

@@ -1,6 +1,7 @@
 """The page about what heads attend to."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -9,11 +10,11 @@ from amix.study.attention.analysis import Analysis, HeadProfile
 from amix.study.report.charts import heat_map
 from amix.study.report.page import page, table
 
-_KINDS = 12  # the most frequent differences are shown, the rest stands in the JSON
+_KINDS = 12  # those that differ most from an even spread are shown; the JSON has all
 
 
 def analysis_page(analysis: Analysis, shards: str) -> str:
-    """Return maps layer x head of special tokens and entropy, layer x place, kinds of words, and how layers agree."""
+    """Return the page: maps layer x head of special tokens and entropy, layer x place, kinds of words, agreement."""
     heads = analysis.heads
     layers = sorted({each.layer for each in heads})
     special = sorted({name for each in heads for name in each.special})
@@ -21,10 +22,7 @@ def analysis_page(analysis: Analysis, shards: str) -> str:
         ("How evenly content is attended to", _map(heads, lambda each: each.entropy, "entropy; 1 is even")),
         (
             "What special tokens receive",
-            "".join(
-                _map(heads, lambda each, name=name: each.special.get(name, 0.0), f"share of {name}")  # type: ignore[misc]
-                for name in special
-            ),
+            "".join(_map(heads, partial(_share, name), f"share of {name}") for name in special),
         ),
         (
             "Where in the text",
@@ -35,13 +33,17 @@ def analysis_page(analysis: Analysis, shards: str) -> str:
                 ],
                 [f"layer {layer}" for layer in layers],
                 [str(tenth) for tenth in range(1, len(heads[0].position) + 1)],
-                "share over an even one, by tenth of the text",
+                "share divided by an even share, by tenth of the text",
             ),
         ),
         ("Which kinds of words", _kinds(heads)),
         ("Which layers agree", _agreement(analysis, layers)),
     ]
     return page("What the heads attend to", f"{analysis.texts:,} texts of {shards}.", sections)
+
+
+def _share(name: str, profile: HeadProfile) -> float:
+    return profile.special.get(name, 0.0)
 
 
 def _map(heads: Sequence[HeadProfile], value: Callable[[HeadProfile], float], name: str) -> str:
@@ -55,7 +57,7 @@ def _map(heads: Sequence[HeadProfile], value: Callable[[HeadProfile], float], na
 def _kinds(heads: Sequence[HeadProfile]) -> str:
     kinds = sorted({kind for each in heads for kind in each.kinds})
     if not kinds:
-        return '<p class="soft">Not asked for (--tag).</p>'
+        return '<p class="soft">Run amix analyse with --tag to see this.</p>'
     rows = []
     for kind in kinds:
         values = [each.kinds.get(kind, 0.0) for each in heads]
@@ -63,9 +65,9 @@ def _kinds(heads: Sequence[HeadProfile]) -> str:
         rows.append((kind, float(np.mean(values)), float(max(values)), f"{best.layer}.{best.head}"))
     rows.sort(key=lambda row: -abs(row[1] - 1.0))
     return (
-        '<p class="soft">Relevance of a kind over its share of the words; 1 is what an even spread gives.</p>'
+        '<p class="soft">The share of relevance that a kind receives, divided by its share of the words; 1 is even.</p>'
         + table(["kind", "mean over heads", "largest", "head"], rows[:_KINDS])
-        + f'<p class="soft">{escape(str(len(kinds)))} kinds in all; the rest is in the JSON.</p>'
+        + f'<p class="soft">{escape(str(len(kinds)))} kinds in all; analysis.json has every one.</p>'
     )
 
 
@@ -83,5 +85,5 @@ def _agreement(analysis: Analysis, layers: Sequence[int]) -> str:
         values.append(row)
     names = [str(layer) for layer in layers]
     return heat_map(
-        values, [f"layer {name}" for name in names], names, "mean correlation of heads of two layers"
+        values, [f"layer {name}" for name in names], names, "mean correlation between the heads of two layers"
     )

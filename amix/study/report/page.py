@@ -1,4 +1,4 @@
-"""The page that reports are: text in, one HTML file out."""
+"""The frame of every report: sections in, one HTML file out."""
 
 import importlib.resources
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from amix import __version__
 
 
 def page(title: str, about: str, sections: Sequence[tuple[str, str]]) -> str:
-    """Return a page. title, about and headings: plain text.  sections: (heading, HTML), those without HTML left out."""
+    """Return a page. title, about, headings: plain text.  sections: (heading, HTML); those without are left out."""
     body = "".join(
         f"<section><h2>{escape(heading)}</h2>{html}</section>" for heading, html in sections if html
     )

@@ -1,21 +1,23 @@
-"""What the pages say of a run and of a comparison."""
+"""The pages about a run and about a comparison."""
 
 import shlex
 import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
+from amix.engine.base.errors import AmixError, HeadError
 from amix.engine.base.heads import HeadSpec
 from amix.study.attention.inspection import Inspector
-from amix.study.compare.summary import GRID, SHOWN, SPENT, spread
+from amix.study.compare.comparison import COMPARISON, GRID, Comparison, Row, written_grid
+from amix.study.compare.summary import BASELINE
+from amix.study.compare.tables import DIFFERENCES, SHOWN, SPENT, by_place, spent, spread
 from amix.study.report.charts import Interval, heat_map, intervals, lines
 from amix.study.report.charts import reliability as diagram
 from amix.study.report.page import page, table
-from amix.study.report.sources import COMPARISON, RunRecord, read_comparison, read_run
-from amix.train.run.folder import CONFIG
+from amix.study.report.texts import shaded
+from amix.study.runs import RunRecord, load_dev_predictions, load_predictions, predicted_sets
+from amix.train.run.files import CONFIG
 
 _TEXTS = 3
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
@@ -24,163 +26,130 @@ _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 def report(folder: Path) -> str:
     """Return the page about a run or a comparison. Raises TrainError for another folder."""
     if (folder / COMPARISON).is_file():
-        return comparison_page(folder, read_comparison(folder))
-    return run_page(read_run(folder))
+        return comparison_page(folder, Comparison.read(folder), written_grid(folder))
+    return run_page(RunRecord.read(folder))
 
 
 def run_page(run: RunRecord) -> str:
     """Return the page about one run: curves, metrics, reliability, a few texts shaded, and how to run it again."""
-    config = run.config
-    losses = [(line["step"], line["loss"]) for line in run.log if "loss" in line]
-    dev = [line for line in run.log if line.get("kind") == "dev"]
-    evals = [line for line in run.log if line.get("kind") == "eval"]
-    rows = [[line["name"], *(line[name] for name in _METRICS)] for line in evals]
-    columns = ["set", *(SHOWN[name] for name in _METRICS)]
+    losses = [(line.step, line.values["loss"]) for line in run.log if line.kind == "loss"]
+    dev = [line for line in run.log if line.kind == "dev"]
+    rows = [
+        [line.name, *(line.values[metric] for metric in _METRICS)] for line in run.log if line.kind == "eval"
+    ]
+    curves = {
+        metric: [(line.epoch, line.values[metric]) for line in dev] for metric in ("accuracy", "nll", "ece")
+    }
+    again = ["amix", "train", run.shards, "OUT", "--config", CONFIG]
     sections = [
-        ("Result", table(columns, rows) if rows else ""),
+        ("Result", table(["set", *(SHOWN[metric] for metric in _METRICS)], rows) if rows else ""),
         ("Calibration", _calibration(run)),
         ("Training loss", lines({"loss": losses}, "step", "loss")),
-        (
-            "Development set",
-            lines({name: [(line["epoch"], line[name]) for line in dev] for name in ("accuracy", "nll", "ece")},
-                  "epoch", "value"),
-        ),
+        ("Development set", lines(curves, "epoch", "value")),
         ("Texts, shaded by relevance", _texts(run)),
-        (
-            "The same again",
-            _again(["amix", "train", config["shards"], "OUT", "--config", CONFIG], CONFIG, run.written),
-        ),
-    ]  # fmt: skip
-    title = f"{config['method']} on {config['shards']}"
-    return page(title, f"Run {run.folder}, seed {config['seed']}.", sections)
+        ("Run it again", _again(again, CONFIG, run.written)),
+    ]
+    title = f"{run.config.method} on {run.shards}"
+    return page(title, f"Run {run.folder}, seed {run.config.seed}.", sections)
 
 
-def comparison_page(folder: Path, document: dict[str, Any]) -> str:
-    """Return the page about a comparison: per cache, size and set a table, and differences with their intervals."""
-    places: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in document["rows"]:
-        size = "all" if row["size"] is None else f"{row['size']:,}"
-        places[f"{row['cache']}, {size} training texts, {row['eval']}"].append(row)
+def comparison_page(folder: Path, comparison: Comparison, written: str) -> str:
+    """Return the page about a comparison: a table for each corpus, number of texts and set, and the differences.
+
+    written: the text of `grid.yaml`.
+    """
     sections = []
-    for place, rows in places.items():
-        names = [name for name in SHOWN if any(name in row["values"] for row in rows)]
+    for place, rows in by_place(comparison.rows):
+        names = [name for name in SHOWN if any(name in row.values for row in rows)]
         columns = ["method", "seeds", *(SHOWN[name] for name in names), *SPENT]
         body = [table(columns, [_summary(row, names) for row in rows])]
-        for metric in ("accuracy", "nll", "ece"):
+        for metric in DIFFERENCES:
             found = [
-                Interval(row["method"], each["mean"], *each["interval"])
+                Interval(row.method, each.mean, each.low, each.high)
                 for row in rows
-                if (each := row["differences"].get(metric)) is not None
+                if (each := row.differences.get(metric)) is not None
             ]
-            body.append(
-                intervals(
-                    found, f"{SHOWN[metric]} minus that of none, with 95 % intervals over seeds and texts"
-                )
-            )
+            name = f"{SHOWN[metric]} minus that of {BASELINE}, with 95 % intervals over seeds and texts"
+            body.append(intervals(found, name))
         sections += [(place, "".join(body)), (f"{place}: heads", _head_map(rows))]
-    grid = document["grid"]
-    about = f"{len(grid['methods'])} methods; {grid['model']}."
-    sections.append(("The same again", _again(["amix", "compare", GRID, "OUT"], GRID, document["written"])))
+    sections.append(("Run it again", _again(["amix", "compare", GRID, "OUT"], GRID, written)))
+    about = f"{len(comparison.grid.methods)} methods; {comparison.grid.model}."
     return page(f"Comparison {folder.name}", about, sections)
 
 
-def _summary(row: dict[str, Any], names: list[str]) -> list[object]:
-    cells = [spread(row["values"].get(name, [])) for name in names]
-    return [
-        row["method"],
-        len(row["seeds"]),
-        *cells,
-        *(f"{statistics.mean(row['spent'][name]):,.0f}" for name in SPENT),
-    ]
+def _summary(row: Row, names: Sequence[str]) -> list[object]:
+    cells = [spread(row.values.get(name, [])) for name in names]
+    return [row.method, len(row.seeds), *cells, *spent(row)]
 
 
-def _head_map(rows: list[dict[str, Any]]) -> str:
-    """Return a map layer x head of accuracy, where single heads were compared; nothing for fewer than two."""
+def _head_map(rows: Sequence[Row]) -> str:
+    """Return a map layer x head of accuracy where single heads were compared; nothing for fewer than two."""
     found: dict[tuple[int, int], float] = {}
     for row in rows:
-        spec = row["method"].removeprefix("attentionmix").strip()
-        items = HeadSpec.parse(spec).items if _is_spec(spec) else ()
-        layer, head = items[0] if len(items) == 1 else (None, None)
-        if row["method"] != spec and layer is not None and head is not None:
-            found[layer, head] = statistics.mean(row["values"]["accuracy"])
+        spec = _parsed(row.method.removeprefix("attentionmix").strip())
+        if spec is None or not row.method.startswith("attentionmix") or len(spec.items) != 1:
+            continue
+        layer, head = spec.items[0]
+        if layer is not None and head is not None:
+            found[layer, head] = statistics.mean(row.values["accuracy"])
     if len(found) < 2:
         return ""
     layers, heads = sorted({layer for layer, _ in found}), sorted({head for _, head in found})
-    values = [[found.get((layer, head)) for head in heads] for layer in layers]
     return heat_map(
-        values,
+        [[found.get((layer, head)) for head in heads] for layer in layers],
         [f"layer {layer}" for layer in layers],
         [str(head) for head in heads],
         "accuracy by layer and head",
     )
 
 
-def _is_spec(text: str) -> bool:
-    from amix.engine.base.errors import HeadError
-
+def _parsed(text: str) -> HeadSpec | None:
     try:
-        HeadSpec.parse(text)
+        return HeadSpec.parse(text)
     except HeadError:
-        return False
-    return True
+        return None
 
 
 def _calibration(run: RunRecord) -> str:
-    temperature = None if run.dev is None else run.dev.temperature()
-    parts, rows = [], []
-    selected = {} if run.dev is None else {"development set": run.dev}
-    for name, said in {**run.said, **selected}.items():
-        shown = {name: 1.0}
-        if temperature is not None and said is not run.dev:
-            shown[f"{name}, logits / {temperature:.2f}"] = temperature
-        for title, divisor in shown.items():
-            rows.append([title, *said.calibration(divisor).values()])
-            parts.append(f"<h3>{escape(title)}</h3>" + diagram(**said.reliability(divisor)))
-    if not rows:
+    on_dev = load_dev_predictions(run.folder)
+    temperature = None if on_dev is None else on_dev.temperature()
+    shown = []  # title, predictions, what their logits are divided by
+    for name in predicted_sets(run.folder):
+        found = load_predictions(run.folder, name)
+        shown.append((name, found, 1.0))
+        if temperature is not None:
+            shown.append((f"{name}, logits / {temperature:.2f}", found, temperature))
+    if on_dev is not None:
+        shown.append(("development set", on_dev, 1.0))
+    if not shown:
         return ""
+    rows = [[title, *found.calibration(divisor).values()] for title, found, divisor in shown]
+    diagrams = [
+        f"<h3>{escape(title)}</h3>{diagram(**found.reliability(divisor))}" for title, found, divisor in shown
+    ]
     note = (
         "" if temperature is None else '<p class="soft">The temperature is fitted on the development set.</p>'
     )
-    return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass"], rows) + note + "".join(parts)
+    return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass"], rows) + note + "".join(diagrams)
 
 
 def _texts(run: RunRecord) -> str:
     """Return a few training texts with their words shaded by the run's head.
 
-    Nothing where the shards are no longer there, or where several heads took turns.
+    Nothing where the shards are no longer there, or where one of several heads was drawn for each batch.
     """
-    from amix.engine.base.errors import AmixError
-
-    config = run.config
-    head = next((line["head"] for line in run.log if line.get("kind") == "head"), config["head"])
-    if config["method"] != "attentionmix" or not _is_spec(head):
+    chosen = next((line.head for line in run.log if line.kind == "head"), None)
+    head = chosen or run.config.head
+    if run.config.method != "attentionmix" or _parsed(head) is None:
         return ""
     try:
-        inspector = Inspector(config["shards"])
+        inspector = Inspector(run.shards)
         texts = [inspector.text(int(row)) for row in inspector.dataset.rows()[:_TEXTS]]
-        shaded = [_shaded(text, inspector.relevance(text, head)) for text in texts]
+        words = [shaded(text, inspector.relevance(text, head)) for text in texts]
     except (AmixError, OSError):
         return ""
-    return (
-        f'<p class="soft">Head {escape(head)}, the first texts of {escape(config["shards"])}.</p>'
-        + "".join(shaded)
-    )
-
-
-def _shaded(text: Any, relevance: Any) -> str:  # noqa: ANN401  an InspectedText and (T,) floats
-    peak = max(
-        (float(value) for value, inside in zip(relevance, text.content, strict=True) if inside), default=0.0
-    )
-    words = []
-    for token, value, inside in zip(text.tokens, relevance, text.content, strict=True):
-        shown, space = (
-            (token[2:], "") if token.startswith("##") and len(token) > 2 else (token.lstrip("Ġ▁"), " ")
-        )
-        share = 0 if not inside or not peak else 100 * float(value) / peak
-        kind = "" if inside else ' class="special"'
-        words.append(f'{space}<span{kind} style="--share:{share:.0f}%">{escape(shown)}</span>')
-    label = text.label if isinstance(text.label, str) else ", ".join(text.label or {})
-    return f'<h3>row {text.row}, {escape(label)}</h3><p class="text">{"".join(words)}</p>'
+    note = f'<p class="soft">Head {escape(head)}, the first texts of {escape(run.shards)}.</p>'
+    return note + "".join(words)
 
 
 def _again(command: Sequence[str], name: str, written: str) -> str:

@@ -15,10 +15,8 @@ from amix.engine.extractor.encoder import quiet_transformers
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import write_config
 from amix.train.run import checkpoint
+from amix.train.run.files import CONFIG, DEV, METRICS, MODEL, PREDICTIONS, TENSORBOARD
 from amix.train.score.evaluate import Predictions
-
-CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
-PREDICTIONS, DEV = "predictions", "dev.safetensors"
 
 
 def open_run(out: Path, resume: bool) -> Path | None:

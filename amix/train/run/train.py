@@ -16,8 +16,8 @@ from amix.train.model.classifier import load_classifier, load_tokenizer, require
 from amix.train.options.config import AUTO, USES, TrainConfig
 from amix.train.options.rules import require_set_name
 from amix.train.run.accelerator import open_accelerator, seeded
+from amix.train.run.files import MODEL
 from amix.train.run.folder import (
-    MODEL,
     MetricsLog,
     open_run,
     publish_model,

@@ -1,7 +1,6 @@
 """What heads attend to, on caches where it is known."""
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from click.testing import CliRunner
 from amix.cli import main
 from amix.engine.base.errors import TrainError
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.study.attention.analysis import analyse
+from amix.study.attention.analysis import Analysis, analyse
 from tests.loaders.forge import forge
 
 
@@ -43,11 +42,27 @@ def test_shares_equal_a_plain_loop(reviews: Path) -> None:
     assert found.kinds == {}
 
 
-def test_heads_agree_with_themselves_and_not_with_chance(reviews: Path) -> None:
-    agreement = np.array(analyse(reviews).agreement)
-    np.testing.assert_allclose(np.diag(agreement), 1.0)
-    np.testing.assert_allclose(agreement, agreement.T)
-    assert np.abs(agreement).max() <= 1 + 1e-9
+def test_heads_agree_as_their_relevance_correlates(reviews: Path) -> None:
+    dataset = RelevanceDataset(reviews, head="0.0|0.1|1.0|1.1")
+    correlations = []
+    for number in range(len(dataset)):
+        sample: Any = dataset[number]
+        correlations.append(np.corrcoef(sample["relevance"][:, sample["content"]].astype(float)))
+    np.testing.assert_allclose(analyse(reviews).agreement, np.mean(correlations, axis=0), atol=1e-9)
+
+
+def test_a_draw_is_that_of_its_seed(reviews: Path) -> None:
+    one, other = (analyse(reviews, samples=10, subset_seed=seed) for seed in (0, 1))
+    assert one == analyse(reviews, samples=10, subset_seed=0)
+    assert one.texts == other.texts == 10
+    assert one != other
+
+
+def test_a_damaged_analysis_is_refused(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"texts": 1, "agreement": [], "heads": [{"layer": 0}]}'):
+        (tmp_path / "analysis.json").write_text(text)
+        with pytest.raises(TrainError, match=r"analysis\.json: cannot be read .* Run 'amix analyse' again"):
+            Analysis.read(tmp_path)
 
 
 def test_kinds_of_words_are_those_of_whole_words(reviews: Path) -> None:
@@ -70,19 +85,18 @@ def test_a_cache_without_words_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(
         '{"version":"1.0","model":{"type":"WordLevel","vocab":{},"unk_token":""}}'
     )
-    with pytest.raises(TrainError, match="holds no text of two words"):
+    with pytest.raises(TrainError, match="no text that was drawn has two words"):
         analyse(folder)
 
 
 def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--texts", "20"])
+    done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--samples", "20"])
     assert done.exit_code == 0, done.output
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["head", "0.0", "0.1", "1.0", "1.1"]
-    document = json.loads((tmp_path / "out" / "analysis.json").read_text())
-    assert document["texts"] == 20
+    assert Analysis.read(tmp_path / "out") == analyse(reviews, samples=20)
     page = (tmp_path / "out" / "analysis.html").read_text()
     assert page.count("<svg") == 5  # entropy, two special tokens, places, agreement
-    assert "Not asked for" in page
+    assert "Run amix analyse with --tag" in page
     assert "layer 1, 10: " in page  # the last tenth of the text, in the last layer
 
 
@@ -90,8 +104,8 @@ def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> No
 def test_words_are_tagged_by_part_of_speech(reviews: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["analyse", str(reviews), str(tmp_path / "out"), "--tag", "en"])
     assert done.exit_code == 0, done.output
-    kinds = json.loads((tmp_path / "out" / "analysis.json").read_text())["heads"][0]["kinds"]
-    assert {"NN1", "AJ0"} <= kinds.keys()
+    first = Analysis.read(tmp_path / "out").heads[0]
+    assert {"NN1", "AJ0"} <= first.kinds.keys()
     assert "largest" in (tmp_path / "out" / "analysis.html").read_text()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from amix.cli import main
 from amix.engine.base.errors import ConfigError, TrainError, UsageError
@@ -18,12 +19,13 @@ from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.writer import Sample
 from amix.study.attention.profile import ProfiledHead, agreement, profile_heads
-from amix.study.compare.grid import Cache, Grid
+from amix.study.attention.ranking import HeadRanking
+from amix.study.compare.grid import Corpus, Grid
 from amix.study.compare.outcome import Outcome
-from amix.train.heads.proxy import _ridge, candidates, rank_heads
+from amix.train.heads.proxy import RankedHead, _ridge, candidates, rank_heads
 from amix.train.heads.ranking import best_head
 from amix.train.options.config import TrainConfig
-from amix.train.run.train import train
+from amix.train.run.train import TrainResult, train
 from tests.loaders.forge import VOCABULARY, forge, layout_of
 
 HEADS = 4
@@ -31,7 +33,7 @@ TELLING = 2  # position of the head that points at the one word which depends on
 EMBEDDINGS = torch.randn(VOCABULARY, 16, generator=torch.Generator().manual_seed(0))
 
 
-def telling_sample(row: int, tokens: int, layout: Layout) -> tuple[Sample, np.ndarray]:
+def telling_sample(row: int, tokens: int, layout: Layout) -> tuple[Sample, NDArray[np.float32]]:
     """A text of random words with one of three that say its class; one head looks there, the others do not."""
     rng = np.random.default_rng(row)
     label = row % 3
@@ -79,7 +81,7 @@ def test_more_dimensions_than_texts_are_not_learnt_by_heart() -> None:
 
 
 def test_labels_that_words_do_not_tell_separate_nothing(tmp_path: Path) -> None:
-    def shuffled(row: int, tokens: int, layout: Layout) -> tuple[Sample, np.ndarray]:
+    def shuffled(row: int, tokens: int, layout: Layout) -> tuple[Sample, NDArray[np.float32]]:
         sample, relevance_HT = telling_sample(row, tokens, layout)
         label = int(np.random.default_rng(10_000 + row).integers(3))
         return Sample(row=row, ids=sample.ids, label=label), relevance_HT
@@ -160,11 +162,11 @@ def test_auto_trains_with_the_first(reviews: Path, tiny_bert: Path, tmp_path: Pa
 def test_halving_gives_the_better_heads_more_seeds(
     reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    cache = Cache(train=str(reviews), dev=str(held_out))
+    corpus = Corpus(train=str(reviews), dev=str(held_out))
     specs = ["0.0", "0.1", "1.0", "1.1"]
     options = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
     ranking = profile_heads(
-        str(tiny_bert), cache, specs, tmp_path / "out", budget=8, size=16, options=options
+        str(tiny_bert), corpus, specs, tmp_path / "out", budget=8, samples=16, options=options
     )
     assert sorted(each.head for each in ranking) == specs
     assert {json.loads(path.read_text())["identity"]["p"] for path in tmp_path.rglob("result.json")} == {0.5}
@@ -174,9 +176,9 @@ def test_halving_gives_the_better_heads_more_seeds(
     runs = list((tmp_path / "out").rglob("result.json"))
     assert len(runs) == 2 * 3 + 2 * 1
     with pytest.raises(UsageError, match="4 heads need at least one run each"):
-        profile_heads(str(tiny_bert), cache, specs, tmp_path / "x", budget=3)
+        profile_heads(str(tiny_bert), corpus, specs, tmp_path / "x", budget=3)
     with pytest.raises(UsageError, match="needs --dev"):
-        profile_heads(str(tiny_bert), Cache(train=str(reviews)), specs, tmp_path / "x", budget=9)
+        profile_heads(str(tiny_bert), Corpus(train=str(reviews)), specs, tmp_path / "x", budget=9)
 
 
 def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -184,18 +186,22 @@ def test_the_command_writes_the_ranking(reviews: Path, tiny_bert: Path, tmp_path
     done = CliRunner().invoke(main, [str(each) for each in arguments])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout.splitlines()[-1])
-    stored = json.loads((tmp_path / "out" / "ranking.json").read_text())
-    assert said["best"] == stored["heads"][0]["head"]
-    assert len(stored["heads"]) == 4 + 2 + 1
+    stored = HeadRanking.read(tmp_path / "out")
+    assert said == {"best": stored.heads[0].head, **stored.as_dict()}
+    assert stored.shards == Manifest.read(reviews).sha256
+    assert (stored.model, stored.samples, stored.agreement) == (str(tiny_bert), None, None)
+    scores = [each.separation for each in stored.heads if isinstance(each, RankedHead)]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 4 + 2 + 1
     for more, says in (
-        (["--epochs", "3"], "--epochs is of training; it needs --budget"),
-        (["--jobs", "2"], "--jobs has no effect here: it needs --budget"),
+        (["--epochs", "3"], "--epochs is for training; it needs --budget"),
+        (["--jobs", "2"], "--jobs is for training; it needs --budget"),
         (
             ["--budget", "9", "--subset-seed", "1"],
-            "--subset-seed has no effect here: a run's seed draws its texts",
+            "--subset-seed has no effect with --budget: the seed of a run draws its texts",
         ),
-        (["--heads", "0.0|0.1,1.mean"], "head spec '0.0|0.1': '0.0|0.1' is not understood"),
-        (["--heads", "auto"], "head spec 'auto': 'auto' is not understood"),
+        (["--heads", "0.0|0.1,1.mean"], "--heads '0.0|0.1,1.mean': '0.0|0.1' is not understood"),
+        (["--heads", "auto"], "--heads 'auto': 'auto' is not understood"),
     ):
         done = CliRunner().invoke(main, [*map(str, arguments), *more])
         assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
@@ -219,7 +225,32 @@ def test_a_profile_says_how_far_the_proxy_agrees(
         assert sorted(each["head"] for each in said["heads"]) == ["0.0", "0.1", "1.mean"]
         assert ("agreement" in said) == agrees
         assert ("8 texts of 2 classes are too few to rank heads" in done.stderr) != agrees
-    assert -1 <= json.loads((tmp_path / "16" / "ranking.json").read_text())["agreement"] <= 1
+    profiled = HeadRanking.read(tmp_path / "16")
+    assert profiled.samples == 16
+    agrees_by = np.arange(-1, 1.1, 0.5)  # what Spearman's correlation of three heads without ties can be
+    assert np.abs(agrees_by - (profiled.agreement or 0.0)).min() < 1e-6
+    assert all(isinstance(each, ProfiledHead) and each.seeds == 1 for each in profiled.heads)
+
+
+def test_a_layer_and_all_stand_for_their_heads(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    found = {}
+    for heads in ("1", "all,0.mean", "1.mean,1.0"):
+        arguments = ["select", reviews, tmp_path / heads, "--model", tiny_bert, "--heads", heads]
+        done = CliRunner().invoke(main, [str(each) for each in arguments])
+        assert done.exit_code == 0, done.output
+        found[heads] = sorted(each.head for each in HeadRanking.read(tmp_path / heads).heads)
+    assert found == {
+        "1": ["1.0", "1.1"],
+        "all,0.mean": ["0.0", "0.1", "0.mean", "1.0", "1.1"],
+        "1.mean,1.0": ["1.0", "1.mean"],
+    }
+
+
+def test_a_damaged_ranking_is_refused(tmp_path: Path) -> None:
+    for text in ("{", "[]", "{}", '{"shards": "", "model": "", "samples": null, "heads": [{}]}'):
+        (tmp_path / "ranking.json").write_text(text)
+        with pytest.raises(TrainError, match=r"ranking\.json: cannot be read .* Run 'amix select' again"):
+            HeadRanking.read(tmp_path)
 
 
 def test_a_cache_without_labels_ranks_nothing(
@@ -235,16 +266,28 @@ def test_halving_ends_with_two_heads_at_least(
 ) -> None:
     rounds: list[tuple[int, int]] = []
 
+    result = TrainResult(
+        model=tmp_path,
+        eval={},
+        dev={"nll": 1.0, "accuracy": 0.5},
+        calibration={},
+        temperature=None,
+        scaled={},
+        head=None,
+        largest_p=None,
+        epoch=1,
+        steps=1,
+        tokens=1,
+        seconds=1.0,
+    )
+
     def counted(grid: Grid, *_: object, **__: object) -> list[Outcome]:
         rounds.append((len(grid.methods), len(grid.seeds)))
-        return [
-            Outcome(cell=cell, folder=tmp_path, result={"dev": {"nll": 1.0, "accuracy": 0.5}})
-            for cell in grid.cells()
-        ]
+        return [Outcome(cell=cell, folder=tmp_path, result=result) for cell in grid.cells()]
 
     monkeypatch.setattr("amix.study.attention.profile.run_grid", counted)
     specs = [f"0.{head}" for head in range(heads)]
-    profile_heads("model", Cache(train="x", dev="y"), specs, tmp_path, budget=budget)
+    profile_heads("model", Corpus(train="x", dev="y"), specs, tmp_path, budget=budget)
     assert rounds[-1][0] == 2
     seeds = [0, *(each for _, each in rounds)]
     spent = sum(left * (now - then) for (left, now), then in zip(rounds, seeds, strict=False))

@@ -25,10 +25,12 @@ from safetensors.torch import load_file, save_file
 
 from amix.cli import main
 from amix.engine.base import canonical
-from amix.engine.base.errors import ConfigError, TrainError, UsageError
+from amix.engine.base.errors import ConfigError, HeadError, TrainError, UsageError
 from amix.loaders.shards.manifest import Manifest
 from amix.study.compare import statistics
-from amix.study.compare.grid import read_grid
+from amix.study.compare.candidates import compared_specs
+from amix.study.compare.comparison import Comparison
+from amix.study.compare.gridfile import read_grid
 from amix.study.compare.runner import run_grid
 from amix.study.compare.statistics import (
     holm,
@@ -38,7 +40,8 @@ from amix.study.compare.statistics import (
     sign_flip_p,
     weighted_metrics,
 )
-from amix.study.compare.summary import markdown, summarise
+from amix.study.compare.summary import summarise
+from amix.study.compare.tables import markdown
 from amix.train.score.metrics import calibration, report
 from tests.hubcache import COMMIT, offline
 from tests.processes import started
@@ -46,15 +49,18 @@ from tests.processes import started
 GRID = """
 model: {model}
 options: {{lr: 3e-3, batch_size: 8, epochs: 1, device: cpu}}
-caches:
+corpora:
   reviews: {{train: {train}, dev: {dev}, eval: {{test: {test}}}}}
-sizes: {{16: {{epochs: 2}}, all: }}
+samples: {{16: {{epochs: 2}}, all: }}
 seeds: 2
 methods:
   none:
   wordmixup: {{alpha: 0.5}}
   attentionmix 0.1: {{head: "0.1", seeds: [1]}}
 """
+
+
+SAMPLES = "samples: {16: {epochs: 2}, all: }"
 
 
 @pytest.fixture
@@ -68,16 +74,18 @@ def amix(*arguments: object) -> Any:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def of_one_size(grid_file: Path, texts: int) -> str:
-    """The text of the grid with one training size, to be run in less time."""
-    return grid_file.read_text().replace("sizes: {16: {epochs: 2}, all: }", f"sizes: [{texts}]")
+def with_samples(grid_file: Path, texts: int) -> str:
+    """The text of the grid with one number of training texts, to be run in less time."""
+    text = grid_file.read_text()
+    assert SAMPLES in text
+    return text.replace(SAMPLES, f"samples: [{texts}]")
 
 
 def test_a_grid_names_every_run(grid_file: Path) -> None:
     cells = list(read_grid(grid_file).cells())
     assert len(cells) == 2 * (2 + 2 + 1)
     first = cells[0]
-    assert (first.cache, first.size, first.method, first.seed) == ("reviews", 16, "none", 0)
+    assert (first.corpus, first.samples, first.method, first.seed) == ("reviews", 16, "none", 0)
     assert (first.config.epochs, first.config.train_samples, first.config.lr) == (2, 16, 3e-3)
     by_folder = {str(cell.folder): cell.config for cell in cells}
     mixed = by_folder["runs/reviews/all/attentionmix_0.1/seed-01"]
@@ -104,16 +112,17 @@ def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
         ("alpha", "alhpa", r"grid\.yaml: methods: wordmixup: unknown key 'alhpa'\. Did you mean 'alpha'\?"),
         ("alpha: 0.5", "alpha: -1", r"grid\.yaml: alpha is -1.0; it must be a number above 0"),
         ("alpha: 0.5", "seed: 3", r"unknown key 'seed'\. The grid sets it for each run"),
-        ("wordmixup:", "wordmix:", "method 'wordmix' begins with none of none, wordmixup"),
+        ("wordmixup:", "wordmix:", "the label 'wordmix' does not begin with a method"),
         ("seeds: 2", "seeds: 0", "seeds is 0; write how many"),
         ("seeds: 2", "seeds: [1, 1]", "would share the folder"),
-        ("sizes: {16:", "sizes: {-16:", "size '-16' is no number of training texts"),
-        ("caches:", "cashes:", r"unknown key 'cashes'\. Did you mean 'caches'\?"),
+        ("samples: {16:", "samples: {-16:", r"grid\.yaml: samples: '-16' is not a number of training texts"),
+        ("corpora:", "corpera:", r"unknown key 'corpera'\. Did you mean 'corpora'\?"),
         ("model:", "models:", r"unknown key 'models'\. Did you mean 'model'\?"),
-        ("sizes: {16: {epochs: 2}, all: }", "sizes: 100", r"grid\.yaml: sizes is 100; write a list"),
+        (SAMPLES, "samples: 100", r"grid\.yaml: samples is 100; write a list"),
+        (SAMPLES, "samples: []", r"grid\.yaml: samples is empty; name at least one"),
         ("eval: {test: ", "eval: {mr/test: ", "the evaluation set 'mr/test' cannot be called that"),
         ("eval: {test: ", "eval: 3, options: {head: ", "dev and eval must be shards"),
-        ("eval: {test: ", "options: {head: ", "cache 'reviews' has no shards to report on"),
+        ("eval: {test: ", "options: {head: ", "corpus 'reviews' has no shards to report on"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_by_file_and_key(
@@ -132,18 +141,27 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     assert list(read_grid(out / "grid.yaml").cells()) == list(read_grid(grid_file).cells())
     lines = list(csv.DictReader((out / "runs.csv").read_text().splitlines()))
     assert len(lines) == 10
-    rows = json.loads((out / "comparison.json").read_text())["rows"]
-    (row,) = (row for row in rows if (row["size"], row["method"]) == (16, "wordmixup"))
-    of_csv = [float(each["nll"]) for each in lines if (each["size"], each["method"]) == ("16", "wordmixup")]
-    assert row["values"]["nll"] == pytest.approx(of_csv)
-    (baseline,) = (row for row in rows if (row["size"], row["method"]) == (16, "none"))
-    differences = np.subtract(row["values"]["accuracy"], baseline["values"]["accuracy"])
-    found = row["differences"]["accuracy"]
-    assert found["mean"] == pytest.approx(differences.mean())
-    assert found["interval"][0] <= found["mean"] <= found["interval"][1]
-    assert (found["p"], found["seeds"]) == (None, 2)
-    assert row["spent"]["steps"] == [4, 4]
-    assert row["spent"]["tokens"] == baseline["spent"]["tokens"]  # the same texts in every epoch
+    comparison = Comparison.read(out)
+    (row,) = (row for row in comparison.rows if (row.samples, row.method) == (16, "wordmixup"))
+    of_csv = [
+        float(each["nll"]) for each in lines if (each["samples"], each["method"]) == ("16", "wordmixup")
+    ]
+    assert row.values["nll"] == pytest.approx(of_csv)
+    (baseline,) = (row for row in comparison.rows if (row.samples, row.method) == (16, "none"))
+    differences = np.subtract(row.values["accuracy"], baseline.values["accuracy"])
+    found = row.differences["accuracy"]
+    assert found.mean == pytest.approx(differences.mean())
+    assert found.low <= found.mean <= found.high
+    assert (found.p, found.seeds) == (None, 2)
+    assert row.spent["steps"] == [4, 4]
+    assert row.spent["tokens"] == baseline.spent["tokens"]  # the same texts in every epoch
+    # What is read is what was written, of the same grid.
+    comparison.write(tmp_path)
+    assert (tmp_path / "comparison.json").read_bytes() == (out / "comparison.json").read_bytes()
+    found_cells, cells = (
+        {cell.folder: cell for cell in grid.cells()} for grid in (comparison.grid, read_grid(grid_file))
+    )
+    assert found_cells == cells
     assert "accuracy minus that of none" in (out / "report.html").read_text()
     table = (out / "table.md").read_text()
     assert "**reviews, 16 training texts, test**" in table
@@ -159,7 +177,9 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     again = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     assert {path for path in times if again[path] != times[path]} == {victim / "result.json"}
     assert not list(out.rglob(".seed-*"))
-    assert (out / "runs.csv").read_text().splitlines()[0].startswith("cache,eval,size,method,seed,accuracy")
+    assert (
+        (out / "runs.csv").read_text().splitlines()[0].startswith("corpus,eval,samples,method,seed,accuracy")
+    )
 
     grid_file.write_text(grid_file.read_text().replace("alpha: 0.5", "alpha: 0.6"))
     done = amix("compare", grid_file, out)
@@ -170,7 +190,7 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
 def test_a_comparison_goes_on_where_another_machine_built_the_cache(
     grid_file: Path, reviews: Path, held_out: Path, tmp_path: Path
 ) -> None:
-    grid_file.write_text(of_one_size(grid_file, 8))
+    grid_file.write_text(with_samples(grid_file, 8))
     out, moved = tmp_path / "out", tmp_path / "moved"
     run_grid(read_grid(grid_file), out)
     shutil.copytree(reviews, moved)
@@ -202,7 +222,7 @@ def test_a_comparison_goes_on_where_another_machine_built_the_cache(
 def test_a_comparison_knows_its_model_by_the_weights(
     grid_file: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    text = of_one_size(grid_file, 8)
+    text = with_samples(grid_file, 8)
     out, moved = tmp_path / "out", tmp_path / "moved"
     shutil.copytree(tiny_bert, moved)
     grid_file.write_text(text)
@@ -234,16 +254,64 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     for name, shards in (("train", reviews), ("validation", held_out), ("test", held_out)):
         (folder / name).symlink_to(shards)
     out = tmp_path / "out"
-    flags = ["--model", tiny_bert, "--seeds", 1, "--sizes", "8", "--epochs", 1, "--batch-size", 8]
+    flags = ["--model", tiny_bert, "--seeds", 1, "--samples", "8", "--epochs", 1, "--batch-size", 8]
     done = amix("compare", folder, out, *flags, "--methods", "none,attentionmix", "--heads", "0.1,mean")
     assert done.exit_code == 0, done.output
     assert "**mine, 8 training texts, test**" in done.stdout
     names = {path.parent.name for path in (out / "runs/mine/8").rglob("seed-00")}
     assert names == {"none", "attentionmix_0.1", "attentionmix_mean"}
+    done = amix("compare", folder, out, *flags, "--heads", "7", "--methods", "attentionmix")
+    assert (
+        f"--heads '7': {folder / 'train'} does not hold it. It holds layers 0, 1: heads 0, 1." in done.stderr
+    )
     done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
     assert "--heads 0.1: no method of --methods none, wordmixup has heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)
     assert "no folders 'train', 'validation' and 'test'" in done.stderr
+
+
+def test_heads_of_a_list_are_compared_where_all_caches_hold_them(
+    reviews: Path, make_shards: Callable[..., Path], review_rows: list[dict[str, Any]], tiny_bert: Path
+) -> None:
+    few = str(make_shards(review_rows[:8], heads="1"))
+    for text, caches, specs in (
+        ("1", [str(reviews)], ["1.0", "1.1"]),
+        ("mean,all", [str(reviews)], ["mean", "0.0", "0.1", "1.0", "1.1"]),
+        ("all", [str(reviews), few], ["1.0", "1.1"]),
+        ("1.mean,1.1", [few, str(reviews)], ["1.mean", "1.1"]),
+    ):
+        assert [str(spec) for spec in compared_specs(text, caches)] == specs
+    single = [str(make_shards(review_rows[:8], heads=f"0.{head}")) for head in (0, 1)]
+    with pytest.raises(HeadError, match=r"--heads 0: .* have none of these heads in common"):
+        compared_specs("0", single)
+    with pytest.raises(HeadError, match=r"--heads '0\.1': .* does not hold it. It holds layer 1: heads 0, 1"):
+        compared_specs("0.1", [str(reviews), few])
+    # Online it is the model whose heads are meant, whatever is cached.
+    assert [str(spec) for spec in compared_specs("0", [few], str(tiny_bert))] == ["0.0", "0.1"]
+
+
+def test_flags_do_not_go_with_a_file(grid_file: Path, tmp_path: Path) -> None:
+    for option, value in (("--samples", "8"), ("--eval", "x"), ("--lr", "1e-3")):
+        done = amix("compare", grid_file, tmp_path / "out", option, value)
+        assert (
+            done.exit_code,
+            f"{option} cannot be used with {grid_file}. Write it into the file." in done.stderr,
+        ) == (
+            2,
+            True,
+        )
+
+
+def test_a_result_of_another_version_is_refused(grid_file: Path, tmp_path: Path) -> None:
+    grid_file.write_text(with_samples(grid_file, 8))
+    grid, out = read_grid(grid_file), tmp_path / "out"
+    (first, *_) = run_grid(grid, out)
+    path = first.folder / "result.json"
+    document = json.loads(path.read_text())
+    del document["result"]["tokens"]
+    path.write_bytes(canonical.seal(document))
+    with pytest.raises(TrainError, match=r"result\.json: was written by another version of amix"):
+        run_grid(grid, out)
 
 
 def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
@@ -252,9 +320,9 @@ def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
     one, two = (run_grid(grid, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
     for each, other in zip(one, two, strict=True):
         assert each.cell == other.cell
-        assert each.result["eval"].keys() == other.result["eval"].keys() == {"test"}
-        for name, metrics in each.result["eval"].items():
-            assert metrics == pytest.approx(other.result["eval"][name], abs=1e-4)
+        assert each.result.eval.keys() == other.result.eval.keys() == {"test"}
+        for name, metrics in each.result.eval.items():
+            assert metrics == pytest.approx(other.result.eval[name], abs=1e-4)
     for row, other_row in zip(summarise(grid, one), summarise(grid, two), strict=True):
         assert row.values["nll"] == pytest.approx(other_row.values["nll"], abs=1e-4)
 
@@ -360,7 +428,8 @@ def test_an_interval_covers_what_it_is_about() -> None:
     held = 0
     for _ in range(100):
         difficulty = rng.random(150)
-        method, baseline = [], []
+        method: list[dict[str, Any]] = []
+        baseline: list[dict[str, Any]] = []
         for _ in range(8):
             shift = rng.normal(0, 0.02)
             for rate, found in ((0.7 + shift, method), (0.6, baseline)):
@@ -401,7 +470,7 @@ def test_an_interval_of_calibration_errors_covers_too() -> None:
 def test_sets_stand_in_the_order_of_the_grid_also_where_runs_are_kept(
     grid_file: Path, tmp_path: Path
 ) -> None:
-    text = of_one_size(grid_file, 8)
+    text = with_samples(grid_file, 8)
     grid_file.write_text(re.sub(r"eval: {test: (\S+)}}", r"eval: {test: \1, another: \1}}", text))
     grid = read_grid(grid_file)
     for _ in range(2):
@@ -410,7 +479,7 @@ def test_sets_stand_in_the_order_of_the_grid_also_where_runs_are_kept(
 
 
 def test_a_table_says_where_nothing_was_mixed(grid_file: Path, tmp_path: Path) -> None:
-    grid_file.write_text(of_one_size(grid_file, 16))  # p auto begins at 0, and one epoch is all there is
+    grid_file.write_text(with_samples(grid_file, 16))  # p auto begins at 0, and one epoch is all there is
     grid, out = read_grid(grid_file), tmp_path / "out"
     done = amix("compare", grid_file, out)
     (line,) = [line for line in done.stdout.splitlines() if "mixed nothing" in line]
@@ -424,7 +493,7 @@ def test_a_table_says_where_nothing_was_mixed(grid_file: Path, tmp_path: Path) -
 
 
 def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:
-    text = of_one_size(grid_file, 8)
+    text = with_samples(grid_file, 8)
     grid_file.write_text(text.replace("attentionmix 0.1: {head: ", "attentionmix 0.0|0.1: {head: "))
     grid = read_grid(grid_file)
     rows = summarise(grid, run_grid(grid, tmp_path / "out"))

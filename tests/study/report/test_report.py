@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 
 from amix.cli import main
+from amix.study.compare.comparison import Comparison
 from amix.study.report.charts import Interval, heat_map, intervals, lines, reliability
 from amix.study.report.page import page, table
+from amix.study.runs import RunRecord
 from amix.train.options.config import TrainConfig
 from amix.train.run.train import train
 from tests.browser import colours_of, needs_browser
@@ -65,7 +68,7 @@ def comparison(
 ) -> Path:
     folder = tmp_path_factory.mktemp("report") / "comparison"
     arguments = ["compare", reviews, folder, "--model", tiny_bert, "--dev", held_out, "--eval", held_out]
-    arguments += ["--heads", "0.0,0.1,1.0", "--seeds", 2, "--epochs", 1, "--sizes", "16"]
+    arguments += ["--heads", "0.0,0.1,1.0", "--seeds", 2, "--epochs", 1, "--samples", "16"]
     done = CliRunner().invoke(main, [str(each) for each in arguments])
     assert done.exit_code == 0, done.output
     return folder
@@ -90,7 +93,7 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
         "Training loss",
         "Development set",
         "Texts, shaded",
-        "The same again",
+        "Run it again",
     ):
         assert f"<h2>{heading}" in text
     assert "Head 0.1" in text
@@ -100,6 +103,36 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
     assert escape((run / "config.yaml").read_text()) in text
     assert f"torch {torch.__version__}" in text
     assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)
+
+
+def test_a_run_is_read_as_it_was_written(run: Path) -> None:
+    record = RunRecord.read(run)
+    assert record.as_dict() == yaml.safe_load((run / "config.yaml").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line.as_dict() for line in record.log] == lines
+    assert [line.kind for line in record.log if line.kind != "loss"] == ["dev", "dev", "dev", "eval"]
+    done = CliRunner().invoke(main, ["info", str(run), "--json"])
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert shown == {"kind": "run", **record.as_dict(), "last": lines[-1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.jsonl", '{"step": 1}\n'),
+        ("metrics.jsonl", '{"step": 1, "epoch": 1, "kind": "else"}\n'),
+        ("metrics.jsonl", "[]\n"),
+        ("config.yaml", "shards: a\n"),
+        ("config.yaml", "shards: a\nmodel: b\ndev: null\neval: {}\nepochs: many\n"),
+    ],
+)
+def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, name: str, text: str) -> None:
+    for each in ("config.yaml", "metrics.jsonl"):
+        shutil.copy(run / each, tmp_path / each)
+    (tmp_path / name).write_text(text)
+    for command in ("report", "info"):
+        done = CliRunner().invoke(main, [command, str(tmp_path)])
+        assert (done.exit_code, f"{tmp_path}: its log or options are damaged" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("head", ["auto", "0.0|0.1"])
@@ -145,20 +178,20 @@ def test_a_run_is_told_without_its_shards(run: Path, tmp_path: Path) -> None:
 def test_a_comparison_is_told_whole(comparison: Path, tmp_path: Path) -> None:
     text = made(comparison, tmp_path / "page.html")
     parsed(text)
-    rows = json.loads((comparison / "comparison.json").read_text())["rows"]
+    rows = Comparison.read(comparison).rows
     for row in rows:
-        assert f"<td>{row['method']}</td>" in text
+        assert f"<td>{row.method}</td>" in text
     assert "accuracy minus that of none" in text
     assert "accuracy by layer and head" in text  # three single heads were compared
     assert escape((comparison / "grid.yaml").read_text()) in text
-    mean = rows[-1]["differences"]["accuracy"]["mean"]
+    mean = rows[-1].differences["accuracy"].mean
     assert f"{mean:+.4f}" in text
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["report", str(tmp_path)])
     assert done.exit_code == 1
-    assert f"{tmp_path}: is no run" in done.stderr
+    assert f"{tmp_path}: is not a run" in done.stderr
     (tmp_path / "comparison.json").write_text("{}")
     done = CliRunner().invoke(main, ["report", str(tmp_path)])
     assert "comparison.json: cannot be read" in done.stderr
@@ -197,7 +230,7 @@ def test_bars_stand_where_their_numbers_say() -> None:
         (float(low), float(high))
         for low, high in re.findall(r'class="s0" x1="([\d.]+)" y1="\d+" x2="([\d.]+)"', chart)
     ]
-    zero = float(re.search(r'class="rule" x1="([\d.]+)"', chart).group(1))  # type: ignore[union-attr]
+    (zero,) = map(float, re.findall(r'class="rule" x1="([\d.]+)"', chart))
     assert spans[0][0] < zero < spans[0][1]
     assert spans[1][0] == zero
     assert spans[1][1] == spans[0][1]

@@ -1,0 +1,127 @@
+"""The tables of a comparison: Markdown and CSV for people and spreadsheets, and the files in its folder."""
+
+import csv
+import io
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from amix.engine.base import publish
+from amix.study.compare.comparison import GRID, Comparison, Row
+from amix.study.compare.grid import Grid
+from amix.study.compare.gridfile import as_document
+from amix.study.compare.outcome import Outcome
+from amix.study.compare.summary import BASELINE, METRICS, SCALED, values_of
+from amix.train.options.file import write_yaml
+
+SHOWN = {  # the columns of a table, by the metric that they hold
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "nll": "NLL",
+    "ece": "ECE",
+    "scaled nll": "NLL, scaled",
+    "scaled ece": "ECE, scaled",
+}
+SPENT = ("steps", "tokens", "seconds")
+DIFFERENCES = ("accuracy", "nll", "ece")
+
+
+def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
+    """Write `grid.yaml`, `runs.csv` (a line for each run and set), `comparison.json` and `table.md` to `out`."""
+    write_yaml(out / GRID, as_document(grid))
+    publish.write_atomic(out / "runs.csv", runs_csv(grid, outcomes).encode())
+    Comparison(grid=grid, rows=tuple(rows)).write(out)
+    publish.write_atomic(out / "table.md", ("\n".join(markdown(rows)) + "\n").encode())
+
+
+def markdown(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a table: mean ± standard deviation over seeds, and differences to the baseline."""
+    lines: list[str] = []
+    for place, members in by_place(rows):
+        lines += [
+            *([""] if lines else []),
+            f"**{place}**",
+            "",
+            f"| method | seeds | {' | '.join((*SHOWN.values(), *SPENT))} |",
+            "|---" * (2 + len(SHOWN) + len(SPENT)) + "|",
+        ]
+        for row in members:
+            shown = [spread(row.values.get(name, [])) for name in SHOWN]
+            lines.append(f"| {_cell(row.method)} | {len(row.seeds)} | {' | '.join([*shown, *spent(row)])} |")
+        compared = [row for row in members if row.differences]
+        if compared:
+            names = " | ".join(SHOWN[metric] for metric in DIFFERENCES)
+            lines += ["", f"| minus {BASELINE} | seeds | {names} |", "|---|---|---|---|---|"]
+        for row in compared:
+            cells = [_difference(row, metric) for metric in DIFFERENCES]
+            shared = next(iter(row.differences.values())).seeds
+            lines.append(f"| {_cell(row.method)} | {shared} | {' | '.join(cells)} |")
+        for row in members:
+            if (plain := row.largest_p.count(0.0)) > 0:
+                runs = f"{plain} of {len(row.seeds)} runs"
+                lines += [
+                    "",
+                    f"{_cell(row.method)}: p auto mixed nothing in {runs}, which are plain fine-tuning.",
+                ]
+    return lines
+
+
+def by_place(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the rows of each corpus, number of training texts and set, with a heading that names them."""
+    places: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        texts = "all training texts" if row.samples is None else f"{row.samples} training texts"
+        places[f"{row.corpus}, {texts}, {row.evaluated}"].append(row)
+    yield from places.items()
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean ± the standard deviation where there are several values, a dash where there is none."""
+    if not values:
+        return "-"
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{deviation}"
+
+
+def spent(row: Row) -> list[str]:
+    """Return the mean steps, tokens and seconds of the runs of a row."""
+    return [f"{statistics.mean(row.spent[name]):,.0f}" for name in SPENT]
+
+
+def runs_csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
+    """Return a line for each run and set, under a line of column names."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    scaled = [f"scaled_{name}" for name in SCALED]
+    writer.writerow(
+        [
+            *("corpus", "eval", "samples", "method", "seed", *METRICS, *scaled),
+            *("temperature", "epoch", "largest_p", *SPENT),
+        ]
+    )
+    for outcome in outcomes:
+        cell, result = outcome.cell, outcome.result
+        for name in grid.corpora[cell.corpus].evals:
+            values = {metric: found[0] for metric, found in values_of([outcome], name).items()}
+            writer.writerow(
+                [
+                    *(cell.corpus, name, "all" if cell.samples is None else cell.samples),
+                    *(cell.method, cell.seed),
+                    *(values[metric] for metric in METRICS),
+                    *(values.get(f"scaled {metric}") for metric in SCALED),
+                    *(result.temperature, result.epoch, result.largest_p),
+                    *(result.steps, result.tokens, result.seconds),
+                ]
+            )
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _difference(row: Row, metric: str) -> str:
+    found = row.differences[metric]
+    p = f", p {row.corrected[metric]:.3f}" if metric in row.corrected else ""
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{p}"
