@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from amix.engine.base.errors import AmixError, ShardError
+from amix.engine.base.errors import AmixError
 
 
 def dumps(value: object) -> bytes:
@@ -29,7 +29,7 @@ def seal(document: Mapping[str, Any]) -> bytes:
     return dumps({**body, "sha256": digest(body)}) + b"\n"
 
 
-def unseal(data: bytes, where: str, error: type[AmixError] = ShardError) -> dict[str, Any]:
+def unseal(data: bytes, where: str, error: type[AmixError]) -> dict[str, Any]:
     """Return the document that `seal` wrote, `sha256` included.
 
     where: what the message names.  Raises `error` when the bytes are not JSON or the hash does not fit.

@@ -1,13 +1,14 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.errors import AmixError, ShardError, TrainError, UsageError
 from amix.engine.base.publish import (
     atomic_writer,
     require_vacant,
@@ -30,28 +31,31 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), json_values))
-def test_sealed_documents_come_back_whole(document):
+def test_sealed_documents_come_back_whole(document: dict[str, object]) -> None:
     data = canonical.seal(document)
-    body = canonical.unseal(data, "file")
+    body = canonical.unseal(data, "file", error=ShardError)
     assert canonical.seal(body) == data
     assert {**document, "sha256": body["sha256"]} == body
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_any_changed_byte_is_found(position, change):
+def test_any_changed_byte_is_found(position: int, change: int) -> None:
     data = bytearray(canonical.seal({"heads": [[0, 1]], "samples": 12, "name": "shard-é"}))
     data[position % len(data)] ^= change
     with pytest.raises(ShardError, match=r"manifest\.json"):
-        canonical.unseal(bytes(data), "manifest.json")
+        canonical.unseal(bytes(data), "manifest.json", error=ShardError)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b'{"a":NaN}', b"\xff", b"[" * 100_000])
-def test_what_is_no_document_is_refused(data):
-    with pytest.raises(ShardError, match="record"):
-        canonical.unseal(data, "record")
+@pytest.mark.parametrize("error", [ShardError, TrainError])
+def test_what_is_not_a_document_is_refused_with_the_callers_error(
+    data: bytes, error: type[AmixError]
+) -> None:
+    with pytest.raises(error, match="record"):
+        canonical.unseal(data, "record", error=error)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
     with pytest.raises(RuntimeError), atomic_writer(path) as file:
@@ -61,7 +65,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path):
+def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, pathlib; from amix.engine.base.publish import atomic_writer\n"
         "with atomic_writer(pathlib.Path(sys.argv[1])) as f:\n"
@@ -75,7 +79,7 @@ def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
     with pytest.raises(RuntimeError), staged_folder(out, "an extractor") as stage:
         (stage / "part").write_text("x")
@@ -88,7 +92,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert (out / "part").read_text() == "x"
 
 
-def test_other_work_is_refused_and_kept(tmp_path):
+def test_other_work_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match=r"thesis\.tex"):
         require_vacant(tmp_path, "an extractor")
