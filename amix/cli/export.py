@@ -60,7 +60,7 @@ def _layers(text: str) -> list[int] | None:
     type=click.Choice(["direct", "optimum"]),
     default="direct",
     show_default=True,
-    help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The artifact is the same.",
+    help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The extractor is the same.",
 )
 @json_option
 def command(

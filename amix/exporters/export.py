@@ -49,7 +49,7 @@ def export(
     """Export the encoder `model` (Hub id or folder) to the folder `out`, which must be absent or empty.
 
     layers: whose heads are exported, None for all; nothing after the attention of the deepest one is kept.
-    via: who writes the ONNX graph, torch.onnx or Hugging Face Optimum; the artifact is the same.
+    via: who writes the ONNX graph, torch.onnx or Hugging Face Optimum; the extractor is the same.
     Every graph is compared with the encoder in eager PyTorch before `out` appears; a failure leaves nothing.
     Raises UsageError for options that cannot be right, ExportError for encoders that cannot be exported.
     """

@@ -29,7 +29,7 @@ def require_optimum() -> None:
         raise DependencyError(
             f"--via optimum needs optimum-onnx ({problem}), and that needs transformers < 4.58. Install both, "
             "best in an environment of their own, with: pip install 'attentionmix[optimum]'. "
-            "Or leave --via out: the artifact is the same."
+            "Or leave --via out: the extractor is the same."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The artifact through Optimum: the same as the direct one, in both directions. Needs attentionmix[optimum]."""
+"""An extractor written by Optimum: the same as the direct one, in both directions. Needs attentionmix[optimum]."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ def through_optimum(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @needs_optimum
-def test_the_artifact_is_the_direct_one(through_optimum: Path, tiny_extractor: Path) -> None:
+def test_the_extractor_is_the_direct_one(through_optimum: Path, tiny_extractor: Path) -> None:
     names = [sorted(path.name for path in folder.iterdir()) for folder in (through_optimum, tiny_extractor)]
     assert names[0] == names[1]
     for name in set(names[0]) - {"model.onnx", "extractor.json"}:
@@ -93,7 +93,7 @@ def test_relevance_is_the_direct_one(through_optimum: Path, tiny_extractor: Path
 
 @needs_optimum
 @pytest.mark.parametrize("made_by", ["through_optimum", "tiny_extractor"])
-def test_optimum_opens_either_artifact(made_by: str, request: pytest.FixtureRequest) -> None:
+def test_optimum_opens_either_extractor(made_by: str, request: pytest.FixtureRequest) -> None:
     import torch
     from optimum.onnxruntime import ORTModelForCustomTasks
 

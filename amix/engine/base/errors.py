@@ -25,7 +25,7 @@ class MixingError(AmixError):
     """Ratios, relevance, labels or masks that cannot be mixed."""
 
 
-class ArtifactError(AmixError):
+class ExtractorError(AmixError):
     """An extractor folder that is damaged, incomplete or does not fit."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ArtifactError
+from amix.engine.base.errors import ExtractorError
 from amix.engine.base.heads import Head
 from amix.engine.base.publish import sha256_file, write_atomic
 
@@ -98,7 +98,7 @@ def write_extractor(extractor: Extractor) -> None:
 def open_extractor(folder: Path | str) -> Extractor:
     """Return the extractor in `folder`, after checking its record and the sha256 of every file.
 
-    Raises ArtifactError that names the file and what to do.
+    Raises ExtractorError that names the file and what to do.
     """
     folder = Path(folder)
     record = folder / RECORD
@@ -107,21 +107,21 @@ def open_extractor(folder: Path | str) -> Extractor:
         data = record.read_bytes()
     except FileNotFoundError:
         what = "not an extractor, it has no extractor.json" if folder.is_dir() else "no such folder"
-        raise ArtifactError(f"{folder}: {what}. Make one with 'amix export MODEL {folder}'.") from None
+        raise ExtractorError(f"{folder}: {what}. Make one with 'amix export MODEL {folder}'.") from None
     except OSError as problem:
-        raise ArtifactError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
-    document = canonical.unseal(data, str(record), error=ArtifactError)
+        raise ExtractorError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
+    document = canonical.unseal(data, str(record), error=ExtractorError)
 
     version = document.get("format_version")
     if version != FORMAT_VERSION:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{record}: has format version {version}, this amix reads {FORMAT_VERSION}. "
             "Export the encoder again with this version."
         )
     try:
         extractor = _from_document(folder, document)
     except (KeyError, TypeError, ValueError) as problem:
-        raise ArtifactError(f"{record}: {problem} is missing or malformed. {again}") from None
+        raise ExtractorError(f"{record}: {problem} is missing or malformed. {again}") from None
     _check_files(extractor, again)
     return extractor
 
@@ -143,16 +143,16 @@ def _check_files(extractor: Extractor, again: str) -> None:
     for name, expected in extractor.files.items():
         path = extractor.folder / name
         if Path(name).name != name or name in ("", ".", ".."):
-            raise ArtifactError(
+            raise ExtractorError(
                 f"{extractor.folder / RECORD}: names the file '{name}' outside its folder. {again}"
             )
         try:
             found = sha256_file(path)
         except OSError as problem:
-            raise ArtifactError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
+            raise ExtractorError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
         if found != expected:
-            raise ArtifactError(
+            raise ExtractorError(
                 f"{path}: the content does not match extractor.json; it was changed or damaged. {again}"
             )
     if not extractor.backends or not extractor.heads:
-        raise ArtifactError(f"{extractor.folder}: holds no graph or no heads. {again}")
+        raise ExtractorError(f"{extractor.folder}: holds no graph or no heads. {again}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from amix.engine.base.errors import ArtifactError, DependencyError
+from amix.engine.base.errors import DependencyError, ExtractorError
 from amix.engine.base.machine import available_cores
 from amix.engine.extractor.folder import GRAPHS, Extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
@@ -30,7 +30,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
     """Return what runs `model.onnx` of `extractor`.
 
     cuda: number of the GPU, None for the processor.  threads: within one operation, None for all cores.
-    Raises DeviceError when the GPU cannot be had, DependencyError without onnxruntime, ArtifactError for a graph that
+    Raises DeviceError when the GPU cannot be had, DependencyError without onnxruntime, ExtractorError for a graph that
     it cannot open.
     """
     try:
@@ -63,7 +63,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
             raise no_gpu(
                 cuda, f"onnxruntime cannot start there ({problem})", "Check the driver with nvidia-smi."
             ) from None
-        raise ArtifactError(
+        raise ExtractorError(
             f"{path}: onnxruntime {ort.__version__} cannot open it ({problem}). Export it again."
         ) from None
     if cuda is None:
@@ -160,6 +160,6 @@ def _check_external_data(path: Path, extractor: Extractor) -> None:
         for entry in _EXTERNAL.finditer(data):
             name = data[entry.end() : entry.end() + entry[1][0]].decode(errors="replace")
             if name not in extractor.files:
-                raise ArtifactError(
+                raise ExtractorError(
                     f"{path}: reads weights from '{name}', which is not part of the extractor. Export it again."
                 )

@@ -12,7 +12,7 @@ from typing import assert_never
 import numpy as np
 
 from amix.engine.base.devices import cuda_index, parse_devices
-from amix.engine.base.errors import ArtifactError, UsageError
+from amix.engine.base.errors import ExtractorError, UsageError
 from amix.engine.extractor.folder import Backend, Extractor, open_extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner
 
@@ -85,7 +85,7 @@ def open_session(
     extractor = open_extractor(folder)
     chosen: Backend = extractor.backends[0] if backend is None else backend
     if chosen != "eager" and chosen not in extractor.backends:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
             "Export again with another --format, or take one of these."
         )

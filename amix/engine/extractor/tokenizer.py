@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ArtifactError
+from amix.engine.base.errors import ExtractorError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -18,14 +18,14 @@ def parse_tokenizer(text: str, where: str) -> "Tokenizer":
     """Return the tokenizer written in `text`, with truncation and padding switched off.
 
     Published files often ship both (MiniLM cuts and pads to 128), which would change ids silently.
-    Raises ArtifactError naming `where` when the text is not a tokenizer.
+    Raises ExtractorError naming `where` when the text is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as problem:  # the Rust side raises a bare Exception
-        raise ArtifactError(
+        raise ExtractorError(
             f"{where}: not a tokenizer file ({problem}). Write it again from the encoder."
         ) from None
     tokenizer.no_truncation()
@@ -38,7 +38,7 @@ def open_tokenizer(path: Path) -> "Tokenizer":
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise ArtifactError(f"{path}: cannot be read as a tokenizer ({problem}).") from None
+        raise ExtractorError(f"{path}: cannot be read as a tokenizer ({problem}).") from None
     return parse_tokenizer(text, str(path))
 
 

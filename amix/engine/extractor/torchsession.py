@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amix.engine.base.errors import AmixError, ArtifactError
+from amix.engine.base.errors import AmixError, ExtractorError
 from amix.engine.base.machine import available_cores
 from amix.engine.extractor.folder import GRAPHS, Backend, Extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
@@ -24,7 +24,7 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
 
     backend: `torchscript`, `pt2` or `eager`.  cuda: number of the GPU, None for the processor.
     threads: within one operation; the process's setting, made by the first run. None leaves it as it is.
-    Raises DeviceError when the GPU cannot be had, ArtifactError for what PyTorch cannot open.
+    Raises DeviceError when the GPU cannot be had, ExtractorError for what PyTorch cannot open.
     """
     if threads is not None and threads < available_cores():
         _load_torch_quietly()
@@ -92,7 +92,7 @@ def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> A
                 return torch.jit.load(path, map_location=device)
             module = torch.export.load(path).module()
     except Exception as problem:  # of a zip, of a pickle, of C++: nothing that they share
-        raise ArtifactError(
+        raise ExtractorError(
             f"{path}: PyTorch {torch.__version__} cannot open it ({problem}). Export it again."
         ) from None
     return module.to(device)
@@ -105,17 +105,17 @@ def _eager(extractor: Extractor) -> Any:  # noqa: ANN401
     from amix.engine.extractor.module import RelevanceModule
 
     if extractor.dtype not in ("float32", "float16"):
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.folder}: dtype {extractor.dtype} exists only as an ONNX graph, not in PyTorch."
         )
     try:
         encoder = load_encoder(extractor.model, extractor.revision)
     except AmixError as problem:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.folder}: the eager backend needs the original encoder again. {problem}"
         ) from problem
     if encoder.weights_sha256 != extractor.weights_sha256:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.model}: its weights are not those that {extractor.folder} was exported from. "
             "Export it again, or use one of its graphs."
         )

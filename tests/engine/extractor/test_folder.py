@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ArtifactError
+from amix.engine.base.errors import ExtractorError
 from amix.engine.base.publish import sha256_file
 from amix.engine.extractor.folder import open_extractor
 from amix.engine.extractor.tokenizer import open_tokenizer
@@ -48,10 +48,10 @@ def test_a_changed_or_missing_file_is_named(name: str, copy: Path) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
-    with pytest.raises(ArtifactError, match=rf"{name}: the content does not match.*amix export"):
+    with pytest.raises(ExtractorError, match=rf"{name}: the content does not match.*amix export"):
         open_extractor(copy)
     (copy / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"{name}: cannot be read.*amix export"):
+    with pytest.raises(ExtractorError, match=rf"{name}: cannot be read.*amix export"):
         open_extractor(copy)
 
 
@@ -59,26 +59,26 @@ def test_a_damaged_record_is_refused(copy: Path) -> None:
     record = copy / "extractor.json"
     whole = record.read_bytes()
     record.write_bytes(whole.replace(b'"pad_id":0', b'"pad_id":1'))
-    with pytest.raises(ArtifactError, match="does not match its own sha256"):
+    with pytest.raises(ExtractorError, match="does not match its own sha256"):
         open_extractor(copy)
     record.write_bytes(whole[:100])
-    with pytest.raises(ArtifactError, match="not JSON"):
+    with pytest.raises(ExtractorError, match="not JSON"):
         open_extractor(copy)
 
 
 def test_folders_that_are_no_extractor(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"no extractor\.json.*amix export MODEL"):
+    with pytest.raises(ExtractorError, match=r"no extractor\.json.*amix export MODEL"):
         open_extractor(tmp_path)
-    with pytest.raises(ArtifactError, match="no such folder"):
+    with pytest.raises(ExtractorError, match="no such folder"):
         open_extractor(tmp_path / "absent")
 
 
 def test_another_format_version_and_missing_fields_are_refused(copy: Path) -> None:
     rewrite(copy, format_version=2)
-    with pytest.raises(ArtifactError, match="has format version 2, this amix reads 1"):
+    with pytest.raises(ExtractorError, match="has format version 2, this amix reads 1"):
         open_extractor(copy)
     rewrite(copy, without="heads", format_version=1)
-    with pytest.raises(ArtifactError, match="heads' is missing or malformed"):
+    with pytest.raises(ExtractorError, match="heads' is missing or malformed"):
         open_extractor(copy)
 
 
@@ -90,7 +90,7 @@ def test_a_folder_written_before_fidelity_was_measured_still_opens(copy: Path) -
 @pytest.mark.parametrize("name", ["../outside.bin", "/etc/hostname", "sub/model.onnx", ".."])
 def test_a_record_cannot_name_files_outside_its_folder(name: str, copy: Path) -> None:
     rewrite(copy, files={**open_extractor(copy).files, name: "0" * 64})
-    with pytest.raises(ArtifactError, match="outside its folder"):
+    with pytest.raises(ExtractorError, match="outside its folder"):
         open_extractor(copy)
 
 

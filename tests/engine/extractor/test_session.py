@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ArtifactError, DeviceError, UsageError
+from amix.engine.base.errors import DeviceError, ExtractorError, UsageError
 from amix.engine.base.machine import available_cores
 from amix.engine.base.publish import sha256_file
 from amix.engine.extractor.folder import Backend, open_extractor
@@ -208,7 +208,7 @@ def test_the_pytorch_backends_take_their_threads_when_they_run(everything: Path)
 
 
 def test_a_backend_without_its_graph_names_those_that_have_one(tiny_extractor: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"no graph for torchscript, only for onnxruntime.*--format"):
+    with pytest.raises(ExtractorError, match=r"no graph for torchscript, only for onnxruntime.*--format"):
         open_session(tiny_extractor, backend="torchscript")
 
 
@@ -222,10 +222,10 @@ def reseal(folder: Path, *more: str, **changes: object) -> None:
 def test_eager_refuses_another_encoder_under_the_same_name(tiny_extractor: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_extractor, tmp_path / "extractor")
     reseal(folder, weights_sha256="0" * 64)
-    with pytest.raises(ArtifactError, match="its weights are not those"):
+    with pytest.raises(ExtractorError, match="its weights are not those"):
         open_session(folder, backend="eager")
     reseal(folder, model=str(tmp_path / "gone"))
-    with pytest.raises(ArtifactError, match="the eager backend needs the original encoder again"):
+    with pytest.raises(ExtractorError, match="the eager backend needs the original encoder again"):
         open_session(folder, backend="eager")
 
 
@@ -241,17 +241,17 @@ def test_weights_in_files_that_the_record_does_not_list_are_refused(
     tensor.external_data.add(key="location", value=location)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     reseal(folder)
-    with pytest.raises(ArtifactError, match=f"reads weights from '{location}'"):
+    with pytest.raises(ExtractorError, match=f"reads weights from '{location}'"):
         open_session(folder)
 
 
-def test_a_graph_that_is_none_is_an_artifact_error(everything: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_graph_is_an_extractor_error(everything: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(everything, tmp_path / "extractor")
     for name in ("model.onnx", "model.torchscript.pt", "model.pt2"):
         (folder / name).write_bytes(b"not a graph")
     reseal(folder)
     for backend in open_extractor(folder).backends:
-        with pytest.raises(ArtifactError, match=r"cannot open it.*Export it again"):
+        with pytest.raises(ExtractorError, match=r"cannot open it.*Export it again"):
             open_session(folder, backend=backend)
 
 
