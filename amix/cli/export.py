@@ -1,5 +1,6 @@
 """`amix export`: an encoder into an extractor folder."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,9 @@ import click
 from amix.cli.output import facts, json_line, json_option, notice
 
 if TYPE_CHECKING:
-    from amix.engine.extractor.encoder import RelevanceKind
-    from amix.engine.extractor.folder import Extractor
-    from amix.exporters.export import Dtype, Format, Via
+    from amix.engine.extractor.folder import Dtype, RelevanceKind
+    from amix.engine.extractor.measures import Fidelity
+    from amix.exporters.export import Format, Via
 
 
 def _layers(text: str) -> list[int] | None:
@@ -99,10 +100,11 @@ def command(
     )
 
     sizes = {name: (out / name).stat().st_size for name in extractor.files}
-    parity = {backend: extractor.parity[backend] for backend in extractor.backends}
-    if extractor.dtype == "int8":
+    parity = {backend: extractor.parity.graphs[backend] for backend in extractor.backends}
+    fidelity = extractor.fidelity
+    if fidelity is not None and extractor.dtype == "int8":
         notice(
-            f"Warning: int8 changes relevance. {_cost(extractor)}. 'amix info {out}' says more. "
+            f"Warning: int8 changes relevance. {_cost(fidelity)}. 'amix info {out}' says more. "
             "Use float32 where that matters."
         )
     if as_json:
@@ -112,8 +114,8 @@ def command(
                 "heads": [list(head) for head in extractor.heads],
                 "max_length": extractor.max_length,
                 "bytes": sizes,
-                "parity": parity,
-                "fidelity": extractor.fidelity or None,
+                "parity": {name: asdict(report) for name, report in parity.items()},
+                "fidelity": None if fidelity is None else asdict(fidelity),
                 "fingerprint": extractor.fingerprint,
             }
         )
@@ -127,18 +129,18 @@ def command(
                 f"{GRAPHS[name]} ({sizes[GRAPHS[name]] / 1e6:.1f} MB)" for name in extractor.backends
             ),
             "parity": ", ".join(
-                f"{name}: largest difference {report['max_abs']:.1e}" for name, report in parity.items()
+                f"{name}: largest difference {report.max_abs:.1e}" for name, report in parity.items()
             ),
-            **({"fidelity": _cost(extractor)} if extractor.fidelity else {}),
+            **({} if fidelity is None else {"fidelity": _cost(fidelity)}),
             "fingerprint": extractor.fingerprint,
         }
     )
 
 
-def _cost(extractor: "Extractor") -> str:
-    error, order = extractor.fidelity["relative_l2"], extractor.fidelity["rank_correlation"]
+def _cost(fidelity: "Fidelity") -> str:
+    error, order = fidelity.relative_l2, fidelity.rank_correlation
     return (
-        f"Relative L2 error: median head {error['median']:.2%}, worst {error['worst']:.2%} ({error['worst_head']}); "
-        f"rank correlation of the words: median head {order['median']:.3f}, worst {order['worst']:.3f} "
-        f"({order['worst_head']})"
+        f"Relative L2 error: median head {error.median:.2%}, worst {error.worst:.2%} ({error.worst_head}); "
+        f"rank correlation of the words: median head {order.median:.3f}, worst {order.worst:.3f} "
+        f"({order.worst_head})"
     )

@@ -5,14 +5,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
 from amix.engine.base.errors import ExportError, UsageError
 from amix.engine.base.publish import require_vacant, sha256_file, staged_folder
-from amix.engine.extractor.encoder import Encoder, RelevanceKind, load_encoder, quiet_transformers
-from amix.engine.extractor.folder import GRAPHS, Backend, Extractor, fingerprint, write_extractor
+from amix.engine.extractor.encoder import Encoder, load_encoder, quiet_transformers
+from amix.engine.extractor.folder import (
+    GRAPHS,
+    Backend,
+    Dtype,
+    Extractor,
+    RelevanceKind,
+    fingerprint,
+    write_extractor,
+)
+from amix.engine.extractor.measures import Fidelity, GraphParity, Parity
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
@@ -27,7 +36,6 @@ from amix.exporters.pt2 import write_pt2
 from amix.exporters.torchscript import write_torchscript
 
 Format = Literal["onnx", "torchscript", "pt2"]
-Dtype = Literal["float32", "float16", "int8"]
 Via = Literal["direct", "optimum"]
 
 _BACKENDS: dict[Format, Backend] = {"onnx": "onnxruntime", "torchscript": "torchscript", "pt2": "pt2"}
@@ -72,15 +80,15 @@ def export(
         draft = _describe(encoder, wanted, relevance, dtype, got_opset, via, stage)
         write_extractor(draft)  # the parity check opens the folder as users will
 
-        parity: dict[str, Any] = {
+        graphs: dict[str, GraphParity] = {
             _BACKENDS[name]: check(open_session(stage, backend=_BACKENDS[name]), probes) for name in formats
         }
-        lost: dict[str, Any] = {}
+        lost: Fidelity | None = None
         if dtype != "float32":
             lost = fidelity(open_session(stage), RelevanceModule(encoder, wanted, relevance, cut=False))
         extractor = replace(
             draft,
-            parity={**parity, "probes": [list(p.inputs["input_ids"].shape) for p in probes]},
+            parity=Parity(graphs=graphs, probes=tuple(probe.shape for probe in probes)),
             fidelity=lost,
         )
         write_extractor(extractor)
@@ -189,7 +197,6 @@ def _describe(
         tokenizer_fingerprint=tokenizer_hash,
         weights_sha256=encoder.weights_sha256,
         files={path.name: sha256_file(path) for path in sorted(stage.iterdir()) if path.is_file()},
-        parity={},
         versions=_versions(_PACKAGES + (OPTIMUM_PACKAGES if via == "optimum" else ())),
         fingerprint=fingerprint(
             weights_sha256=encoder.weights_sha256,

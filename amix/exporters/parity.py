@@ -5,14 +5,16 @@ Axes: B batch, H heads, T tokens.
 
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import AmixError, ExportError, UsageError
-from amix.engine.extractor.encoder import Encoder, RelevanceKind
+from amix.engine.extractor.encoder import Encoder
+from amix.engine.extractor.folder import Dtype, RelevanceKind
+from amix.engine.extractor.measures import GraphParity
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import Session
@@ -36,7 +38,11 @@ SHAPES = ((1, 3), (1, 96), (2, 9), (3, 24), (4, 48), (5, 96))  # texts, tokens
 
 TOLERANCE = 1e-3  # float32: largest absolute difference; about 1e-5 is usual
 TOLERANCE_HALF = 2e-2  # float16: difference relative to the reference, in L2 norm
-TOLERANCE_SUM = {"float32": 1e-4, "float16": 1e-2, "int8": 1e-2}  # of a row, as a share of its tokens
+TOLERANCE_SUM: dict[Dtype, float] = {
+    "float32": 1e-4,
+    "float16": 1e-2,
+    "int8": 1e-2,
+}  # of a row, as a share of its tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,12 @@ class Probe:
 
     inputs: dict[str, Ids]
     relevance_BHT: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of texts and of tokens in each."""
+        texts, _, tokens = self.relevance_BHT.shape
+        return texts, tokens
 
 
 def make_probes(encoder: Encoder, reference: RelevanceModule, via: str = "direct") -> list[Probe]:
@@ -107,8 +119,8 @@ def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str,
     return {name: inputs[name] for name in encoder.input_names}
 
 
-def check(session: Session, probes: list[Probe]) -> dict[str, float]:
-    """Return how far `session` is from the reference: largest absolute and relative L2 difference.
+def check(session: Session, probes: list[Probe]) -> GraphParity:
+    """Return how far `session` is from the reference.
 
     Raises ExportError past the tolerance of its dtype, or where rows do not sum to their number of tokens.
     int8 has no tolerance for its difference: it is reported (amix.exporters.fidelity), and the user's to judge.
@@ -121,7 +133,7 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
         except AmixError:
             raise
         except Exception as problem:  # every backend has its own kinds
-            rows, tokens = probe.inputs["input_ids"].shape
+            rows, tokens = probe.shape
             raise ExportError(
                 f"{where} cannot run {rows} texts of {tokens} tokens ({problem}). It is not published. Use another "
                 "--format."
@@ -143,12 +155,16 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
         largest = max(largest, float(np.abs(difference).max()))
         square += float(np.square(difference).sum())
         norm += float(np.square(probe.relevance_BHT, dtype=np.float64).sum())
-    report = {"max_abs": largest, "relative_l2": (square / norm) ** 0.5}
-    value, limit = {
-        "float32": (report["max_abs"], TOLERANCE),
-        "float16": (report["relative_l2"], TOLERANCE_HALF),
-        "int8": (0.0, float("inf")),
-    }[dtype]
+    report = GraphParity(max_abs=largest, relative_l2=(square / norm) ** 0.5)
+    match dtype:
+        case "float32":
+            value, limit = report.max_abs, TOLERANCE
+        case "float16":
+            value, limit = report.relative_l2, TOLERANCE_HALF
+        case "int8":
+            value, limit = 0.0, float("inf")
+        case _:
+            assert_never(dtype)
     if value > limit:
         raise ExportError(
             f"{where} differs from the encoder by {value:.1e}, more than the {limit:.0e} allowed for "

@@ -101,13 +101,13 @@ def test_any_head_on_top_gives_the_same_encoder(head: str, tiny_bert: Path, tmp_
 
 
 def test_half_precision_keeps_float32_sums(tiny_bert: Path, tmp_path: Path) -> None:
-    report = export(str(tiny_bert), tmp_path / "half", layers=[0], dtype="float16").parity["onnxruntime"]
-    assert 0 < report["relative_l2"] < 5e-3
+    report = export(str(tiny_bert), tmp_path / "half", layers=[0], dtype="float16").parity
+    assert 0 < report.graphs["onnxruntime"].relative_l2 < 5e-3
 
 
 def test_int8_reports_its_own_fidelity(tiny_bert: Path, tmp_path: Path) -> None:
     extractor = export(str(tiny_bert), tmp_path / "int8", layers=[0], dtype="int8")
-    assert 0 < extractor.parity["onnxruntime"]["relative_l2"] < 1
+    assert 0 < extractor.parity.graphs["onnxruntime"].relative_l2 < 1
     assert {"MatMulInteger", "DynamicQuantizeLinear"} & set(nodes(tmp_path / "int8"))
 
 
@@ -123,7 +123,7 @@ def test_weights_past_the_limit_of_one_file_are_shipped_and_hashed_beside_it(
     monkeypatch.setattr(onnx_writer, "EXTERNAL_FROM", 1000)
     extractor = export(str(tiny_bert), tmp_path / "out")
     assert {"model.onnx", "model.onnx.data"} <= set(extractor.files)
-    assert extractor.parity["onnxruntime"]["max_abs"] < 1e-4
+    assert extractor.parity.graphs["onnxruntime"].max_abs < 1e-4
     assert extractor.graph_sha256["onnxruntime"] != extractor.files["model.onnx"]
 
 

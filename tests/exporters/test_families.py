@@ -38,7 +38,7 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
     assert extractor.model_type == family
     assert extractor.heads == ((layer, 0), (layer, 1))
     assert extractor.max_length == FAMILIES[family][2]
-    assert all(extractor.parity[backend]["max_abs"] < 1e-4 for backend in extractor.backends)
+    assert all(extractor.parity.graphs[backend].max_abs < 1e-4 for backend in extractor.backends)
 
     tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     ids = tokenizer.encode("the film is warm, and I'd watch it again!").ids
@@ -89,7 +89,7 @@ def test_all_layers_of_a_cut_model_agree_with_the_whole_one(family: str, kind: s
 
     assert extractor.heads == ((0, 0), (0, 1), (2, 0), (2, 1))
     assert extractor.relevance == kind
-    assert extractor.parity["torchscript"]["max_abs"] < 1e-4
+    assert extractor.parity.graphs["torchscript"].max_abs < 1e-4
 
 
 @pytest.mark.parametrize("family", UNREADABLE)

@@ -140,7 +140,7 @@ def test_other_families_and_options(family: str, options: dict[str, Any], tmp_pa
     found = export(str(encoder), tmp_path / "out", layers=[0], via="optimum", **options)
     assert open_extractor(tmp_path / "out") == found  # every file is listed, and none was left over
     assert {path.name for path in found.folder.iterdir()} == {*found.files, "extractor.json"}
-    assert found.parity["onnxruntime"]["relative_l2"] < (0.5 if found.dtype == "int8" else 5e-3)
+    assert found.parity.graphs["onnxruntime"].relative_l2 < (0.5 if found.dtype == "int8" else 5e-3)
 
 
 @pytest.mark.parametrize(

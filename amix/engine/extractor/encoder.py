@@ -6,14 +6,12 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from amix.engine.base.errors import ExportError, UsageError
-
-RelevanceKind = Literal["received", "cls"]
 
 _WEIGHTS = (
     "model.safetensors",

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amix.engine.extractor.encoder import Encoder, RelevanceKind, unreadable
+from amix.engine.extractor.encoder import Encoder, unreadable
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.relevance import cls_received, received
 
 

@@ -101,7 +101,7 @@ def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> A
 def _eager(extractor: Extractor) -> Any:  # noqa: ANN401
     import torch
 
-    from amix.engine.extractor.encoder import RelevanceKind, load_encoder
+    from amix.engine.extractor.encoder import load_encoder
     from amix.engine.extractor.module import RelevanceModule
 
     if extractor.dtype not in ("float32", "float16"):
@@ -120,6 +120,5 @@ def _eager(extractor: Extractor) -> Any:  # noqa: ANN401
             "Export it again, or use one of its graphs."
         )
     layers = sorted({layer for layer, _ in extractor.heads})
-    kind: RelevanceKind = "cls" if extractor.relevance == "cls" else "received"
     dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
-    return RelevanceModule(encoder, layers, kind, dtype=dtype)
+    return RelevanceModule(encoder, layers, extractor.relevance, dtype=dtype)

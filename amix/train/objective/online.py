@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from amix.engine.base.heads import HeadSpec
-from amix.engine.extractor.encoder import Encoder, RelevanceKind, quiet_transformers
+from amix.engine.extractor.encoder import Encoder, quiet_transformers
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.module import RelevanceModule
 from amix.train.model.classifier import takes_token_types
 from amix.train.model.network import unwrapped

@@ -20,11 +20,18 @@ def copy(tiny_extractor: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_extractor, tmp_path / "extractor")
 
 
-def rewrite(folder: Path, without: str | None = None, **changes: object) -> None:
-    """Change fields of extractor.json, or leave one out, and seal it again."""
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change fields of extractor.json and seal it again."""
     record = folder / "extractor.json"
-    document = {**json.loads(record.read_bytes()), **changes}
-    record.write_bytes(canonical.seal({k: v for k, v in document.items() if k != without}))
+    record.write_bytes(canonical.seal({**json.loads(record.read_bytes()), **changes}))
+
+
+def leave_out(folder: Path, name: str) -> None:
+    """Remove a field of extractor.json and seal it again."""
+    record = folder / "extractor.json"
+    document = json.loads(record.read_bytes())
+    del document[name]
+    record.write_bytes(canonical.seal(document))
 
 
 def test_the_record_describes_the_folder(tiny_extractor: Path, tiny_bert: Path) -> None:
@@ -66,7 +73,7 @@ def test_a_damaged_record_is_refused(copy: Path) -> None:
         open_extractor(copy)
 
 
-def test_folders_that_are_no_extractor(tmp_path: Path) -> None:
+def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExtractorError, match=r"no extractor\.json.*amix export MODEL"):
         open_extractor(tmp_path)
     with pytest.raises(ExtractorError, match="no such folder"):
@@ -77,14 +84,35 @@ def test_another_format_version_and_missing_fields_are_refused(copy: Path) -> No
     rewrite(copy, format_version=2)
     with pytest.raises(ExtractorError, match="has format version 2, this amix reads 1"):
         open_extractor(copy)
-    rewrite(copy, without="heads", format_version=1)
-    with pytest.raises(ExtractorError, match="heads' is missing or malformed"):
+    rewrite(copy, format_version=1)
+    leave_out(copy, "heads")
+    with pytest.raises(ExtractorError, match="the field 'heads' is missing"):
+        open_extractor(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"heads": [[0]]},
+        {"max_length": None},
+        {"dtype": "float8"},
+        {"relevance": "sent"},
+        {"files": 7},
+        {"parity": []},
+        {"parity": {"onnxruntime": {"max_abs": "small", "relative_l2": 0.0}}},
+        {"parity": {"onnxruntime": 0.1}},
+        {"fidelity": {"texts": 1, "tokens": 2, "relative_l2": 0.1, "rank_correlation": 0.9}},
+    ],
+)
+def test_a_malformed_field_is_an_extractor_error(change: dict[str, object], copy: Path) -> None:
+    rewrite(copy, **change)
+    with pytest.raises(ExtractorError, match=r"a field is malformed \(.*amix export"):
         open_extractor(copy)
 
 
 def test_a_folder_written_before_fidelity_was_measured_still_opens(copy: Path) -> None:
-    rewrite(copy, without="fidelity")
-    assert open_extractor(copy).fidelity == {}
+    leave_out(copy, "fidelity")
+    assert open_extractor(copy).fidelity is None
 
 
 @pytest.mark.parametrize("name", ["../outside.bin", "/etc/hostname", "sub/model.onnx", ".."])
