@@ -1,15 +1,13 @@
 """What `amix doctor` finds out: versions, the fit of the installed packages, devices, cores and memory."""
 
 import importlib.metadata
-import os
 import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import amix
-from amix.engine.base.machine import available_cores
+from amix.engine.base.machine import available_cores, total_memory
 
 # The packages that decide whether amix works, in the order shown.
 PACKAGES = (
@@ -43,11 +41,11 @@ class Problem:
 
 @dataclass(kw_only=True)
 class Report:
-    """What was found. versions: None for a package that is not installed.  memory: bytes, None if unknown."""
+    """What was found. versions: None for a package that is not installed.  memory: in bytes."""
 
     versions: dict[str, str | None]
     cores: int
-    memory: int | None
+    memory: int
     providers: list[str] = field(default_factory=list)
     cuda: str | None = None
     gpus: list[str] = field(default_factory=list)
@@ -63,7 +61,7 @@ class Report:
             "providers": ", ".join(self.providers) or "none",
             "CUDA": f"{self.cuda} ({', '.join(self.gpus) or 'no GPU'})" if self.cuda else "none",
             "cores": self.cores,
-            "memory": "unknown" if self.memory is None else f"{self.memory / 2**30:.1f} GiB",
+            "memory": f"{self.memory / 2**30:.1f} GiB",
         }
 
     def as_dict(self) -> dict[str, object]:
@@ -87,7 +85,7 @@ def examine() -> Report:
     report = Report(
         versions={name: installed_version(name) for name in PACKAGES},
         cores=available_cores(),
-        memory=memory(),
+        memory=total_memory(),
     )
     report.problems += unmet_requirements()
     if installed_version("attentionmix") is None:
@@ -223,14 +221,3 @@ def _starts(provider: str) -> bool:
     except Exception:  # ONNX Runtime's exception types differ by build
         return False
     return bool(session.get_providers()[0] == provider)
-
-
-def memory() -> int | None:
-    """Return the bytes of memory that this process may use: the machine's, or its container's if less."""
-    limits: list[int] = []
-    try:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # "max" = no limit
-    except (OSError, ValueError):
-        pass
-    return min(limits, default=None)
