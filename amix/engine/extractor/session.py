@@ -11,7 +11,7 @@ from typing import assert_never
 
 import numpy as np
 
-from amix.engine.base.devices import cuda_index, parse_devices
+from amix.engine.base.devices import cuda_index, parse_device
 from amix.engine.base.errors import ExtractorError, UsageError
 from amix.engine.extractor.folder import Backend, Extractor, open_extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner
@@ -75,11 +75,7 @@ def open_session(
     backend: default is the best graph that the folder holds.
     Raises DeviceError when the device cannot be had: there is no silent fall back to the CPU.
     """
-    devices = parse_devices(device)
-    if len(devices) > 1:
-        raise UsageError(
-            f"device '{device}' names {len(devices)} devices; a session runs on one. Open one for each."
-        )
+    device = parse_device(device)
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; give at least 1.")
     extractor = open_extractor(folder)
@@ -94,11 +90,11 @@ def open_session(
         case "onnxruntime":
             from amix.engine.extractor.onnxsession import open_onnx
 
-            runner = open_onnx(extractor, cuda_index(devices[0]), threads)
+            runner = open_onnx(extractor, cuda_index(device), threads)
         case "torchscript" | "pt2" | "eager":
             from amix.engine.extractor.torchsession import open_torch
 
-            runner = open_torch(extractor, chosen, cuda_index(devices[0]), threads)
+            runner = open_torch(extractor, chosen, cuda_index(device), threads)
         case _:
             assert_never(chosen)
-    return Session(extractor, chosen, devices[0], runner)
+    return Session(extractor, chosen, device, runner)

@@ -123,10 +123,9 @@ def test_a_gpu_that_is_not_there_is_an_error_with_a_way_out(everything: Path) ->
     for backend in ("onnxruntime", "torchscript"):
         with pytest.raises(DeviceError, match=r"cuda:7 was asked for.*--device cpu"):
             open_session(everything, device="cuda:7", backend=backend)
-    with pytest.raises(UsageError, match=r"device 'tpu' is unknown\. Use cpu, cuda or cuda:N"):
-        open_session(everything, device="tpu")
-    with pytest.raises(UsageError, match=r"names 2 devices; a session runs on one"):
-        open_session(everything, device="cuda:0,cuda:1")
+    for device in ("tpu", "cuda:0,cuda:1"):
+        with pytest.raises(UsageError, match=f"device is '{device}'; it must be cpu, cuda or cuda:N"):
+            open_session(everything, device=device)
     with pytest.raises(UsageError, match="threads is 0"):
         open_session(everything, threads=0)
 
