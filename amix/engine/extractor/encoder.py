@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.base.errors import AmixError, ExportError, UsageError
+
+_Error = TypeVar("_Error", bound=AmixError)
 
 _WEIGHTS = (
     "model.safetensors",
@@ -111,7 +113,8 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
             )
             tokenizer = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
         except Exception as problem:
-            raise _load_error(model, revision, problem) from problem
+            at = f"{model} at revision {revision}" if revision else model
+            raise load_error(ExportError, at, "cannot be loaded as an encoder", problem) from problem
     # A pooler may be missing (MLM checkpoints): it is not needed, and its random weights must not be hashed.
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
     if missing:
@@ -180,14 +183,17 @@ def _checked_folder(folder: Path, revision: str | None) -> str:
     return str(folder)
 
 
-def _load_error(model: str, revision: str | None, problem: Exception) -> ExportError:
+def load_error(error: type[_Error], model: str, what: str, problem: Exception) -> _Error:
+    """Return the error for a model that transformers or the Hub refused, with the first line of what they said.
+
+    what: cannot be done with the model, as in `cannot be loaded as an encoder`.
+    """
     reason = next(
         (line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__
     )
-    at = f" at revision {revision}" if revision else ""
-    return ExportError(
-        f"{model}{at}: cannot be loaded as an encoder ({reason}). Check the Hub id and the network, or give a "
-        "folder with config.json, weights and tokenizer. Models that bring their own code are not run."
+    return error(
+        f"{model}: {what} ({reason}). Check the Hub id and the network, or give a folder with config.json, "
+        "weights and tokenizer. Models that bring their own code are not run."
     )
 
 
