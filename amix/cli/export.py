@@ -2,21 +2,20 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
+from amix.engine.base.errors import UsageError
+from amix.engine.extractor.folder import GRAPHS, Dtype, RelevanceKind
+from amix.exporters.options import ExportOptions, Format, Via
 
 if TYPE_CHECKING:
-    from amix.engine.extractor.folder import Dtype, RelevanceKind
     from amix.engine.extractor.measures import Fidelity
-    from amix.exporters.export import Format, Via
 
 
 def _layers(text: str) -> list[int] | None:
-    from amix.engine.base.errors import UsageError
-
     if text.strip() == "all":
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -34,7 +33,7 @@ def _layers(text: str) -> list[int] | None:
 @click.option("--revision", help="Commit, tag or branch of a model on the Hub.")
 @click.option(
     "--relevance",
-    type=click.Choice(["received", "cls"]),
+    type=click.Choice(get_args(RelevanceKind)),
     default="received",
     show_default=True,
     help="Attention that a token receives from all tokens, or from the first one.",
@@ -42,7 +41,7 @@ def _layers(text: str) -> list[int] | None:
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript", "pt2"]),
+    type=click.Choice(get_args(Format)),
     multiple=True,
     default=("onnx",),
     show_default=True,
@@ -50,7 +49,7 @@ def _layers(text: str) -> list[int] | None:
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(get_args(Dtype)),
     default="float32",
     show_default=True,
     help="Of weights and attention; int8 changes relevance by several per cent.",
@@ -58,7 +57,7 @@ def _layers(text: str) -> list[int] | None:
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
 @click.option(
     "--via",
-    type=click.Choice(["direct", "optimum"]),
+    type=click.Choice(get_args(Via)),
     default="direct",
     show_default=True,
     help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The extractor is the same.",
@@ -69,35 +68,31 @@ def command(
     out: Path,
     layers: str,
     revision: str | None,
-    relevance: "RelevanceKind",
-    formats: tuple["Format", ...],
-    dtype: "Dtype",
+    relevance: RelevanceKind,
+    formats: tuple[Format, ...],
+    dtype: Dtype,
     opset: int | None,
-    via: "Via",
+    via: Via,
     as_json: bool,
 ) -> None:
     """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
 
     Only what the deepest layer's attention needs is kept, and every graph is compared with the encoder first.
     """
-    wanted = _layers(layers)
-
-    from amix.engine.base.heads import describe
-    from amix.engine.extractor.folder import GRAPHS
-    from amix.exporters.export import export
-
-    notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")
-    extractor = export(
-        model,
-        out,
-        layers=wanted,
-        revision=revision,
+    options = ExportOptions(
+        layers=_layers(layers),
         relevance=relevance,
         formats=list(dict.fromkeys(formats)),
         dtype=dtype,
         opset=opset,
         via=via,
     )
+
+    from amix.engine.base.heads import describe
+    from amix.exporters.export import export
+
+    notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")
+    extractor = export(model, out, options, revision=revision)
 
     sizes = {name: (out / name).stat().st_size for name in extractor.files}
     parity = {backend: extractor.parity.graphs[backend] for backend in extractor.backends}

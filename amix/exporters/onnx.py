@@ -12,8 +12,6 @@ from amix.exporters.capture import quiet_torch
 if TYPE_CHECKING:
     import onnx
 
-OPSETS = (18, 23)  # what torch.onnx writes and onnxruntime runs
-
 # A protobuf message ends at 2 GiB; past this many bytes of weights they go to `model.onnx.data`.
 EXTERNAL_FROM = 1_900_000_000
 

@@ -15,7 +15,6 @@ from amix.engine.extractor.module import RelevanceModule
 from amix.exporters.capture import example_inputs, quiet_torch
 from amix.exporters.onnx import finish
 
-OPSETS = (18, 20)  # Optimum traces with TorchScript, whose exporter ends there
 _DEFAULT_OPSET = 20  # what torch.onnx takes by itself, so that both ways give the same operators
 PACKAGES = ("optimum", "optimum-onnx")  # recorded in extractor.json when they wrote the graph
 

@@ -5,7 +5,7 @@ Axes: B batch, H heads, T tokens.
 
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import Session
 from amix.engine.extractor.tokenizer import padding_id
+from amix.exporters.options import Via
 
 TEXTS = (
     "The film opens on an empty platform, and for ten minutes nothing happens; I was never bored.",
@@ -59,7 +60,7 @@ class Probe:
         return texts, tokens
 
 
-def make_probes(encoder: Encoder, reference: RelevanceModule, via: str = "direct") -> list[Probe]:
+def make_probes(encoder: Encoder, reference: RelevanceModule, via: Via = "direct") -> list[Probe]:
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
     via: who will write the graph, `direct` or `optimum`.
@@ -85,7 +86,7 @@ def is_causal(encoder: Encoder) -> bool:
     return not maps.attentions[0][:, :, 0, 1:].any()
 
 
-def _check_decoder(encoder: Encoder, kind: RelevanceKind, via: str) -> None:
+def _check_decoder(encoder: Encoder, kind: RelevanceKind, via: Via) -> None:
     if kind == "cls":
         raise UsageError(
             f"--relevance cls: the first token of a decoder ({encoder.model_type}) attends to nothing but itself, "
@@ -110,7 +111,7 @@ def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str,
         texts = [TEXTS[(number + row + step) % len(TEXTS)] for step in range(len(TEXTS))]
         text, pair = (" ".join(texts), None) if row % 2 else (texts[0], " ".join(texts[1:]))
         wanted = max(length - 5 * row, 1)  # the first row fills the batch, the others are padded
-        encoding: Any = encoder.tokenizer.backend_tokenizer.encode(text, pair)
+        encoding = encoder.tokenizer.backend_tokenizer.encode(text, pair)
         count = min(wanted, len(encoding.ids))
         ids_BT[row, :count] = encoding.ids[:count]
         mask_BT[row, :count] = 1

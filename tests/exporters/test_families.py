@@ -1,7 +1,7 @@
 """Every supported family: exported, compared, and right in plain onnxruntime."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -10,8 +10,10 @@ import transformers
 from tokenizers import Tokenizer
 
 from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.session import open_session
 from amix.exporters.export import export
+from amix.exporters.options import ExportOptions, Format
 from amix.exporters.parity import Probe, check
 from tests.exporters.families import CAUSAL, FAMILIES, UNREADABLE, save, save_family
 
@@ -26,14 +28,14 @@ TRACED = {"mistral"}  # Llama with a window: captured by the same code as Llama 
 @pytest.mark.parametrize("family", sorted({*FAMILIES} - {"bert"} - TRACED))
 def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str, tmp_path: Path) -> None:
     encoder = save_family(tmp_path / family, family)
-    formats = ("onnx", "pt2") if family in CAPTURED else ("onnx",)
+    formats: tuple[Format, ...] = ("onnx", "pt2") if family in CAPTURED else ("onnx",)
 
     if family in CAUSAL and OLD_TRANSFORMERS:
         with pytest.raises(ExportError, match=r"a decoder \(.*with transformers 5"):
-            export(str(encoder), tmp_path / "out", formats=formats)
+            export(str(encoder), tmp_path / "out", ExportOptions(formats=formats))
         return
     layer = LAYER.get(family, 0)
-    extractor = export(str(encoder), tmp_path / "out", layers=[layer], formats=formats)
+    extractor = export(str(encoder), tmp_path / "out", ExportOptions(layers=[layer], formats=formats))
 
     assert extractor.model_type == family
     assert extractor.heads == ((layer, 0), (layer, 1))
@@ -70,8 +72,10 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "albert in groups"])
-@pytest.mark.parametrize("kind", ["received", "cls"])
-def test_all_layers_of_a_cut_model_agree_with_the_whole_one(family: str, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", get_args(RelevanceKind))
+def test_all_layers_of_a_cut_model_agree_with_the_whole_one(
+    family: str, kind: RelevanceKind, tmp_path: Path
+) -> None:
     more: dict[str, Any] = {{"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4}
     if family == "albert in groups":
         family, more = "albert", {**more, "num_hidden_groups": 2}
@@ -80,11 +84,11 @@ def test_all_layers_of_a_cut_model_agree_with_the_whole_one(family: str, kind: s
         return  # refused, as the test above says
     if family in CAUSAL and kind == "cls":
         with pytest.raises(UsageError, match=r"--relevance cls: the first token of a decoder"):
-            export(str(encoder), tmp_path / "out", relevance=kind, formats=("torchscript",))
+            export(str(encoder), tmp_path / "out", ExportOptions(relevance=kind, formats=("torchscript",)))
         return
 
     extractor = export(
-        str(encoder), tmp_path / "out", layers=[2, 0], relevance=kind, formats=("torchscript",)
+        str(encoder), tmp_path / "out", ExportOptions(layers=[2, 0], relevance=kind, formats=("torchscript",))
     )
 
     assert extractor.heads == ((0, 0), (0, 1), (2, 0), (2, 1))

@@ -92,7 +92,7 @@ def test_float32_has_nothing_to_report(tiny_extractor: Path, tiny_bert: Path) ->
     assert open_extractor(tiny_extractor).fidelity is None
     assert "rank_correlation" not in json.loads(amix("info", tiny_extractor, "--json").stdout)
     # And the measure itself finds nothing: the graph computes what the encoder does.
-    reference = RelevanceModule(load_encoder(str(tiny_bert)), [0, 1], cut=False)
+    reference = RelevanceModule(load_encoder(str(tiny_bert)).model, [0, 1], cut=False)
     report = fidelity(open_session(tiny_extractor), reference)
     assert report.relative_l2.worst < 1e-4
     assert report.rank_correlation.worst > 0.999
@@ -123,7 +123,7 @@ def test_the_measures_see_what_was_changed(tiny_extractor: Path, tiny_bert: Path
             relevance[:, 2] *= -1
             return relevance
 
-    reference = RelevanceModule(load_encoder(str(tiny_bert)), [0, 1], cut=False)
+    reference = RelevanceModule(load_encoder(str(tiny_bert)).model, [0, 1], cut=False)
     report = fidelity(Wrong(), reference)  # type: ignore[arg-type]
     assert report.relative_l2.per_head == pytest.approx([0, 0.1, 2, 0], abs=1e-4)
     assert report.rank_correlation.per_head == pytest.approx([1, 1, -1, 1], abs=1e-3)

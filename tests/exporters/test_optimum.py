@@ -18,6 +18,7 @@ from amix.engine.extractor.folder import open_extractor
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.export import export
+from amix.exporters.options import ExportOptions
 from tests.exporters.families import save_family
 
 needs_optimum = pytest.mark.skipif(
@@ -111,7 +112,7 @@ def test_optimum_opens_either_extractor(made_by: str, request: pytest.FixtureReq
 def test_layer_0_ends_with_its_attention_and_holds_no_path(tiny_bert: Path, tmp_path: Path) -> None:
     elsewhere = shutil.copytree(tiny_bert, tmp_path / "moved")
     first, again = (
-        export(str(source), tmp_path / name, layers=[0], via="optimum", opset=18)
+        export(str(source), tmp_path / name, ExportOptions(layers=[0], via="optimum", opset=18))
         for source, name in ((tiny_bert, "first"), (elsewhere, "again"))
     )
     assert first.graph_sha256["onnxruntime"] == again.graph_sha256["onnxruntime"]
@@ -137,7 +138,7 @@ def test_layer_0_ends_with_its_attention_and_holds_no_path(tiny_bert: Path, tmp_
 )
 def test_other_families_and_options(family: str, options: dict[str, Any], tmp_path: Path) -> None:
     encoder = save_family(tmp_path / family, family)
-    found = export(str(encoder), tmp_path / "out", layers=[0], via="optimum", **options)
+    found = export(str(encoder), tmp_path / "out", ExportOptions(layers=[0], via="optimum", **options))
     assert open_extractor(tmp_path / "out") == found  # every file is listed, and none was left over
     assert {path.name for path in found.folder.iterdir()} == {*found.files, "extractor.json"}
     assert found.parity.graphs["onnxruntime"].relative_l2 < (0.5 if found.dtype == "int8" else 5e-3)
@@ -156,7 +157,7 @@ def test_impossible_combinations_are_usage_errors(
     options: dict[str, Any], message: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        export(str(tiny_bert), tmp_path / "out", **{"via": "optimum", **options})
+        export(str(tiny_bert), tmp_path / "out", ExportOptions(**{"via": "optimum", **options}))
     assert not (tmp_path / "out").exists()
 
 

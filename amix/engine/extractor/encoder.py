@@ -6,12 +6,20 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
 
 from amix.engine.base.errors import AmixError, ExportError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import (
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        PreTrainedTokenizerFast,
+    )
 
 _Error = TypeVar("_Error", bound=AmixError)
 
@@ -28,15 +36,15 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sen
 class Encoder:
     """A frozen encoder with what amix has to know about it.
 
-    model: float32, in eval mode, eager attention, without pooler. Not to be changed: RelevanceModule copies it.
-    name, revision: what was asked for, and the commit it resolved to (None for a folder).
+    model: float32, in eval mode, eager attention, without pooler. Do not change it: RelevanceModule copies it.
+    name, revision: the name given, and the commit it resolved to (None for a folder).
     weights_sha256: over names, dtypes, shapes and bytes of all weights.
     max_length: the number of tokens the position table has room for (512 of RoBERTa's 514).
     """
 
-    model: nn.Module
-    config: Any  # a transformers PretrainedConfig
-    tokenizer: Any  # a fast transformers tokenizer
+    model: "PreTrainedModel"
+    config: "PretrainedConfig"
+    tokenizer: "PreTrainedTokenizerFast"
     name: str
     revision: str | None
     weights_sha256: str
@@ -51,17 +59,20 @@ class Encoder:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of layers and of heads in each."""
-        layers, heads = (
-            getattr(self.config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads")
-        )
-        if not isinstance(layers, int) or not isinstance(heads, int):
-            raise unreadable(self.model_type, "its configuration names no layers and attention heads")
-        return layers, heads
+        return attention_shape(self.config)
 
     @property
     def input_names(self) -> tuple[str, ...]:
         """The inputs of the graph, in order."""
         return ("input_ids", "attention_mask", *(("token_type_ids",) if self.needs_token_types else ()))
+
+
+def attention_shape(config: "PretrainedConfig") -> tuple[int, int]:
+    """Return the number of layers and of heads in each. Raises ExportError where the configuration says neither."""
+    layers, heads = (getattr(config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads"))
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        raise unreadable(str(config.model_type), "its configuration names no layers and attention heads")
+    return layers, heads
 
 
 def unreadable(model_type: str, why: str) -> ExportError:
@@ -75,7 +86,7 @@ def unreadable(model_type: str, why: str) -> ExportError:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from writing bars and load reports, whose facts amix checks itself."""
+    """Silence transformers' progress bars and load reports; amix checks what they report itself."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -111,7 +122,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
                 attn_implementation="eager",
                 output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
+            found = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
         except Exception as problem:
             at = f"{model} at revision {revision}" if revision else model
             raise load_error(ExportError, at, "cannot be loaded as an encoder", problem) from problem
@@ -124,7 +135,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         )
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
-    _check_tokenizer(model, tokenizer, config)
+    tokenizer = _checked_tokenizer(model, found, config)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
 
@@ -137,7 +148,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         name=model,
         revision=commit,
         weights_sha256=hash_weights(network),
-        max_length=_usable_positions(network, config, tokenizer),
+        max_length=_usable_positions(network, tokenizer),
         needs_token_types=types > 1 and "token_type_ids" in inspect.signature(network.forward).parameters,
     )
 
@@ -145,7 +156,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
 def folder_of(model: str) -> Path | None:
     """Return the folder that a model's name means, None for a Hub id.
 
-    Raises UsageError for what can only be a folder, and is none.
+    Raises UsageError for a name that can only be a folder and is not one.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -158,7 +169,7 @@ def folder_of(model: str) -> Path | None:
 def hub_commit(model: str, revision: str | None = None) -> str:
     """Return the commit that a model's name means on the Hub, or in its cache where there is no network.
 
-    transformers 5 no longer says it. Raises what huggingface_hub does.
+    transformers 5 no longer tells it. Raises what huggingface_hub raises.
     """
     from huggingface_hub import hf_hub_download
 
@@ -197,11 +208,15 @@ def load_error(error: type[_Error], model: str, what: str, problem: Exception) -
     )
 
 
-def _check_tokenizer(model: str, tokenizer: Any, config: Any) -> None:  # noqa: ANN401
-    if not getattr(tokenizer, "is_fast", False):
+def _checked_tokenizer(
+    model: str, tokenizer: "PreTrainedTokenizerBase", config: "PretrainedConfig"
+) -> "PreTrainedTokenizerFast":
+    from transformers import PreTrainedTokenizerFast
+
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ExportError(
-            f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, and a tokenizer.json is "
-            "what amix stores. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
+            f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, but amix stores "
+            "a tokenizer.json. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= config.vocab_size:
@@ -209,6 +224,7 @@ def _check_tokenizer(model: str, tokenizer: Any, config: Any) -> None:  # noqa: 
             f"{model}: the tokenizer's largest id is {largest}, but the model has {config.vocab_size} "
             "embeddings. Save the tokenizer that the model was trained with beside it."
         )
+    return tokenizer
 
 
 def hash_weights(network: nn.Module) -> str:
@@ -224,14 +240,17 @@ def position_table_room(network: nn.Module) -> int | None:
     """Return how many tokens a model's table of positions has room for (512 of RoBERTa's 514); None without one."""
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin count positions from pad + 1, which shows as a padding index of the table.
+            # RoBERTa and related models count positions from pad + 1, which shows as a padding index of the table.
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
 
 
-def _usable_positions(network: nn.Module, config: Any, tokenizer: Any) -> int:  # noqa: ANN401
+def _usable_positions(network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> int:
     room = position_table_room(network)
     if room is not None:
         return room
-    limits = (getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None))
+    limits = (
+        getattr(network.config, "max_position_embeddings", None),
+        getattr(tokenizer, "model_max_length", None),
+    )
     return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < 1_000_000), default=512)

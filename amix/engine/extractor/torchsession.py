@@ -121,4 +121,4 @@ def _eager(extractor: Extractor) -> Any:  # noqa: ANN401
         )
     layers = sorted({layer for layer, _ in extractor.heads})
     dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
-    return RelevanceModule(encoder, layers, extractor.relevance, dtype=dtype)
+    return RelevanceModule(encoder.model, layers, extractor.relevance, dtype=dtype)

@@ -29,9 +29,10 @@ ROOT = Path(__file__).parents[3]
 def everything(tiny_bert: Path, tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An extractor with every graph; the ONNX graph is that of `tiny_extractor`, which takes seconds to write."""
     from amix.exporters.export import export
+    from amix.exporters.options import ExportOptions
 
     out = tmp_path_factory.mktemp("everything") / "extractor"
-    export(str(tiny_bert), out, formats=("torchscript", "pt2"))
+    export(str(tiny_bert), out, ExportOptions(formats=("torchscript", "pt2")))
     shutil.copy(tiny_extractor / "model.onnx", out)
     reseal(out, "model.onnx")
     return out
@@ -110,7 +111,7 @@ def test_inputs_that_the_encoder_cannot_take_are_refused(session: Session) -> No
     with pytest.raises(UsageError, match=r"shape \(5,\)"):
         session.run(ids[0], ones[0])
     with pytest.raises(UsageError, match="input_ids is int32; give int64"):
-        session.run(ids.astype(np.int32), ones)  # type: ignore[arg-type]
+        session.run(ids.astype(np.int32), ones)
     with pytest.raises(UsageError, match=r"has 65 tokens, .* takes at most 64"):
         session.run(np.ones((1, 65), np.int64), np.ones((1, 65), np.int64))
     for wrong in (-1, session.extractor.vocab_size):
@@ -169,7 +170,7 @@ def test_waiting_threads_spin_only_where_no_other_worker_needs_the_core() -> Non
     def spinning(threads: int | None) -> str:
         options = session_options(threads)
         try:
-            return options.get_session_config_entry("session.intra_op.allow_spinning")
+            return str(options.get_session_config_entry("session.intra_op.allow_spinning"))
         except RuntimeError:  # not set: the default, on
             return "1"
 
