@@ -1,4 +1,4 @@
-"""What `amix doctor` finds out: versions, the fit of the installed packages, devices, cores and memory."""
+"""What `amix doctor` finds out: versions, whether the packages fit together, devices, cores and memory."""
 
 import importlib.metadata
 import platform
@@ -24,7 +24,7 @@ PACKAGES = (
 )
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of ONNX Runtime that amix asks for
 
-# An ONNX model of one Identity node, opset 13: the least that makes ONNX Runtime load a provider.
+# An ONNX model of one Identity node, opset 13: the smallest that makes ONNX Runtime load a provider.
 _IDENTITY = bytes.fromhex(
     "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a02080162"
     "0f0a0179120a0a08080112040a02080142040a00100d"
@@ -33,7 +33,7 @@ _IDENTITY = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that makes amix fail or crawl, and what to do about it."""
+    """Something that makes amix fail or run slowly, and what to do about it."""
 
     what: str
     remedy: str
@@ -108,10 +108,10 @@ def installed_version(name: str) -> str | None:
 
 
 def unmet_requirements() -> Iterator[Problem]:
-    """Compare what amix declares with what is installed; nothing when amix runs without being installed.
+    """Yield where the installed packages are not what amix declares; nothing when amix itself is not installed.
 
-    What an extra declares counts where all of its packages are there: that of Optimum narrows the versions of
-    others, which is nobody's concern without it.
+    An extra counts only where all of its packages are installed: Optimum's restricts the versions of others, which
+    does not matter without Optimum.
     """
     try:
         from packaging.requirements import Requirement
@@ -130,12 +130,12 @@ def unmet_requirements() -> Iterator[Problem]:
         ]
         if all(installed_version(each.name) is not None for each in own):
             wanted += own
-    said: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for requirement in wanted:
         version = installed_version(requirement.name)
-        if (requirement.name, str(requirement.specifier)) in said:
+        if (requirement.name, str(requirement.specifier)) in seen:
             continue
-        said.add((requirement.name, str(requirement.specifier)))
+        seen.add((requirement.name, str(requirement.specifier)))
         if version is None:
             yield Problem(f"{requirement.name} is not installed.", f"pip install '{_bare(requirement)}'")
         elif not requirement.specifier.contains(version, prereleases=True):
@@ -151,7 +151,7 @@ def _bare(requirement: object) -> str:
 
 def _examine_torch(report: Report) -> None:
     if report.versions["torch"] is None:
-        return  # said by unmet_requirements already
+        return  # unmet_requirements has reported it
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -215,7 +215,7 @@ def _starts(provider: str) -> bool:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a provider that cannot load is what we ask about, not news
+    options.log_severity_level = 4  # a provider that cannot load is an answer here, not an error to print
     try:
         session = onnxruntime.InferenceSession(_IDENTITY, options, providers=[provider])
     except Exception:  # ONNX Runtime's exception types differ by build

@@ -45,14 +45,14 @@ def _layers(text: str) -> list[int] | None:
     multiple=True,
     default=("onnx",),
     show_default=True,
-    help="What to write; may be given several times.",
+    help="Graph format to write; may be given several times.",
 )
 @click.option(
     "--dtype",
     type=click.Choice(get_args(Dtype)),
     default="float32",
     show_default=True,
-    help="Of weights and attention; int8 changes relevance by several per cent.",
+    help="Precision of weights and attention; int8 changes relevance by several per cent.",
 )
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
 @click.option(
@@ -77,7 +77,7 @@ def command(
 ) -> None:
     """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
 
-    Only what the deepest layer's attention needs is kept, and every graph is compared with the encoder first.
+    OUT keeps only what the attention of the deepest layer needs. Every graph is compared with the encoder first.
     """
     options = ExportOptions(
         layers=_layers(layers),
@@ -99,7 +99,7 @@ def command(
     fidelity = extractor.fidelity
     if fidelity is not None and extractor.dtype == "int8":
         notice(
-            f"Warning: int8 changes relevance. {_cost(fidelity)}. 'amix info {out}' says more. "
+            f"Warning: int8 changes relevance. {_cost(fidelity)}. 'amix info {out}' shows more. "
             "Use float32 where that matters."
         )
     if as_json:

@@ -76,7 +76,7 @@ def export(
 
 
 def _whole(encoder: Encoder, layers: Sequence[int], options: ExportOptions) -> RelevanceModule:
-    """Return the reference that graphs are compared with: float32, with all layers. Not kept, for it is a copy."""
+    """Return a new reference to compare graphs with: float32, with all layers."""
     return RelevanceModule(encoder.model, layers, options.relevance, cut=False)
 
 
@@ -97,7 +97,7 @@ def _write_encoder_files(encoder: Encoder, stage: Path) -> None:
         encoder.tokenizer.save_pretrained(stage)
     if not (stage / "tokenizer.json").is_file():
         raise ExportError(
-            f"{encoder.name}: its tokenizer cannot be saved as tokenizer.json, which amix needs."
+            f"{encoder.name}: its tokenizer cannot be saved as tokenizer.json. Take an encoder with a fast tokenizer."
         )
 
 

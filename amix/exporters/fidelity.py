@@ -19,8 +19,8 @@ from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.parity import TEXTS
 
 LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens; int8 errs more on longer texts
-_EVERY = 3  # of the probes' sentences begins a text of each length
-_REPEATS = 4  # all of them, one after the other, are about 250 tokens
+_EVERY = 3  # of each length there is a text for every third sentence, which starts with it
+_REPEATS = 4  # all sentences together are about 250 tokens, the longest text has 512
 _DIGITS = 6
 
 

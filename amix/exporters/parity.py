@@ -1,4 +1,4 @@
-"""Is the exported graph the encoder? Probes on real text, of several lengths and batch shapes, with padding.
+"""Does an exported graph compute what the encoder does? Probes: real text of several lengths, padded in batches.
 
 Axes: B batch, H heads, T tokens.
 """
@@ -48,7 +48,7 @@ TOLERANCE_SUM: dict[Dtype, float] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One batch, and what the whole encoder says about it in eager PyTorch."""
+    """One batch, and its relevance from the whole encoder in eager PyTorch."""
 
     inputs: dict[str, Ids]
     relevance_BHT: NDArray[np.float32]
@@ -64,8 +64,8 @@ def make_probes(encoder: Encoder, reference: RelevanceModule, via: Via = "direct
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
     via: who will write the graph, `direct` or `optimum`.
-    Raises UsageError where the kind of relevance has no meaning in the encoder, ExportError where the installed
-    transformers cannot export it.
+    Raises UsageError where this kind of relevance means nothing in this encoder, ExportError where the installed
+    transformers cannot export the encoder.
     """
     probes: list[Probe] = []
     for number, (batch, length) in enumerate(SHAPES):
@@ -90,12 +90,12 @@ def _check_decoder(encoder: Encoder, kind: RelevanceKind, via: Via) -> None:
     if kind == "cls":
         raise UsageError(
             f"--relevance cls: the first token of a decoder ({encoder.model_type}) attends to nothing but itself, "
-            "so it says nothing of the others. Use --relevance received."
+            "so it tells nothing about the others. Use --relevance received."
         )
     installed = metadata.version("transformers")
     if int(installed.partition(".")[0]) < 5 and via == "direct":
         # Its causal masks are made by vmap over index functions, which neither torch.export nor torch.jit can follow;
-        # Optimum puts others in their place while it traces.
+        # Optimum replaces them while it traces.
         raise ExportError(
             f"a decoder ({encoder.model_type}) is exported with transformers 5 or later; {installed} is installed, "
             "whose causal masks cannot be captured. Give --via optimum, or export in an environment with "
@@ -124,7 +124,7 @@ def check(session: Session, probes: list[Probe]) -> GraphParity:
     """Return how far `session` is from the reference.
 
     Raises ExportError past the tolerance of its dtype, or where rows do not sum to their number of tokens.
-    int8 has no tolerance for its difference: it is reported (amix.exporters.fidelity), and the user's to judge.
+    int8 has no tolerance: its difference is reported (amix.exporters.fidelity), and the user judges it.
     """
     dtype, where = session.extractor.dtype, f"the exported graph ({session.backend})"
     largest = square = norm = 0.0
@@ -133,7 +133,7 @@ def check(session: Session, probes: list[Probe]) -> GraphParity:
             found_BHT = session.run(**probe.inputs)
         except AmixError:
             raise
-        except Exception as problem:  # every backend has its own kinds
+        except Exception as problem:  # every backend raises its own kinds
             rows, tokens = probe.shape
             raise ExportError(
                 f"{where} cannot run {rows} texts of {tokens} tokens ({problem}). It is not published. Use another "
@@ -143,14 +143,15 @@ def check(session: Session, probes: list[Probe]) -> GraphParity:
         shape = tuple(found_BHT.shape)
         if shape != probe.relevance_BHT.shape or not np.isfinite(found_BHT).all():
             raise ExportError(
-                f"{where} gives shape {shape} or values that are not finite. It is not published."
+                f"{where} gives shape {shape} or values that are not finite. It is not published. Try "
+                "another --format or --dtype."
             )
         count_B = mask_BT.sum(axis=1)
         off = np.abs(found_BHT.sum(axis=2) / count_B[:, None] - 1).max()
         if off > TOLERANCE_SUM[dtype] or np.abs(found_BHT * (mask_BT[:, None, :] == 0)).max() > 0:
             raise ExportError(
                 f"{where} gives relevance that does not sum to the number of tokens (off by {off:.1e}) "
-                "or is not 0 at padding. It is not published."
+                "or is not 0 at padding. It is not published. Try another --format or --dtype."
             )
         difference = found_BHT.astype(np.float64) - probe.relevance_BHT
         largest = max(largest, float(np.abs(difference).max()))

@@ -28,7 +28,7 @@ def parse_devices(text: str) -> tuple[str, ...]:
         devices.append(device)
     if "cpu" in devices and len(devices) > 1:
         raise UsageError(
-            f"device '{text}' mixes cpu with GPUs, which compute different last bits. Use either cpu or GPUs."
+            f"device '{text}' mixes cpu with GPUs, whose results differ in the last bits. Use either cpu or GPUs."
         )
     return tuple(devices)
 

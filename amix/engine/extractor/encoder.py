@@ -71,7 +71,9 @@ def attention_shape(config: "PretrainedConfig") -> tuple[int, int]:
     """Return the number of layers and of heads in each. Raises ExportError where the configuration says neither."""
     layers, heads = (getattr(config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads"))
     if not isinstance(layers, int) or not isinstance(heads, int):
-        raise unreadable(str(config.model_type), "its configuration names no layers and attention heads")
+        raise unreadable(
+            str(config.model_type), "its configuration does not tell the number of layers and heads"
+        )
     return layers, heads
 
 
@@ -80,7 +82,7 @@ def unreadable(model_type: str, why: str) -> ExportError:
     return ExportError(
         f"a model of type '{model_type}' gives no readable attention: {why}. amix needs an encoder whose "
         "layers return softmax attention weights with attn_implementation='eager': BERT, RoBERTa, DistilBERT, "
-        "ELECTRA, MPNet, ALBERT, XLM-R, DeBERTa-v2, ModernBERT, GPT-2, Llama or their like."
+        "ELECTRA, MPNet, ALBERT, XLM-R, DeBERTa-v2, ModernBERT, GPT-2, Llama or a similar one."
     )
 
 
@@ -188,8 +190,8 @@ def _checked_folder(folder: Path, revision: str | None) -> str:
     ):
         if not any((folder / name).exists() for name in names):
             raise ExportError(
-                f"{folder}: not an encoder, {what} is missing. Save one with save_pretrained() of model and "
-                "tokenizer."
+                f"{folder}: not an encoder, {what} is missing. Save model and tokenizer there with "
+                "save_pretrained()."
             )
     return str(folder)
 
@@ -204,7 +206,7 @@ def load_error(error: type[_Error], model: str, what: str, problem: Exception) -
     )
     return error(
         f"{model}: {what} ({reason}). Check the Hub id and the network, or give a folder with config.json, "
-        "weights and tokenizer. Models that bring their own code are not run."
+        "weights and tokenizer. Code that comes with a model is never run."
     )
 
 

@@ -18,7 +18,7 @@ Backend = Literal["onnxruntime", "torchscript", "pt2", "eager"]
 RelevanceKind = Literal["received", "cls"]
 Dtype = Literal["float32", "float16", "int8"]
 
-# In the order of preference.
+# Best first.
 GRAPHS: dict[Backend, str] = {
     "onnxruntime": "model.onnx",
     "torchscript": "model.torchscript.pt",

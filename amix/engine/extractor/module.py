@@ -88,8 +88,8 @@ class RelevanceModule(nn.Module):
     def _attentions(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         try:
             output = self.network(**inputs, output_attentions=True, return_dict=True)
-        except (TypeError, ValueError) as problem:  # FNet takes no mask; T5 wants a decoder's input
-            raise unreadable(self.model_type, f"it cannot be called for them ({problem})") from problem
+        except (TypeError, ValueError) as problem:  # FNet takes no mask; T5 needs a decoder's input
+            raise unreadable(self.model_type, f"the model cannot be called ({problem})") from problem
         return getattr(output, "attentions", None) or ()
 
 

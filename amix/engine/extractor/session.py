@@ -32,7 +32,7 @@ class Session:
 
         input_ids, attention_mask, token_type_ids: (B, T) int64; mask 1 = real token.  Token types default to 0
         where the encoder has them, and are ignored where it has none.
-        The answer is the caller's: no later run writes to it.
+        The array belongs to the caller: no later run writes to it.
         Raises UsageError for shapes, dtypes, ids or lengths that the encoder cannot take.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -68,12 +68,13 @@ class Session:
 def open_session(
     folder: Path | str, *, device: str = "cpu", threads: int | None = None, backend: Backend | None = None
 ) -> Session:
-    """Open the extractor in `folder` for running.
+    """Open the extractor in `folder`.
 
-    device: `cpu`, `cuda` or `cuda:N`.  threads: within one operation (default: all cores; with fewer than this process
-    may use, waiting threads sleep; for the PyTorch backends it becomes the process's setting at the first run).
-    backend: default is the best graph that the folder holds.
-    Raises DeviceError when the device cannot be had: there is no silent fall back to the CPU.
+    device: `cpu`, `cuda` or `cuda:N`.
+    threads: within one operation, by default all cores. With fewer than this process may use, waiting threads sleep.
+        The PyTorch backends set it for the whole process, at the first run.
+    backend: by default the best graph that the folder holds.
+    Raises DeviceError when the device is not available: nothing falls back to the CPU silently.
     """
     device = parse_device(device)
     if threads is not None and threads < 1:
@@ -83,7 +84,7 @@ def open_session(
     if chosen != "eager" and chosen not in extractor.backends:
         raise ExtractorError(
             f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
-            "Export again with another --format, or take one of these."
+            "Export again with another --format, or use one of these."
         )
     runner: Runner
     match chosen:
