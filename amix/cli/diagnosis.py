@@ -100,7 +100,7 @@ def examine() -> Report:
 
 
 def installed_version(name: str) -> str | None:
-    """Return the version of an installed distribution without importing it, None when there is none."""
+    """Return the version of an installed distribution without importing it, None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -48,7 +48,7 @@ def fidelity(session: Session, reference: RelevanceModule) -> Fidelity:
 
 
 def _texts(extractor: Extractor) -> list[dict[str, Ids]]:
-    """Return texts of every length that the encoder takes, each as a batch of its own: nothing is padded."""
+    """Return texts of every length that the encoder takes, each as one batch: nothing is padded."""
     tokenizer = open_tokenizer(extractor.folder / "tokenizer.json")
     texts = []
     for length in sorted({min(length, extractor.max_length) for length in LENGTHS}):

@@ -47,7 +47,7 @@ def write_optimum(module: RelevanceModule, encoder: Encoder, path: Path, opset: 
     import onnx
     from optimum.exporters.onnx import export
 
-    # Beside the final file, because Optimum writes large weights as files of its own next to the graph.
+    # Next to the final file, because Optimum writes large weights as separate files next to the graph.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".optimum-") as folder:
         draft = Path(folder) / path.name
         try:

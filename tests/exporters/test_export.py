@@ -111,8 +111,10 @@ def test_half_precision_keeps_float32_sums(tiny_bert: Path, tmp_path: Path) -> N
 
 def test_int8_reports_its_own_fidelity(tiny_bert: Path, tmp_path: Path) -> None:
     extractor = export(str(tiny_bert), tmp_path / "int8", ExportOptions(layers=[0], dtype="int8"))
-    assert 0 < extractor.parity.graphs["onnxruntime"].relative_l2 < 1
-    assert {"MatMulInteger", "DynamicQuantizeLinear"} & set(nodes(tmp_path / "int8"))
+    assert 1e-3 < extractor.parity.graphs["onnxruntime"].relative_l2 < 0.5
+    assert extractor.fidelity is not None
+    assert 1e-3 < extractor.fidelity.relative_l2.median < 0.5
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} <= set(nodes(tmp_path / "int8"))
 
 
 def test_weights_past_the_limit_of_one_file_are_shipped_and_hashed_beside_it(
@@ -203,7 +205,7 @@ def test_an_incomplete_folder_is_refused_by_what_it_lacks(
         load_encoder(str(source))
 
 
-def test_a_folder_beside_is_named_by_one_word(
+def test_a_folder_in_the_working_directory_goes_by_its_name(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_bert, tmp_path / "encoder")

@@ -81,7 +81,7 @@ def test_all_layers_of_a_cut_model_agree_with_the_whole_one(
         family, more = "albert", {**more, "num_hidden_groups": 2}
     encoder = save_family(tmp_path / family, family, **more)
     if family in CAUSAL and OLD_TRANSFORMERS:
-        return  # refused, as the test above says
+        return  # refused, as the test above checks
     if family in CAUSAL and kind == "cls":
         with pytest.raises(UsageError, match=r"--relevance cls: the first token of a decoder"):
             export(str(encoder), tmp_path / "out", ExportOptions(relevance=kind, formats=("torchscript",)))

@@ -1,4 +1,4 @@
-"""What int8 and float16 cost is measured on export, kept in the record, and said to whoever exports."""
+"""What int8 and float16 cost is measured on export, kept in the record, and shown by export and info."""
 
 import json
 import shutil

@@ -11,7 +11,7 @@ def parse_devices(text: str) -> tuple[str, ...]:
     """Return the devices in `text`, separated by commas, in the order given: `("cpu",)` or `("cuda:0", "cuda:1")`.
 
     `cuda` alone means `cuda:0`.
-    Raises UsageError for names that are unknown or listed twice, and for the CPU beside GPUs.
+    Raises UsageError for names that are unknown or listed twice, and for the CPU together with GPUs.
     """
     devices: list[str] = []
     for name in map(str.strip, text.split(",")):

@@ -68,7 +68,7 @@ class Encoder:
 
 
 def attention_shape(config: "PretrainedConfig") -> tuple[int, int]:
-    """Return the number of layers and of heads in each. Raises ExportError where the configuration says neither."""
+    """Return the number of layers and of heads in each. Raises ExportError where the configuration does not tell."""
     layers, heads = (getattr(config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads"))
     if not isinstance(layers, int) or not isinstance(heads, int):
         raise unreadable(
@@ -103,7 +103,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_encoder(model: str, revision: str | None = None) -> Encoder:
-    """Return the encoder of a Hub id or a local folder, whatever head its checkpoint was saved with.
+    """Return the encoder of a Hub id or a local folder, without the head that its checkpoint may have.
 
     Code from the Hub is never run. Raises ExportError, or UsageError where the arguments cannot be right.
     """
@@ -169,7 +169,7 @@ def folder_of(model: str) -> Path | None:
 
 
 def hub_commit(model: str, revision: str | None = None) -> str:
-    """Return the commit that a model's name means on the Hub, or in its cache where there is no network.
+    """Return the commit that a model's name means on the Hub, or in the local Hub cache when offline.
 
     transformers 5 no longer tells it. Raises what huggingface_hub raises.
     """
@@ -197,7 +197,7 @@ def _checked_folder(folder: Path, revision: str | None) -> str:
 
 
 def load_error(error: type[_Error], model: str, what: str, problem: Exception) -> _Error:
-    """Return the error for a model that transformers or the Hub refused, with the first line of what they said.
+    """Return the error for a model that transformers or the Hub refused, with the first line of their message.
 
     what: cannot be done with the model, as in `cannot be loaded as an encoder`.
     """

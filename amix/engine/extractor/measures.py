@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-_PROBES = "probes"  # stands among the graphs' names in the document
+_PROBES = "probes"  # a key of the document, beside the names of the graphs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,7 +126,7 @@ class BoundRunner:
         self._lock = threading.Lock()  # one buffer, one run at a time
 
     def __call__(self, inputs: Mapping[str, Ids]) -> Relevance:
-        """Return relevance (B, H, T) of (B, T) inputs, in memory of its own."""
+        """Return relevance (B, H, T) of (B, T) inputs, as an array that no later run writes to."""
         batch, tokens = inputs["input_ids"].shape
         shape = (batch, self._heads, tokens)
         with self._lock:

@@ -1,3 +1,4 @@
+import errno
 import signal
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import AmixError, ShardError, TrainError, UsageError
+from amix.engine.base.errors import AmixError, ShardError, StorageError, TrainError, UsageError
 from amix.engine.base.publish import (
     atomic_writer,
+    explained,
     require_vacant,
     sha256_file,
     staged_folder,
@@ -77,6 +79,33 @@ def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 1
     sweep(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full.*Make room there and run"),
+        (OSError(errno.EROFS, "Read-only file system"), "read-only.*Make it writable and run"),
+        (RuntimeError("I/O error: failed (os error 28)"), "the disk is full"),  # as safetensors says it
+    ],
+)
+def test_what_a_disk_refuses_is_a_storage_error_with_a_remedy(
+    problem: Exception, message: str, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(StorageError, match=f"{tmp_path}: cannot be written: .*{message}"),
+        explained(tmp_path),
+    ):
+        raise problem
+
+
+@pytest.mark.parametrize(
+    "problem", [OSError(errno.ENOENT, "gone"), ValueError("os error 28"), UsageError("no")]
+)
+def test_other_problems_pass_through(problem: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(problem)) as raised, explained(tmp_path):
+        raise problem
+    assert raised.value is problem
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

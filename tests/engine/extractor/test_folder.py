@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from amix.engine.base.errors import ExtractorError
 from amix.engine.base.publish import sha256_file
 from amix.engine.extractor.folder import open_extractor
 from amix.engine.extractor.tokenizer import open_tokenizer
+
+PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
 
 
 @pytest.fixture
@@ -47,7 +50,8 @@ def test_the_record_describes_the_folder(tiny_extractor: Path, tiny_bert: Path) 
     assert extractor.graph_sha256["onnxruntime"] == sha256_file(tiny_extractor / "model.onnx")
     assert set(extractor.files) == {path.name for path in tiny_extractor.iterdir()} - {"extractor.json"}
     assert {"config.json", "tokenizer.json", "model.onnx"} <= set(extractor.files)
-    assert {"torch", "transformers", "onnx", "onnxruntime"} <= set(extractor.versions)
+    assert set(extractor.versions) == {"python", *PACKAGES}
+    assert all(extractor.versions[name] == metadata.version(name) for name in PACKAGES)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])

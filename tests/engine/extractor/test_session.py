@@ -203,7 +203,7 @@ def test_the_pytorch_backends_take_their_threads_when_they_run(everything: Path)
         "thread.start(), thread.join()\n"
         "print(before, seen[0], seen[-1], os.environ.get('OMP_WAIT_POLICY'), torch.is_inference_mode_enabled())"
     )
-    # Before the run one thread, as the environment says; torch was loaded with sleeping waits, which nobody inherits.
+    # One thread before the run, as in the environment; torch was loaded with sleeping waits, unset afterwards.
     assert run_python(code, everything, OMP_NUM_THREADS="1") == "1 PASSIVE 3 None False"
 
 
