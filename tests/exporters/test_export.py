@@ -8,10 +8,11 @@ from typing import Any
 import onnx
 import pytest
 import torch
+import transformers
 
 from amix.engine.base.errors import ExportError, UsageError
 from amix.engine.extractor.encoder import load_encoder
-from amix.engine.extractor.folder import Extractor
+from amix.engine.extractor.folder import Extractor, RelevanceKind
 from amix.engine.extractor.module import RelevanceModule
 from amix.exporters import export as module
 from amix.exporters import onnx as onnx_writer
@@ -65,7 +66,7 @@ def test_the_graph_and_the_fingerprint_know_no_path_and_no_time(
 
 
 def test_fingerprint_follows_what_changes_the_numbers(tiny_bert: Path, tmp_path: Path) -> None:
-    def made(name: str, **options: Any) -> str:
+    def made(name: str, **options: Any) -> str:  # Any: options of every type
         return export(
             str(tiny_bert), tmp_path / name, ExportOptions(formats=("torchscript",), **options)
         ).fingerprint
@@ -96,8 +97,6 @@ def test_the_tokenizer_is_stored_without_truncation_and_padding(tiny_bert: Path,
 
 @pytest.mark.parametrize("head", ["BertForSequenceClassification", "BertForMaskedLM"])
 def test_any_head_on_top_gives_the_same_encoder(head: str, tiny_bert: Path, tmp_path: Path) -> None:
-    import transformers
-
     plain = load_encoder(str(tiny_bert))
     source = shutil.copytree(tiny_bert, tmp_path / "headed")
     getattr(transformers, head).from_pretrained(tiny_bert).save_pretrained(source)
@@ -120,7 +119,7 @@ def test_int8_reports_its_own_fidelity(tiny_bert: Path, tmp_path: Path) -> None:
 def test_weights_past_the_limit_of_one_file_are_shipped_and_hashed_beside_it(
     tiny_bert: Path, tiny_extractor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def as_captured_before(program: Any, names: Any, path: Path, opset: Any) -> int:
+    def as_captured_before(program: object, names: object, path: Path, opset: object) -> int:
         onnx_writer._save(onnx.load(tiny_extractor / "model.onnx"), path)
         return 20
 
@@ -154,7 +153,10 @@ def test_the_commit_of_a_model_of_the_hub_is_recorded(
     ],
 )
 def test_impossible_options_are_usage_errors(
-    options: dict[str, Any], message: str, tiny_bert: Path, tmp_path: Path
+    options: dict[str, Any],  # Any: options of every type
+    message: str,
+    tiny_bert: Path,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match=message):
         export(str(tiny_bert), tmp_path / "out", ExportOptions(**options))
@@ -178,8 +180,15 @@ def test_a_folder_with_other_work_is_left_alone(tiny_bert: Path, tmp_path: Path)
 def test_a_graph_that_disagrees_is_not_published(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other_layer(encoder: Any, layers: list[int], *rest: Any, **options: Any) -> RelevanceModule:
-        return RelevanceModule(encoder, layers if options.get("cut") is False else [1], *rest, **options)
+    def other_layer(
+        encoder: transformers.PreTrainedModel,
+        layers: list[int],
+        kind: RelevanceKind,
+        *,
+        dtype: torch.dtype = torch.float32,
+        cut: bool = True,
+    ) -> RelevanceModule:
+        return RelevanceModule(encoder, [1] if cut else layers, kind, dtype=dtype, cut=cut)
 
     monkeypatch.setattr(module, "RelevanceModule", other_layer)
     with pytest.raises(ExportError, match=r"differs from the encoder by .*not published"):

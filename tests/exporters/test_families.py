@@ -1,7 +1,7 @@
 """Every supported family: exported, compared, and right in plain onnxruntime."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -76,7 +76,9 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
 def test_all_layers_of_a_cut_model_agree_with_the_whole_one(
     family: str, kind: RelevanceKind, tmp_path: Path
 ) -> None:
-    more: dict[str, Any] = {{"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4}
+    more: dict[str, object] = {
+        {"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4
+    }
     if family == "albert in groups":
         family, more = "albert", {**more, "num_hidden_groups": 2}
     encoder = save_family(tmp_path / family, family, **more)

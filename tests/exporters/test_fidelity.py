@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from amix.engine.extractor.encoder import load_encoder
 from amix.engine.extractor.folder import open_extractor
 from amix.engine.extractor.measures import Fidelity
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.runner import Ids, Relevance
 from amix.engine.extractor.session import open_session
 from amix.exporters import export
 from amix.exporters.fidelity import fidelity
@@ -29,7 +29,7 @@ def amix(*arguments: str | Path) -> Result:
 def int8(
     tiny_bert: Path, tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Result]:
-    def as_captured_before(program: Any, names: Any, path: Path, opset: Any) -> int:
+    def as_captured_before(program: object, names: object, path: Path, opset: object) -> int:
         shutil.copy(tiny_extractor / "model.onnx", path)
         return 20
 
@@ -117,14 +117,14 @@ def test_the_measures_see_what_was_changed(tiny_extractor: Path, tiny_bert: Path
             self._right = open_session(tiny_extractor)
             self.extractor = self._right.extractor
 
-        def run(self, **inputs: Any) -> np.ndarray:
+        def run(self, **inputs: Ids) -> Relevance:
             relevance = self._right.run(**inputs)
             relevance[:, 1] *= 1.1
             relevance[:, 2] *= -1
             return relevance
 
     reference = RelevanceModule(load_encoder(str(tiny_bert)).model, [0, 1], cut=False)
-    report = fidelity(Wrong(), reference)  # type: ignore[arg-type]
+    report = fidelity(Wrong(), reference)  # type: ignore[arg-type]  # it has what fidelity uses of a session
     assert report.relative_l2.per_head == pytest.approx([0, 0.1, 2, 0], abs=1e-4)
     assert report.rank_correlation.per_head == pytest.approx([1, 1, -1, 1], abs=1e-3)
     assert report.relative_l2.worst_head == report.rank_correlation.worst_head == "1.0"

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from amix.cli import main
 from amix.engine.base.errors import UsageError
 from amix.engine.extractor.folder import open_extractor
+from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.export import export
@@ -33,7 +34,7 @@ def amix(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def batch_of(folder: Path) -> dict[str, np.ndarray]:
+def batch_of(folder: Path) -> dict[str, Ids]:
     """Return TEXTS as the graph's inputs, padded."""
     encodings = open_tokenizer(folder / "tokenizer.json").encode_batch(TEXTS)
     ids, mask, types = np.zeros((3, len(TEXTS), 40), np.int64)
@@ -45,7 +46,7 @@ def batch_of(folder: Path) -> dict[str, np.ndarray]:
     return {name: inputs[name] for name in open_extractor(folder).inputs}
 
 
-def signature(folder: Path) -> dict[str, list[Any]]:
+def signature(folder: Path) -> dict[str, list[object]]:
     """Return type and axes of every input and output of the graph."""
     graph = onnx.load(folder / "model.onnx").graph
     tensors = {value.name: value.type.tensor_type for value in (*graph.input, *graph.output)}
@@ -136,7 +137,11 @@ def test_layer_0_ends_with_its_attention_and_holds_no_path(tiny_bert: Path, tmp_
         ("mistral", {}),
     ],
 )
-def test_other_families_and_options(family: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_other_families_and_options(
+    family: str,
+    options: dict[str, Any],  # Any: options of every type
+    tmp_path: Path,
+) -> None:
     encoder = save_family(tmp_path / family, family)
     found = export(str(encoder), tmp_path / "out", ExportOptions(layers=[0], via="optimum", **options))
     assert open_extractor(tmp_path / "out") == found  # every file is listed, and none was left over
@@ -154,7 +159,10 @@ def test_other_families_and_options(family: str, options: dict[str, Any], tmp_pa
     ],
 )
 def test_impossible_combinations_are_usage_errors(
-    options: dict[str, Any], message: str, tiny_bert: Path, tmp_path: Path
+    options: dict[str, Any],  # Any: options of every type
+    message: str,
+    tiny_bert: Path,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match=message):
         export(str(tiny_bert), tmp_path / "out", ExportOptions(**{"via": "optimum", **options}))

@@ -19,6 +19,7 @@ from amix.engine.base.machine import available_cores
 from amix.engine.base.publish import sha256_file
 from amix.engine.extractor.folder import Backend, open_extractor
 from amix.engine.extractor.onnxsession import BoundRunner, session_options
+from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import Session, open_session
 from amix.engine.extractor.tokenizer import open_tokenizer
 
@@ -38,7 +39,7 @@ def everything(tiny_bert: Path, tiny_extractor: Path, tmp_path_factory: pytest.T
     return out
 
 
-def batch_of(folder: Path, texts: list[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+def batch_of(folder: Path, texts: list[str], length: int) -> tuple[Ids, Ids]:
     """Return ids and mask (B, length) of `texts`, padded on the right."""
     tokenizer = open_tokenizer(folder / "tokenizer.json")
     ids, mask = np.zeros((2, len(texts), length), np.int64)
