@@ -23,6 +23,7 @@ from amix.cli.demo import packaged_encoder
 from amix.cli.output import table
 from amix.engine.extractor.encoder import quiet_transformers
 from amix.exporters.export import export
+from amix.exporters.options import ExportOptions
 from amix.train.score.metrics import report
 
 
@@ -64,7 +65,7 @@ def sample_set(description: str | None) -> Iterator[SampleSet]:
 def build(model: str, folder: Path) -> Path:
     """Export the encoder's first layer, run it over the packaged sentences, and return the folder of the shards."""
     sys.stderr.write("export, then precompute: once per encoder and corpus\n")
-    export(model, folder / "extractor", layers=[0])
+    export(model, folder / "extractor", ExportOptions(layers=[0]))
     for split in ("train", "test"):
         with resources.as_file(resources.files("amix.cli") / "demo_data" / f"{split}.jsonl") as corpus:
             # As a command of its own, because its workers are spawned and would import all of this program again.

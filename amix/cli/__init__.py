@@ -1,6 +1,6 @@
 """The command `amix`: a group whose commands load when they are called, and the way errors are shown.
 
-Help must be quick, so nothing here imports a room or a heavy package; each command is a module of its own.
+Help must be quick, so this module imports no heavy package, and no command before it is called.
 """
 
 import difflib
@@ -20,19 +20,19 @@ from amix.engine.base.errors import AmixError
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
 COMMANDS = {
     "export": "Freeze an encoder into a relevance extractor.",
-    "precompute": "Run an extractor over a corpus and write shards.",
-    "train": "Train a classifier on shards, with or without mixing.",
-    "compare": "Train methods side by side over seeds and sizes, with intervals.",
-    "select": "Rank the heads of shards for their labels.",
-    "analyse": "Say what each head of shards attends to.",
+    "precompute": "Run an extractor over a corpus and write a cache of shards.",
+    "train": "Train a classifier on a cache, with or without mixing.",
+    "compare": "Train several methods over seeds and sample counts, and report intervals.",
+    "select": "Rank the heads of a cache by how well they suit its labels.",
+    "analyse": "Show what each head of a cache attends to.",
     "report": "Write a page about a run or a comparison.",
-    "verify": "Check shards or an extractor for damage.",
-    "info": "Say what a folder holds.",
-    "repack": "Slim, merge or re-shard shards.",
-    "push": "Send shards to the Hub or another store.",
+    "verify": "Check a cache or an extractor for damage.",
+    "info": "Show what a folder holds.",
+    "repack": "Copy caches with fewer heads, merged, or in shards of another size.",
+    "push": "Send a cache to the Hub or another store.",
     "inspect": "Show which tokens of a text receive attention, and how it mixes with another.",
     "demo": "Run the whole path on a small built-in corpus.",
-    "doctor": "Report versions, devices and faults of the installation.",
+    "doctor": "Report versions, devices and problems of the installation.",
 }
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
     ) -> click.Context:
-        """Create the context, without colour where NO_COLOR asks for that; click leaves it to the program."""
+        """Create the context, without colour where NO_COLOR is set, which click itself ignores."""
         if os.environ.get("NO_COLOR"):
             extra.setdefault("color", False)
         return super().make_context(info_name, args, parent, **extra)
@@ -98,7 +98,7 @@ class LazyGroup(click.Group):
                 raise  # click ends quietly
             _explain(ctx, f"Error: {error}")
             ctx.exit(1)
-        except Exception as error:  # the last resort of a program, so that a user sees a sentence
+        except Exception as error:  # whatever happens, a user sees a sentence
             hint = "" if _wants_debug(ctx) else " Run the command again with --debug to see where."
             _explain(ctx, f"Error: unexpected {type(error).__name__}: {error}.{hint}")
             ctx.exit(1)
@@ -136,7 +136,7 @@ def _reader_is_gone() -> bool:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll on this system, or stdout is no file
+    except (AttributeError, OSError, ValueError):  # no poll on this system, or stdout is not a file
         return True
 
 

@@ -26,6 +26,7 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
     """
     from amix.engine.base.publish import require_vacant
     from amix.exporters.export import export
+    from amix.exporters.options import ExportOptions
     from amix.loaders.precompute.run import PrecomputeOptions, precompute
     from amix.train.options.config import TrainConfig
     from amix.train.run.train import train
@@ -36,7 +37,7 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
 
     notice("1/3 export: the encoder's attention as a graph, pruned to layer 0")
     extractor = out / "extractor"
-    export(model, extractor, layers=[0])
+    export(model, extractor, ExportOptions(layers=[0]))
 
     notice("2/3 precompute: the sentences through the graph, into shards")
     corpora = resources.files("amix.cli") / "demo_data"

@@ -1,15 +1,13 @@
-"""What `amix doctor` finds out: versions, the fit of the installed packages, devices, cores and memory."""
+"""What `amix doctor` finds out: versions, whether the packages fit together, devices, cores and memory."""
 
 import importlib.metadata
-import os
 import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import amix
-from amix.engine.base.machine import available_cores
+from amix.engine.base.machine import available_cores, total_memory
 
 # The packages that decide whether amix works, in the order shown.
 PACKAGES = (
@@ -26,7 +24,7 @@ PACKAGES = (
 )
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # those of ONNX Runtime that amix asks for
 
-# An ONNX model of one Identity node, opset 13: the least that makes ONNX Runtime load a provider.
+# An ONNX model of one Identity node, opset 13: the smallest that makes ONNX Runtime load a provider.
 _IDENTITY = bytes.fromhex(
     "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a02080162"
     "0f0a0179120a0a08080112040a02080142040a00100d"
@@ -35,7 +33,7 @@ _IDENTITY = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that makes amix fail or crawl, and what to do about it."""
+    """Something that makes amix fail or run slowly, and what to do about it."""
 
     what: str
     remedy: str
@@ -43,11 +41,11 @@ class Problem:
 
 @dataclass(kw_only=True)
 class Report:
-    """What was found. versions: None for a package that is not installed.  memory: bytes, None if unknown."""
+    """What was found. versions: None for a package that is not installed.  memory: in bytes."""
 
     versions: dict[str, str | None]
     cores: int
-    memory: int | None
+    memory: int
     providers: list[str] = field(default_factory=list)
     cuda: str | None = None
     gpus: list[str] = field(default_factory=list)
@@ -63,7 +61,7 @@ class Report:
             "providers": ", ".join(self.providers) or "none",
             "CUDA": f"{self.cuda} ({', '.join(self.gpus) or 'no GPU'})" if self.cuda else "none",
             "cores": self.cores,
-            "memory": "unknown" if self.memory is None else f"{self.memory / 2**30:.1f} GiB",
+            "memory": f"{self.memory / 2**30:.1f} GiB",
         }
 
     def as_dict(self) -> dict[str, object]:
@@ -87,7 +85,7 @@ def examine() -> Report:
     report = Report(
         versions={name: installed_version(name) for name in PACKAGES},
         cores=available_cores(),
-        memory=memory(),
+        memory=total_memory(),
     )
     report.problems += unmet_requirements()
     if installed_version("attentionmix") is None:
@@ -102,7 +100,7 @@ def examine() -> Report:
 
 
 def installed_version(name: str) -> str | None:
-    """Return the version of an installed distribution without importing it, None when there is none."""
+    """Return the version of an installed distribution without importing it, None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -110,10 +108,10 @@ def installed_version(name: str) -> str | None:
 
 
 def unmet_requirements() -> Iterator[Problem]:
-    """Compare what amix declares with what is installed; nothing when amix runs without being installed.
+    """Yield where the installed packages are not what amix declares; nothing when amix itself is not installed.
 
-    What an extra declares counts where all of its packages are there: that of Optimum narrows the versions of
-    others, which is nobody's concern without it.
+    An extra counts only where all of its packages are installed: Optimum's restricts the versions of others, which
+    does not matter without Optimum.
     """
     try:
         from packaging.requirements import Requirement
@@ -132,12 +130,12 @@ def unmet_requirements() -> Iterator[Problem]:
         ]
         if all(installed_version(each.name) is not None for each in own):
             wanted += own
-    said: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for requirement in wanted:
         version = installed_version(requirement.name)
-        if (requirement.name, str(requirement.specifier)) in said:
+        if (requirement.name, str(requirement.specifier)) in seen:
             continue
-        said.add((requirement.name, str(requirement.specifier)))
+        seen.add((requirement.name, str(requirement.specifier)))
         if version is None:
             yield Problem(f"{requirement.name} is not installed.", f"pip install '{_bare(requirement)}'")
         elif not requirement.specifier.contains(version, prereleases=True):
@@ -153,7 +151,7 @@ def _bare(requirement: object) -> str:
 
 def _examine_torch(report: Report) -> None:
     if report.versions["torch"] is None:
-        return  # said by unmet_requirements already
+        return  # unmet_requirements has reported it
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -217,20 +215,9 @@ def _starts(provider: str) -> bool:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a provider that cannot load is what we ask about, not news
+    options.log_severity_level = 4  # a provider that cannot load is an answer here, not an error to print
     try:
         session = onnxruntime.InferenceSession(_IDENTITY, options, providers=[provider])
     except Exception:  # ONNX Runtime's exception types differ by build
         return False
     return bool(session.get_providers()[0] == provider)
-
-
-def memory() -> int | None:
-    """Return the bytes of memory that this process may use: the machine's, or its container's if less."""
-    limits: list[int] = []
-    try:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # "max" = no limit
-    except (OSError, ValueError):
-        pass
-    return min(limits, default=None)

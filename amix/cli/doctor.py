@@ -8,7 +8,7 @@ from amix.cli import output
 @click.command()
 @output.json_option
 def command(as_json: bool) -> None:
-    """Report versions, devices and faults of the installation. Exit code 1 when something is wrong."""
+    """Report versions, devices and problems of the installation. Exit code 1 when there is a problem."""
     from amix.cli import diagnosis
 
     report = diagnosis.examine()

@@ -1,21 +1,21 @@
 """`amix export`: an encoder into an extractor folder."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
+from amix.engine.base.errors import UsageError
+from amix.engine.extractor.folder import GRAPHS, Dtype, RelevanceKind
+from amix.exporters.options import ExportOptions, Format, Via
 
 if TYPE_CHECKING:
-    from amix.engine.extractor.encoder import RelevanceKind
-    from amix.engine.extractor.folder import Extractor
-    from amix.exporters.export import Dtype, Format, Via
+    from amix.engine.extractor.measures import Fidelity
 
 
 def _layers(text: str) -> list[int] | None:
-    from amix.engine.base.errors import UsageError
-
     if text.strip() == "all":
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -33,7 +33,7 @@ def _layers(text: str) -> list[int] | None:
 @click.option("--revision", help="Commit, tag or branch of a model on the Hub.")
 @click.option(
     "--relevance",
-    type=click.Choice(["received", "cls"]),
+    type=click.Choice(get_args(RelevanceKind)),
     default="received",
     show_default=True,
     help="Attention that a token receives from all tokens, or from the first one.",
@@ -41,26 +41,26 @@ def _layers(text: str) -> list[int] | None:
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript", "pt2"]),
+    type=click.Choice(get_args(Format)),
     multiple=True,
     default=("onnx",),
     show_default=True,
-    help="What to write; may be given several times.",
+    help="Graph format to write; may be given several times.",
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(get_args(Dtype)),
     default="float32",
     show_default=True,
-    help="Of weights and attention; int8 changes relevance by several per cent.",
+    help="Precision of weights and attention; int8 changes relevance by several per cent.",
 )
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
 @click.option(
     "--via",
-    type=click.Choice(["direct", "optimum"]),
+    type=click.Choice(get_args(Via)),
     default="direct",
     show_default=True,
-    help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The artifact is the same.",
+    help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The extractor is the same.",
 )
 @json_option
 def command(
@@ -68,29 +68,19 @@ def command(
     out: Path,
     layers: str,
     revision: str | None,
-    relevance: "RelevanceKind",
-    formats: tuple["Format", ...],
-    dtype: "Dtype",
+    relevance: RelevanceKind,
+    formats: tuple[Format, ...],
+    dtype: Dtype,
     opset: int | None,
-    via: "Via",
+    via: Via,
     as_json: bool,
 ) -> None:
     """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
 
-    Only what the deepest layer's attention needs is kept, and every graph is compared with the encoder first.
+    OUT keeps only what the attention of the deepest layer needs. Every graph is compared with the encoder first.
     """
-    wanted = _layers(layers)
-
-    from amix.engine.base.heads import describe
-    from amix.engine.extractor.folder import GRAPHS
-    from amix.exporters.export import export
-
-    notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")
-    extractor = export(
-        model,
-        out,
-        layers=wanted,
-        revision=revision,
+    options = ExportOptions(
+        layers=_layers(layers),
         relevance=relevance,
         formats=list(dict.fromkeys(formats)),
         dtype=dtype,
@@ -98,11 +88,18 @@ def command(
         via=via,
     )
 
+    from amix.engine.base.heads import describe
+    from amix.exporters.export import export
+
+    notice(f"Loading {model}, capturing its attention and comparing the graph with it ...")
+    extractor = export(model, out, options, revision=revision)
+
     sizes = {name: (out / name).stat().st_size for name in extractor.files}
-    parity = {backend: extractor.parity[backend] for backend in extractor.backends}
-    if extractor.dtype == "int8":
+    parity = {backend: extractor.parity.graphs[backend] for backend in extractor.backends}
+    fidelity = extractor.fidelity
+    if fidelity is not None and extractor.dtype == "int8":
         notice(
-            f"Warning: int8 changes relevance. {_cost(extractor)}. 'amix info {out}' says more. "
+            f"Warning: int8 changes relevance. {_cost(fidelity)}. 'amix info {out}' shows more. "
             "Use float32 where that matters."
         )
     if as_json:
@@ -112,8 +109,8 @@ def command(
                 "heads": [list(head) for head in extractor.heads],
                 "max_length": extractor.max_length,
                 "bytes": sizes,
-                "parity": parity,
-                "fidelity": extractor.fidelity or None,
+                "parity": {name: asdict(report) for name, report in parity.items()},
+                "fidelity": None if fidelity is None else asdict(fidelity),
                 "fingerprint": extractor.fingerprint,
             }
         )
@@ -127,18 +124,18 @@ def command(
                 f"{GRAPHS[name]} ({sizes[GRAPHS[name]] / 1e6:.1f} MB)" for name in extractor.backends
             ),
             "parity": ", ".join(
-                f"{name}: largest difference {report['max_abs']:.1e}" for name, report in parity.items()
+                f"{name}: largest difference {report.max_abs:.1e}" for name, report in parity.items()
             ),
-            **({"fidelity": _cost(extractor)} if extractor.fidelity else {}),
+            **({} if fidelity is None else {"fidelity": _cost(fidelity)}),
             "fingerprint": extractor.fingerprint,
         }
     )
 
 
-def _cost(extractor: "Extractor") -> str:
-    error, order = extractor.fidelity["relative_l2"], extractor.fidelity["rank_correlation"]
+def _cost(fidelity: "Fidelity") -> str:
+    error, order = fidelity.relative_l2, fidelity.rank_correlation
     return (
-        f"Relative L2 error: median head {error['median']:.2%}, worst {error['worst']:.2%} ({error['worst_head']}); "
-        f"rank correlation of the words: median head {order['median']:.3f}, worst {order['worst']:.3f} "
-        f"({order['worst_head']})"
+        f"Relative L2 error: median head {error.median:.2%}, worst {error.worst:.2%} ({error.worst_head}); "
+        f"rank correlation of the words: median head {order.median:.3f}, worst {order.worst:.3f} "
+        f"({order.worst_head})"
     )

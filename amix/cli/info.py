@@ -1,6 +1,5 @@
 """`amix info`: what is in a folder."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -33,6 +32,15 @@ def _extractor(folder: Path) -> dict[str, object]:
     from amix.engine.extractor.folder import open_extractor
 
     extractor = open_extractor(folder)
+    fidelity = extractor.fidelity
+    measures = (
+        {}
+        if fidelity is None
+        else {
+            "rank_correlation": fidelity.rank_correlation.over_heads(),
+            "relative_l2": fidelity.relative_l2.over_heads(),
+        }
+    )
     return {
         "kind": "extractor",
         "model": extractor.model,
@@ -42,14 +50,9 @@ def _extractor(folder: Path) -> dict[str, object]:
         "max_length": extractor.max_length,
         "dtype": extractor.dtype,
         "graphs": list(extractor.backends),
-        **{name: _over_heads(value) for name, value in extractor.fidelity.items() if isinstance(value, dict)},
+        **measures,
         "fingerprint": extractor.fingerprint,
     }
-
-
-def _over_heads(measure: Mapping[str, object]) -> dict[str, object]:
-    """Return a measure of fidelity without its value for each head."""
-    return {name: value for name, value in measure.items() if name != "per_head"}
 
 
 def _shards(folder: str) -> dict[str, object]:

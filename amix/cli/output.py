@@ -3,17 +3,21 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import click
 
-json_option: Callable[[Any], Any] = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object as the last line of the output."
-)
+_Function = TypeVar("_Function", bound=Callable[..., None])
+
+
+def json_option(command: _Function) -> _Function:
+    """Give a command the flag `--json`, as its argument `as_json`."""
+    help_ = "Print one JSON object as the last line of the output."
+    return click.option("--json", "as_json", is_flag=True, help=help_)(command)
 
 
 def notice(message: str) -> None:
-    """Tell the user something that is no result; goes to stderr."""
+    """Tell the user something that is not a result, on stderr."""
     click.echo(message, err=True)
 
 
@@ -23,7 +27,7 @@ def json_line(value: Mapping[str, object]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their column names on stdout; numbers to the right, everything else to the left.
+    """Print rows under their column names on stdout; numbers aligned right, everything else left.
 
     Floats are shown with 4 decimals, None as a dash. Raises ValueError when a row has another width.
     """

@@ -16,7 +16,7 @@ def command(folder: str, deep: bool, as_json: bool) -> None:
 
     Fast: hashes of the documents, sizes and counts. Exit code 1 when anything is wrong.
     """
-    from amix.engine.base.errors import ArtifactError, ShardError
+    from amix.engine.base.errors import ExtractorError, ShardError
     from amix.engine.extractor.folder import RECORD, open_extractor
     from amix.loaders.shards.remote import shown
     from amix.loaders.shards.verify import verify
@@ -25,7 +25,7 @@ def command(folder: str, deep: bool, as_json: bool) -> None:
         try:
             open_extractor(Path(folder))  # hashes every file in any case
             problems = []
-        except ArtifactError as problem:
+        except ExtractorError as problem:
             problems = [str(problem)]
     else:
         from tqdm import tqdm

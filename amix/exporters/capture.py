@@ -35,7 +35,7 @@ def quiet_torch() -> Iterator[None]:
 
 def example_inputs(encoder: Encoder) -> tuple[Tensor, ...]:
     """Return inputs (2, 7) with padding, in the order of `encoder.input_names`; no dimension is 0 or 1."""
-    # Ids from the middle of the vocabulary: neither padding nor another token with a meaning to the model.
+    # Ids from the middle of the vocabulary: neither padding nor another special token.
     start = encoder.config.vocab_size // 2
     ids_BT = (torch.arange(14) % 7 + start).clamp(max=encoder.config.vocab_size - 1).reshape(2, 7)
     mask_BT = torch.ones_like(ids_BT)
@@ -46,7 +46,7 @@ def example_inputs(encoder: Encoder) -> tuple[Tensor, ...]:
 def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
     """Return `module` as an exported program without the computation that its output does not depend on.
 
-    Weights of no use are still listed: torch.onnx leaves them out by itself, write_pt2 has to remove them.
+    Unused weights are still listed: torch.onnx leaves them out by itself, write_pt2 has to remove them.
     Raises ExportError when the encoder cannot be captured with free batch and token dimensions.
     """
     try:
@@ -55,14 +55,14 @@ def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
             program = torch.export.export(module, example_inputs(encoder), dynamic_shapes=shapes)
     except ExportError:
         raise
-    except Exception as problem:  # torch.export raises many kinds, private ones among them
+    except Exception as problem:  # torch.export raises many kinds, some of them private
         raise ExportError(
             f"a model of type '{encoder.model_type}' cannot be captured by torch.export with free batch and "
             f"token dimensions ({problem}). Use --format torchscript, which traces it."
         ) from problem
     graph = program.graph
     for node in list(graph.nodes):
-        # Dropout counts as impure because it may draw random numbers, and would keep whatever feeds it.
+        # Dropout counts as impure because it may draw random numbers, so everything before it would be kept.
         if node.target is torch.ops.aten.dropout.default and node.args[2] is False:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)

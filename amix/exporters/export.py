@@ -5,108 +5,79 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import torch
 
 from amix.engine.base.errors import ExportError, UsageError
 from amix.engine.base.publish import require_vacant, sha256_file, staged_folder
-from amix.engine.extractor.encoder import Encoder, RelevanceKind, load_encoder, quiet_transformers
-from amix.engine.extractor.folder import GRAPHS, Backend, Extractor, fingerprint, write_extractor
+from amix.engine.extractor.encoder import Encoder, load_encoder, quiet_transformers
+from amix.engine.extractor.folder import (
+    GRAPHS,
+    Backend,
+    Extractor,
+    fingerprint,
+    write_extractor,
+)
+from amix.engine.extractor.measures import GraphParity, Parity
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
 from amix.exporters.fidelity import fidelity
-from amix.exporters.onnx import OPSETS, quantize_int8, require_onnx, write_onnx
-from amix.exporters.optimum import OPSETS as OPTIMUM_OPSETS
+from amix.exporters.onnx import quantize_int8, require_onnx, write_onnx
 from amix.exporters.optimum import PACKAGES as OPTIMUM_PACKAGES
 from amix.exporters.optimum import require_optimum, write_optimum
+from amix.exporters.options import ExportOptions, Format
 from amix.exporters.parity import check, make_probes
 from amix.exporters.pt2 import write_pt2
 from amix.exporters.torchscript import write_torchscript
-
-Format = Literal["onnx", "torchscript", "pt2"]
-Dtype = Literal["float32", "float16", "int8"]
-Via = Literal["direct", "optimum"]
 
 _BACKENDS: dict[Format, Backend] = {"onnx": "onnxruntime", "torchscript": "torchscript", "pt2": "pt2"}
 _PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxscript", "onnxruntime")
 
 
 def export(
-    model: str,
-    out: Path | str,
-    *,
-    layers: Sequence[int] | None = None,
-    revision: str | None = None,
-    relevance: RelevanceKind = "received",
-    formats: Sequence[Format] = ("onnx",),
-    dtype: Dtype = "float32",
-    opset: int | None = None,
-    via: Via = "direct",
+    model: str, out: Path | str, options: ExportOptions | None = None, *, revision: str | None = None
 ) -> Extractor:
     """Export the encoder `model` (Hub id or folder) to the folder `out`, which must be absent or empty.
 
-    layers: whose heads are exported, None for all; nothing after the attention of the deepest one is kept.
-    via: who writes the ONNX graph, torch.onnx or Hugging Face Optimum; the artifact is the same.
     Every graph is compared with the encoder in eager PyTorch before `out` appears; a failure leaves nothing.
     Raises UsageError for options that cannot be right, ExportError for encoders that cannot be exported.
     """
-    out = Path(out)
-    _check_options(relevance, formats, dtype, opset, via)
+    out, options = Path(out), options or ExportOptions()
     require_vacant(out, "an extractor")
-    if "onnx" in formats:
+    if "onnx" in options.formats:
         require_onnx()
-    if via == "optimum":
+    if options.via == "optimum":
         require_optimum()
 
     encoder = load_encoder(model, revision)
-    wanted = _checked_layers(encoder, layers)
+    layers = _checked_layers(encoder, options.layers)
     with staged_folder(out, "an extractor") as stage:
         # First, so that an encoder without readable attention is refused before anything slow.
-        probes = make_probes(encoder, RelevanceModule(encoder, wanted, relevance, cut=False), via)
+        probes = make_probes(encoder, _whole(encoder, layers, options), options.via)
 
         _write_encoder_files(encoder, stage)
-        got_opset = _write_graphs(encoder, wanted, relevance, formats, dtype, opset, via, stage)
-        draft = _describe(encoder, wanted, relevance, dtype, got_opset, via, stage)
+        opset = _write_graphs(encoder, layers, options, stage)
+        draft = _describe(encoder, layers, options, opset, stage)
         write_extractor(draft)  # the parity check opens the folder as users will
 
-        parity: dict[str, Any] = {
-            _BACKENDS[name]: check(open_session(stage, backend=_BACKENDS[name]), probes) for name in formats
+        graphs: dict[str, GraphParity] = {
+            _BACKENDS[name]: check(open_session(stage, backend=_BACKENDS[name]), probes)
+            for name in options.formats
         }
-        lost: dict[str, Any] = {}
-        if dtype != "float32":
-            lost = fidelity(open_session(stage), RelevanceModule(encoder, wanted, relevance, cut=False))
-        extractor = replace(
-            draft,
-            parity={**parity, "probes": [list(p.inputs["input_ids"].shape) for p in probes]},
-            fidelity=lost,
-        )
+        lost = None
+        if options.dtype != "float32":
+            lost = fidelity(open_session(stage), _whole(encoder, layers, options))
+        parity = Parity(graphs=graphs, probes=tuple(probe.shape for probe in probes))
+        extractor = replace(draft, parity=parity, fidelity=lost)
         write_extractor(extractor)
     return replace(extractor, folder=out)
 
 
-def _check_options(relevance: str, formats: Sequence[str], dtype: str, opset: int | None, via: str) -> None:
-    for option, value, choices in (
-        ("relevance", relevance, get_args(RelevanceKind)),
-        ("dtype", dtype, get_args(Dtype)),
-        ("via", via, get_args(Via)),
-        *(("format", name, get_args(Format)) for name in formats),
-    ):
-        if value not in choices:
-            raise UsageError(f"--{option} {value}: unknown. Choose from {', '.join(choices)}.")
-    if not formats:
-        raise UsageError("no --format given. Choose from onnx, torchscript, pt2.")
-    if dtype == "int8" and set(formats) != {"onnx"}:
-        raise UsageError("--dtype int8 exists for --format onnx only. Leave the other formats out.")
-    if via == "optimum" and set(formats) != {"onnx"}:
-        other = next(name for name in formats if name != "onnx")
-        raise UsageError(f"--format {other}: Optimum writes onnx only. Leave it or --via optimum out.")
-    lowest, highest = OPTIMUM_OPSETS if via == "optimum" else OPSETS
-    if opset is not None and not lowest <= opset <= highest:
-        where = " with --via optimum" if via == "optimum" else ""
-        raise UsageError(f"--opset {opset}: give {lowest} to {highest}{where}, or leave it out.")
+def _whole(encoder: Encoder, layers: Sequence[int], options: ExportOptions) -> RelevanceModule:
+    """Return a new reference to compare graphs with: float32, with all layers."""
+    return RelevanceModule(encoder.model, layers, options.relevance, cut=False)
 
 
 def _checked_layers(encoder: Encoder, layers: Sequence[int] | None) -> list[int]:
@@ -126,48 +97,33 @@ def _write_encoder_files(encoder: Encoder, stage: Path) -> None:
         encoder.tokenizer.save_pretrained(stage)
     if not (stage / "tokenizer.json").is_file():
         raise ExportError(
-            f"{encoder.name}: its tokenizer cannot be saved as tokenizer.json, which amix needs."
+            f"{encoder.name}: its tokenizer cannot be saved as tokenizer.json. Take an encoder with a fast tokenizer."
         )
 
 
-def _write_graphs(
-    encoder: Encoder,
-    layers: Sequence[int],
-    relevance: RelevanceKind,
-    formats: Sequence[Format],
-    dtype: Dtype,
-    opset: int | None,
-    via: Via,
-    stage: Path,
-) -> int | None:
-    module = RelevanceModule(
-        encoder, layers, relevance, dtype=torch.float16 if dtype == "float16" else torch.float32
-    )
-    got_opset = None
+def _write_graphs(encoder: Encoder, layers: Sequence[int], options: ExportOptions, stage: Path) -> int | None:
+    """Write one graph of each format, and return the operator set of the ONNX one."""
+    dtype = torch.float16 if options.dtype == "float16" else torch.float32
+    module = RelevanceModule(encoder.model, layers, options.relevance, dtype=dtype)
+    opset = None
     path = stage / GRAPHS["onnxruntime"]
-    if "torchscript" in formats:
+    if "torchscript" in options.formats:
         write_torchscript(module, encoder, stage / GRAPHS["torchscript"])
-    if via == "optimum":
-        got_opset = write_optimum(module, encoder, path, opset)
-    elif "onnx" in formats or "pt2" in formats:
+    if options.via == "optimum":
+        opset = write_optimum(module, encoder, path, options.opset)
+    elif "onnx" in options.formats or "pt2" in options.formats:
         program = capture(module, encoder)
-        if "pt2" in formats:
+        if "pt2" in options.formats:
             write_pt2(program, encoder, stage / GRAPHS["pt2"])
-        if "onnx" in formats:
-            got_opset = write_onnx(program, encoder.input_names, path, opset)
-    if dtype == "int8":  # for ONNX only, as checked
+        if "onnx" in options.formats:
+            opset = write_onnx(program, encoder.input_names, path, options.opset)
+    if options.dtype == "int8":  # of ONNX only, which ExportOptions checks
         quantize_int8(path)
-    return got_opset
+    return opset
 
 
 def _describe(
-    encoder: Encoder,
-    layers: Sequence[int],
-    relevance: RelevanceKind,
-    dtype: Dtype,
-    opset: int | None,
-    via: Via,
-    stage: Path,
+    encoder: Encoder, layers: Sequence[int], options: ExportOptions, opset: int | None, stage: Path
 ) -> Extractor:
     tokenizer_text = (stage / "tokenizer.json").read_text(encoding="utf-8")
     heads = tuple((layer, head) for layer in layers for head in range(encoder.shape[1]))
@@ -177,10 +133,10 @@ def _describe(
         model=encoder.name,
         revision=encoder.revision,
         model_type=encoder.model_type,
-        relevance=relevance,
+        relevance=options.relevance,
         heads=heads,
         max_length=encoder.max_length,
-        dtype=dtype,
+        dtype=options.dtype,
         opset=opset,
         inputs=encoder.input_names,
         vocab_size=encoder.config.vocab_size,
@@ -189,14 +145,13 @@ def _describe(
         tokenizer_fingerprint=tokenizer_hash,
         weights_sha256=encoder.weights_sha256,
         files={path.name: sha256_file(path) for path in sorted(stage.iterdir()) if path.is_file()},
-        parity={},
-        versions=_versions(_PACKAGES + (OPTIMUM_PACKAGES if via == "optimum" else ())),
+        versions=_versions(_PACKAGES + (OPTIMUM_PACKAGES if options.via == "optimum" else ())),
         fingerprint=fingerprint(
             weights_sha256=encoder.weights_sha256,
             tokenizer_fingerprint=tokenizer_hash,
             heads=heads,
-            relevance=relevance,
-            dtype=dtype,
+            relevance=options.relevance,
+            dtype=options.dtype,
         ),
     )
 

@@ -3,7 +3,7 @@
 Axes: B batch, H heads, T tokens.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.ranks import rank_correlation
 from amix.engine.extractor.folder import Extractor
+from amix.engine.extractor.measures import Fidelity, Measure
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import Session
@@ -18,19 +19,13 @@ from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.parity import TEXTS
 
 LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens; int8 errs more on longer texts
-_EVERY = 3  # of the probes' sentences begins a text of each length
-_REPEATS = 4  # all of them, one after the other, are about 250 tokens
+_EVERY = 3  # of each length there is a text for every third sentence, which starts with it
+_REPEATS = 4  # all sentences together are about 250 tokens, the longest text has 512
 _DIGITS = 6
 
 
-def fidelity(session: Session, reference: RelevanceModule) -> dict[str, Any]:
-    """Compare `session` with `reference`, the same heads in eager PyTorch and float32, on real text.
-
-    Returns `texts` and `tokens` (how much was compared) and, for each of two measures, `per_head` (in the order of the
-    heads), `best`, `median` and `worst` (over heads), and `worst_head` (as a head spec):
-    `relative_l2`: norm of the difference over the norm of the reference, over all tokens of all texts; 0 = equal.
-    `rank_correlation`: Spearman's, over the content tokens of a text, mean over texts; 1 = same order.
-    """
+def fidelity(session: Session, reference: RelevanceModule) -> Fidelity:
+    """Compare `session` with `reference`, the same heads in eager PyTorch and float32, on real text."""
     extractor = session.extractor
     square_H, norm_H, order_H = np.zeros((3, len(extractor.heads)))
     tokens, texts = 0, _texts(extractor)
@@ -44,16 +39,16 @@ def fidelity(session: Session, reference: RelevanceModule) -> dict[str, Any]:
         content_T = ~np.isin(inputs["input_ids"][0], extractor.special_ids)
         order_H += rank_correlation(found_HT[:, content_T], expected_HT[:, content_T])
         tokens += content_T.size
-    return {
-        "texts": len(texts),
-        "tokens": tokens,
-        "relative_l2": _over_heads(np.sqrt(square_H / norm_H), extractor, worst="highest"),
-        "rank_correlation": _over_heads(order_H / len(texts), extractor, worst="lowest"),
-    }
+    return Fidelity(
+        texts=len(texts),
+        tokens=tokens,
+        relative_l2=_over_heads(np.sqrt(square_H / norm_H), extractor, worst="highest"),
+        rank_correlation=_over_heads(order_H / len(texts), extractor, worst="lowest"),
+    )
 
 
 def _texts(extractor: Extractor) -> list[dict[str, Ids]]:
-    """Return texts of every length that the encoder takes, each as a batch of its own: nothing is padded."""
+    """Return texts of every length that the encoder takes, each as one batch: nothing is padded."""
     tokenizer = open_tokenizer(extractor.folder / "tokenizer.json")
     texts = []
     for length in sorted({min(length, extractor.max_length) for length in LENGTHS}):
@@ -71,14 +66,14 @@ def _texts(extractor: Extractor) -> list[dict[str, Ids]]:
 
 def _over_heads(
     values_H: NDArray[np.float64], extractor: Extractor, worst: Literal["highest", "lowest"]
-) -> dict[str, Any]:
+) -> Measure:
     ascending = np.argsort(values_H)
     best_place, worst_place = ascending[[0, -1] if worst == "highest" else [-1, 0]]
     layer, head = extractor.heads[worst_place]
-    return {
-        "per_head": [round(float(value), _DIGITS) for value in values_H],
-        "best": round(float(values_H[best_place]), _DIGITS),
-        "median": round(float(np.median(values_H)), _DIGITS),
-        "worst": round(float(values_H[worst_place]), _DIGITS),
-        "worst_head": f"{layer}.{head}",
-    }
+    return Measure(
+        per_head=tuple(round(float(value), _DIGITS) for value in values_H),
+        best=round(float(values_H[best_place]), _DIGITS),
+        median=round(float(np.median(values_H)), _DIGITS),
+        worst=round(float(values_H[worst_place]), _DIGITS),
+        worst_head=f"{layer}.{head}",
+    )

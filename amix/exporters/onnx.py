@@ -12,24 +12,22 @@ from amix.exporters.capture import quiet_torch
 if TYPE_CHECKING:
     import onnx
 
-OPSETS = (18, 23)  # what torch.onnx writes and onnxruntime runs
-
-# A protobuf message ends at 2 GiB; past this many bytes of weights they go to `model.onnx.data`.
+# A protobuf message holds at most 2 GiB; more bytes of weights than this go to `model.onnx.data`.
 EXTERNAL_FROM = 1_900_000_000
 
 
 def require_onnx() -> None:
     """Raise DependencyError unless the packages that write and check ONNX graphs are installed."""
     try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        import onnx  # noqa: F401  only whether it is there
+        import onnxscript  # noqa: F401  only whether it is there
     except ImportError as problem:
         raise DependencyError(
             f"exporting to ONNX needs onnx and onnxscript ({problem}). Install them with: "
             "pip install 'attentionmix[onnx]'. Or export with --format torchscript."
         ) from None
     try:
-        import onnxruntime  # noqa: F401
+        import onnxruntime  # noqa: F401  only whether it is there
     except ImportError as problem:
         raise DependencyError(
             f"an exported ONNX graph is checked with onnxruntime ({problem}). Install it with: "
@@ -42,8 +40,7 @@ def write_onnx(
 ) -> int:
     """Write `program`, as `capture` made it, to `path` and return the opset it got.
 
-    The bytes are a function of the program and the library versions: stack traces, which hold paths, are
-    left out.
+    The bytes depend on the program and the library versions alone: stack traces, which hold paths, are left out.
     """
     try:
         with quiet_torch():
@@ -65,7 +62,7 @@ def write_onnx(
 
 
 def finish(model: "onnx.ModelProto", path: Path) -> int:
-    """Name the axes of `model`, remove what tells of its making, save it to `path`; return its opset."""
+    """Name the axes of `model`, remove traces of how it was made, save it to `path`; return its opset."""
     _clean(model)
     _save(model, path)
     return int(next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))

@@ -1,22 +1,25 @@
-"""The extractor as an ONNX graph written by Hugging Face Optimum, for those whose exports all go through it."""
+"""The extractor as an ONNX graph written by Hugging Face Optimum, for users who export everything through it."""
 
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from amix.engine.base.errors import DependencyError, ExportError
 from amix.engine.extractor.encoder import Encoder, quiet_transformers
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.runner import Ids
 from amix.exporters.capture import example_inputs, quiet_torch
 from amix.exporters.onnx import finish
 
-OPSETS = (18, 20)  # Optimum traces with TorchScript, whose exporter ends there
-_DEFAULT_OPSET = 20  # what torch.onnx takes by itself, so that both ways give the same operators
+if TYPE_CHECKING:
+    from optimum.exporters.onnx import OnnxConfig
+
+_DEFAULT_OPSET = 20  # the default of torch.onnx, so that both ways give the same operators
 PACKAGES = ("optimum", "optimum-onnx")  # recorded in extractor.json when they wrote the graph
 
 
@@ -25,11 +28,14 @@ def require_optimum() -> None:
     try:
         with quiet_torch():
             from optimum.exporters.onnx import OnnxConfig, export  # noqa: F401  only whether they are there
-    except (ImportError, RuntimeError) as problem:  # transformers' lazy modules wrap the one in the other
+    except (
+        ImportError,
+        RuntimeError,
+    ) as problem:  # transformers' lazy modules wrap an ImportError in a RuntimeError
         raise DependencyError(
             f"--via optimum needs optimum-onnx ({problem}), and that needs transformers < 4.58. Install both, "
             "best in an environment of their own, with: pip install 'attentionmix[optimum]'. "
-            "Or leave --via out: the artifact is the same."
+            "Or leave --via out: the extractor is the same."
         ) from None
 
 
@@ -41,7 +47,7 @@ def write_optimum(module: RelevanceModule, encoder: Encoder, path: Path, opset: 
     import onnx
     from optimum.exporters.onnx import export
 
-    # Beside the final file, because Optimum writes large weights as files of its own next to the graph.
+    # Next to the final file, because Optimum writes large weights as separate files next to the graph.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".optimum-") as folder:
         draft = Path(folder) / path.name
         try:
@@ -62,7 +68,7 @@ class _Exportable(nn.Module):
     def __init__(self, module: RelevanceModule) -> None:
         super().__init__()
         self.module = module
-        self.config: Any = module.network.config
+        self.config = module.network.config
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -71,8 +77,8 @@ class _Exportable(nn.Module):
         return relevance
 
 
-def _onnx_config(encoder: Encoder) -> Any:  # noqa: ANN401  Optimum's OnnxConfig, a package without types
-    """Return what Optimum has to know of the graph: inputs, output, free axes and an example."""
+def _onnx_config(encoder: Encoder) -> "OnnxConfig":
+    """Return what Optimum has to know about the graph: inputs, output, free axes and an example."""
     from optimum.exporters.onnx import OnnxConfig
     from optimum.utils import NormalizedConfig
 
@@ -87,8 +93,8 @@ def _onnx_config(encoder: Encoder) -> Any:  # noqa: ANN401  Optimum's OnnxConfig
         def outputs(self) -> dict[str, dict[int, str]]:
             return {"relevance": {0: "batch", 2: "tokens"}}
 
-        def generate_dummy_inputs(self, framework: str = "pt", **_shapes: int) -> dict[str, Any]:
-            # Ours rather than Optimum's: theirs are random, and equal exports would not be equal files.
+        def generate_dummy_inputs(self, framework: str = "pt", **_shapes: int) -> Mapping[str, Tensor | Ids]:
+            # Not Optimum's own: they are random, so two equal exports would be different files.
             example = dict(zip(encoder.input_names, example_inputs(encoder), strict=True))
             return {name: value.numpy() for name, value in example.items()} if framework == "np" else example
 

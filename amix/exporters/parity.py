@@ -1,22 +1,25 @@
-"""Is the exported graph the encoder? Probes on real text, of several lengths and batch shapes, with padding.
+"""Does an exported graph compute what the encoder does? Probes: real text of several lengths, padded in batches.
 
 Axes: B batch, H heads, T tokens.
 """
 
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import assert_never
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import AmixError, ExportError, UsageError
-from amix.engine.extractor.encoder import Encoder, RelevanceKind
+from amix.engine.extractor.encoder import Encoder
+from amix.engine.extractor.folder import Dtype, RelevanceKind
+from amix.engine.extractor.measures import GraphParity
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import Session
 from amix.engine.extractor.tokenizer import padding_id
+from amix.exporters.options import Via
 
 TEXTS = (
     "The film opens on an empty platform, and for ten minutes nothing happens; I was never bored.",
@@ -36,23 +39,33 @@ SHAPES = ((1, 3), (1, 96), (2, 9), (3, 24), (4, 48), (5, 96))  # texts, tokens
 
 TOLERANCE = 1e-3  # float32: largest absolute difference; about 1e-5 is usual
 TOLERANCE_HALF = 2e-2  # float16: difference relative to the reference, in L2 norm
-TOLERANCE_SUM = {"float32": 1e-4, "float16": 1e-2, "int8": 1e-2}  # of a row, as a share of its tokens
+TOLERANCE_SUM: dict[Dtype, float] = {
+    "float32": 1e-4,
+    "float16": 1e-2,
+    "int8": 1e-2,
+}  # of a row, as a share of its tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One batch, and what the whole encoder says about it in eager PyTorch."""
+    """One batch, and its relevance from the whole encoder in eager PyTorch."""
 
     inputs: dict[str, Ids]
     relevance_BHT: NDArray[np.float32]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of texts and of tokens in each."""
+        texts, _, tokens = self.relevance_BHT.shape
+        return texts, tokens
 
-def make_probes(encoder: Encoder, reference: RelevanceModule, via: str = "direct") -> list[Probe]:
+
+def make_probes(encoder: Encoder, reference: RelevanceModule, via: Via = "direct") -> list[Probe]:
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
     via: who will write the graph, `direct` or `optimum`.
-    Raises UsageError where the kind of relevance has no meaning in the encoder, ExportError where the installed
-    transformers cannot export it.
+    Raises UsageError where this kind of relevance means nothing in this encoder, ExportError where the installed
+    transformers cannot export the encoder.
     """
     probes: list[Probe] = []
     for number, (batch, length) in enumerate(SHAPES):
@@ -73,16 +86,16 @@ def is_causal(encoder: Encoder) -> bool:
     return not maps.attentions[0][:, :, 0, 1:].any()
 
 
-def _check_decoder(encoder: Encoder, kind: RelevanceKind, via: str) -> None:
+def _check_decoder(encoder: Encoder, kind: RelevanceKind, via: Via) -> None:
     if kind == "cls":
         raise UsageError(
             f"--relevance cls: the first token of a decoder ({encoder.model_type}) attends to nothing but itself, "
-            "so it says nothing of the others. Use --relevance received."
+            "so it tells nothing about the others. Use --relevance received."
         )
     installed = metadata.version("transformers")
     if int(installed.partition(".")[0]) < 5 and via == "direct":
         # Its causal masks are made by vmap over index functions, which neither torch.export nor torch.jit can follow;
-        # Optimum puts others in their place while it traces.
+        # Optimum replaces them while it traces.
         raise ExportError(
             f"a decoder ({encoder.model_type}) is exported with transformers 5 or later; {installed} is installed, "
             "whose causal masks cannot be captured. Give --via optimum, or export in an environment with "
@@ -98,7 +111,7 @@ def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str,
         texts = [TEXTS[(number + row + step) % len(TEXTS)] for step in range(len(TEXTS))]
         text, pair = (" ".join(texts), None) if row % 2 else (texts[0], " ".join(texts[1:]))
         wanted = max(length - 5 * row, 1)  # the first row fills the batch, the others are padded
-        encoding: Any = encoder.tokenizer.backend_tokenizer.encode(text, pair)
+        encoding = encoder.tokenizer.backend_tokenizer.encode(text, pair)
         count = min(wanted, len(encoding.ids))
         ids_BT[row, :count] = encoding.ids[:count]
         mask_BT[row, :count] = 1
@@ -107,11 +120,11 @@ def _encode(encoder: Encoder, number: int, batch: int, length: int) -> dict[str,
     return {name: inputs[name] for name in encoder.input_names}
 
 
-def check(session: Session, probes: list[Probe]) -> dict[str, float]:
-    """Return how far `session` is from the reference: largest absolute and relative L2 difference.
+def check(session: Session, probes: list[Probe]) -> GraphParity:
+    """Return how far `session` is from the reference.
 
     Raises ExportError past the tolerance of its dtype, or where rows do not sum to their number of tokens.
-    int8 has no tolerance for its difference: it is reported (amix.exporters.fidelity), and the user's to judge.
+    int8 has no tolerance: its difference is reported (amix.exporters.fidelity), and the user judges it.
     """
     dtype, where = session.extractor.dtype, f"the exported graph ({session.backend})"
     largest = square = norm = 0.0
@@ -120,8 +133,8 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
             found_BHT = session.run(**probe.inputs)
         except AmixError:
             raise
-        except Exception as problem:  # every backend has its own kinds
-            rows, tokens = probe.inputs["input_ids"].shape
+        except Exception as problem:  # every backend raises its own kinds
+            rows, tokens = probe.shape
             raise ExportError(
                 f"{where} cannot run {rows} texts of {tokens} tokens ({problem}). It is not published. Use another "
                 "--format."
@@ -130,25 +143,30 @@ def check(session: Session, probes: list[Probe]) -> dict[str, float]:
         shape = tuple(found_BHT.shape)
         if shape != probe.relevance_BHT.shape or not np.isfinite(found_BHT).all():
             raise ExportError(
-                f"{where} gives shape {shape} or values that are not finite. It is not published."
+                f"{where} gives shape {shape} or values that are not finite. It is not published. Try "
+                "another --format or --dtype."
             )
         count_B = mask_BT.sum(axis=1)
         off = np.abs(found_BHT.sum(axis=2) / count_B[:, None] - 1).max()
         if off > TOLERANCE_SUM[dtype] or np.abs(found_BHT * (mask_BT[:, None, :] == 0)).max() > 0:
             raise ExportError(
                 f"{where} gives relevance that does not sum to the number of tokens (off by {off:.1e}) "
-                "or is not 0 at padding. It is not published."
+                "or is not 0 at padding. It is not published. Try another --format or --dtype."
             )
         difference = found_BHT.astype(np.float64) - probe.relevance_BHT
         largest = max(largest, float(np.abs(difference).max()))
         square += float(np.square(difference).sum())
         norm += float(np.square(probe.relevance_BHT, dtype=np.float64).sum())
-    report = {"max_abs": largest, "relative_l2": (square / norm) ** 0.5}
-    value, limit = {
-        "float32": (report["max_abs"], TOLERANCE),
-        "float16": (report["relative_l2"], TOLERANCE_HALF),
-        "int8": (0.0, float("inf")),
-    }[dtype]
+    report = GraphParity(max_abs=largest, relative_l2=(square / norm) ** 0.5)
+    match dtype:
+        case "float32":
+            value, limit = report.max_abs, TOLERANCE
+        case "float16":
+            value, limit = report.relative_l2, TOLERANCE_HALF
+        case "int8":
+            value, limit = 0.0, float("inf")
+        case _:
+            assert_never(dtype)
     if value > limit:
         raise ExportError(
             f"{where} differs from the encoder by {value:.1e}, more than the {limit:.0e} allowed for "

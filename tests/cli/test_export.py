@@ -34,7 +34,12 @@ def test_json_is_one_object_on_the_last_line(tiny_bert: Path, tmp_path: Path) ->
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["extractor"] == str(tmp_path / "out")
     assert report["heads"] == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert report["parity"].keys() == {"torchscript"}
+    assert report["parity"]["torchscript"].keys() == {"max_abs", "relative_l2"}
     assert report["parity"]["torchscript"]["max_abs"] < 1e-4
+    assert report["fidelity"] is None
+    assert report["max_length"] == 64
+    assert report["fingerprint"] == open_extractor(tmp_path / "out").fingerprint
     assert (
         report["bytes"]["model.torchscript.pt"] == (tmp_path / "out" / "model.torchscript.pt").stat().st_size
     )
@@ -45,7 +50,7 @@ def test_mistakes_are_sentences_with_the_right_exit_code(tiny_bert: Path, tmp_pa
     for arguments, code, message in (
         ((tiny_bert, out, "--layers", "0-1"), 2, "--layers 0-1: not understood"),
         ((tiny_bert, out, "--layers", "5"), 2, "has layers 0 to 1"),
-        ((tiny_bert, out, "--format", "tflite"), 2, "onnx"),
+        ((tiny_bert, out, "--format", "tflite"), 2, "'tflite' is not one of 'onnx', 'torchscript', 'pt2'"),
         ((tmp_path / "absent", out), 2, "no such folder"),
         ((tmp_path, out), 1, "config.json is missing"),
     ):

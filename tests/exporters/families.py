@@ -1,8 +1,8 @@
 """Tiny random encoders of every family, saved with one shared tokenizer."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -51,7 +51,7 @@ MODERN = {"local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id":
 GROUPED = {"num_key_value_heads": 1, **IDS}
 
 # Family -> configuration class, its settings, usable positions. RoBERTa and its kin lose pad + 1 positions.
-FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
+FAMILIES: dict[str, tuple[str, Mapping[str, object], int]] = {
     "bert": ("BertConfig", {**SMALL, "max_position_embeddings": 64}, 64),
     "roberta": ("RobertaConfig", {**SMALL, "max_position_embeddings": 66, "type_vocab_size": 1}, 65),
     "distilbert": ("DistilBertConfig", DISTILBERT, 64),
@@ -70,7 +70,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     ),
 }
 CAUSAL = ("gpt2", "llama", "mistral")
-UNREADABLE: dict[str, tuple[str, dict[str, Any]]] = {
+UNREADABLE: dict[str, tuple[str, Mapping[str, object]]] = {
     "fnet": (
         "FNetConfig",
         {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "max_position_embeddings": 64},
@@ -79,20 +79,20 @@ UNREADABLE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def save(folder: Path, config_class: str, settings: dict[str, Any], seed: int = 0, **more: Any) -> Path:
+def save(folder: Path, config_class: str, settings: Mapping[str, object], **more: object) -> Path:
     """Save a model of random weights and the tests' tokenizer to `folder`, and return it."""
     size = write_tokenizer(folder, max_length=64)
     config = getattr(transformers, config_class)(**{**settings, **more, "vocab_size": size})
     with torch.random.fork_rng(), warnings.catch_warnings():
         # DeBERTa-v2 and ModernBERT of transformers 4.57 use torch.jit where they are defined.
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         model = transformers.AutoModel.from_config(config)
     model.save_pretrained(folder)
     return folder
 
 
-def save_family(folder: Path, family: str, **more: Any) -> Path:
+def save_family(folder: Path, family: str, **more: object) -> Path:
     """Save the tiny encoder of one of FAMILIES to `folder`, and return it."""
     config_class, settings, _ = FAMILIES[family]
     return save(folder, config_class, settings, **more)

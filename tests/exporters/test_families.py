@@ -1,7 +1,7 @@
 """Every supported family: exported, compared, and right in plain onnxruntime."""
 
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -10,8 +10,10 @@ import transformers
 from tokenizers import Tokenizer
 
 from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.session import open_session
 from amix.exporters.export import export
+from amix.exporters.options import ExportOptions, Format
 from amix.exporters.parity import Probe, check
 from tests.exporters.families import CAUSAL, FAMILIES, UNREADABLE, save, save_family
 
@@ -26,19 +28,19 @@ TRACED = {"mistral"}  # Llama with a window: captured by the same code as Llama 
 @pytest.mark.parametrize("family", sorted({*FAMILIES} - {"bert"} - TRACED))
 def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str, tmp_path: Path) -> None:
     encoder = save_family(tmp_path / family, family)
-    formats = ("onnx", "pt2") if family in CAPTURED else ("onnx",)
+    formats: tuple[Format, ...] = ("onnx", "pt2") if family in CAPTURED else ("onnx",)
 
     if family in CAUSAL and OLD_TRANSFORMERS:
         with pytest.raises(ExportError, match=r"a decoder \(.*with transformers 5"):
-            export(str(encoder), tmp_path / "out", formats=formats)
+            export(str(encoder), tmp_path / "out", ExportOptions(formats=formats))
         return
     layer = LAYER.get(family, 0)
-    extractor = export(str(encoder), tmp_path / "out", layers=[layer], formats=formats)
+    extractor = export(str(encoder), tmp_path / "out", ExportOptions(layers=[layer], formats=formats))
 
     assert extractor.model_type == family
     assert extractor.heads == ((layer, 0), (layer, 1))
     assert extractor.max_length == FAMILIES[family][2]
-    assert all(extractor.parity[backend]["max_abs"] < 1e-4 for backend in extractor.backends)
+    assert all(extractor.parity.graphs[backend].max_abs < 1e-4 for backend in extractor.backends)
 
     tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     ids = tokenizer.encode("the film is warm, and I'd watch it again!").ids
@@ -70,26 +72,30 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "albert in groups"])
-@pytest.mark.parametrize("kind", ["received", "cls"])
-def test_all_layers_of_a_cut_model_agree_with_the_whole_one(family: str, kind: str, tmp_path: Path) -> None:
-    more: dict[str, Any] = {{"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4}
+@pytest.mark.parametrize("kind", get_args(RelevanceKind))
+def test_all_layers_of_a_cut_model_agree_with_the_whole_one(
+    family: str, kind: RelevanceKind, tmp_path: Path
+) -> None:
+    more: dict[str, object] = {
+        {"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4
+    }
     if family == "albert in groups":
         family, more = "albert", {**more, "num_hidden_groups": 2}
     encoder = save_family(tmp_path / family, family, **more)
     if family in CAUSAL and OLD_TRANSFORMERS:
-        return  # refused, as the test above says
+        return  # refused, as the test above checks
     if family in CAUSAL and kind == "cls":
         with pytest.raises(UsageError, match=r"--relevance cls: the first token of a decoder"):
-            export(str(encoder), tmp_path / "out", relevance=kind, formats=("torchscript",))
+            export(str(encoder), tmp_path / "out", ExportOptions(relevance=kind, formats=("torchscript",)))
         return
 
     extractor = export(
-        str(encoder), tmp_path / "out", layers=[2, 0], relevance=kind, formats=("torchscript",)
+        str(encoder), tmp_path / "out", ExportOptions(layers=[2, 0], relevance=kind, formats=("torchscript",))
     )
 
     assert extractor.heads == ((0, 0), (0, 1), (2, 0), (2, 1))
     assert extractor.relevance == kind
-    assert extractor.parity["torchscript"]["max_abs"] < 1e-4
+    assert extractor.parity.graphs["torchscript"].max_abs < 1e-4
 
 
 @pytest.mark.parametrize("family", UNREADABLE)

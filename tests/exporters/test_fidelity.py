@@ -1,9 +1,8 @@
-"""What int8 and float16 cost is measured on export, kept in the record, and said to whoever exports."""
+"""What int8 and float16 cost is measured on export, kept in the record, and shown by export and info."""
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,9 @@ from click.testing import CliRunner, Result
 from amix.cli import main
 from amix.engine.extractor.encoder import load_encoder
 from amix.engine.extractor.folder import open_extractor
+from amix.engine.extractor.measures import Fidelity
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.runner import Ids, Relevance
 from amix.engine.extractor.session import open_session
 from amix.exporters import export
 from amix.exporters.fidelity import fidelity
@@ -28,7 +29,7 @@ def amix(*arguments: str | Path) -> Result:
 def int8(
     tiny_bert: Path, tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Result]:
-    def as_captured_before(program: Any, names: Any, path: Path, opset: Any) -> int:
+    def as_captured_before(program: object, names: object, path: Path, opset: object) -> int:
         shutil.copy(tiny_extractor / "model.onnx", path)
         return 20
 
@@ -41,62 +42,69 @@ def int8(
     return out, done
 
 
+def recorded(folder: Path) -> Fidelity:
+    """Return the fidelity in a folder's record."""
+    report = open_extractor(folder).fidelity
+    assert report is not None
+    return report
+
+
 def test_the_record_says_what_int8_costs_head_by_head(int8: tuple[Path, Result]) -> None:
-    extractor = open_extractor(int8[0])
-    report = extractor.fidelity
-    assert report["texts"] >= 12
-    assert report["tokens"] > 400
-    for name, (lowest, highest) in zip(MEASURES, (("best", "worst"), ("worst", "best")), strict=True):
-        measure = report[name]
-        per_head = measure["per_head"]
-        assert len(per_head) == len(extractor.heads)
-        assert (measure[lowest], measure[highest]) == (min(per_head), max(per_head))
-        assert measure["median"] == pytest.approx(np.median(per_head), abs=1e-6)
-        layer, head = extractor.heads[per_head.index(measure["worst"])]
-        assert measure["worst_head"] == f"{layer}.{head}"
-    assert 0 < report["relative_l2"]["best"] < report["relative_l2"]["worst"] < 0.5
-    assert 0.5 < report["rank_correlation"]["worst"] < 1
+    heads, report = open_extractor(int8[0]).heads, recorded(int8[0])
+    assert report.texts >= 12
+    assert report.tokens > 400
+    error, order = report.relative_l2, report.rank_correlation
+    assert (error.best, error.worst) == (min(error.per_head), max(error.per_head))
+    assert (order.worst, order.best) == (min(order.per_head), max(order.per_head))
+    for measure in (error, order):
+        assert len(measure.per_head) == len(heads)
+        assert measure.median == pytest.approx(np.median(measure.per_head), abs=1e-6)
+        layer, head = heads[measure.per_head.index(measure.worst)]
+        assert measure.worst_head == f"{layer}.{head}"
+    assert 0 < error.best < error.worst < 0.5
+    assert 0.5 < order.worst < 1
 
 
 def test_export_warns_with_the_worst_figures(int8: tuple[Path, Result]) -> None:
     out, done = int8
-    report = open_extractor(out).fidelity
+    report = recorded(out)
     (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning")]
     for part in (
-        f"worst {report['relative_l2']['worst']:.2%} ({report['relative_l2']['worst_head']})",
-        f"worst {report['rank_correlation']['worst']:.3f} ({report['rank_correlation']['worst_head']})",
+        f"worst {report.relative_l2.worst:.2%} ({report.relative_l2.worst_head})",
+        f"worst {report.rank_correlation.worst:.3f} ({report.rank_correlation.worst_head})",
         "Use float32",
     ):
         assert part in warning
-    assert json.loads(done.stdout.splitlines()[-1])["fidelity"] == report
+    document = json.loads((out / "extractor.json").read_text())
+    assert json.loads(done.stdout.splitlines()[-1])["fidelity"] == document["fidelity"]
 
 
 def test_info_shows_it(int8: tuple[Path, Result]) -> None:
     out, _ = int8
-    report = open_extractor(out).fidelity
+    document = json.loads((out / "extractor.json").read_text())["fidelity"]
     found = json.loads(amix("info", out, "--json").stdout)
     for measure in MEASURES:
-        assert found[measure] == {key: value for key, value in report[measure].items() if key != "per_head"}
-    assert f"worst {report['relative_l2']['worst']}" in amix("info", out).stdout
+        assert found[measure] == {key: value for key, value in document[measure].items() if key != "per_head"}
+    assert f"worst {document['relative_l2']['worst']}" in amix("info", out).stdout
 
 
 def test_float32_has_nothing_to_report(tiny_extractor: Path, tiny_bert: Path) -> None:
-    assert open_extractor(tiny_extractor).fidelity == {}
+    assert open_extractor(tiny_extractor).fidelity is None
     assert "rank_correlation" not in json.loads(amix("info", tiny_extractor, "--json").stdout)
     # And the measure itself finds nothing: the graph computes what the encoder does.
-    reference = RelevanceModule(load_encoder(str(tiny_bert)), [0, 1], cut=False)
+    reference = RelevanceModule(load_encoder(str(tiny_bert)).model, [0, 1], cut=False)
     report = fidelity(open_session(tiny_extractor), reference)
-    assert report["relative_l2"]["worst"] < 1e-4
-    assert report["rank_correlation"]["worst"] > 0.999
+    assert report.relative_l2.worst < 1e-4
+    assert report.rank_correlation.worst > 0.999
 
 
 def test_half_precision_says_its_cost_without_a_warning(tiny_bert: Path, tmp_path: Path) -> None:
     arguments = ("--dtype", "float16", "--format", "torchscript", "--layers", "0")
     done = amix("export", tiny_bert, tmp_path / "half", *arguments)
     assert done.exit_code == 0, done.output
-    report = open_extractor(tmp_path / "half").fidelity
-    assert 0 < report["relative_l2"]["worst"] < 5e-3
-    assert report["rank_correlation"]["worst"] > 0.99
+    report = recorded(tmp_path / "half")
+    assert 0 < report.relative_l2.worst < 5e-3
+    assert report.rank_correlation.worst > 0.99
     assert "fidelity" in done.stdout
     assert "Warning" not in done.stderr
 
@@ -109,14 +117,14 @@ def test_the_measures_see_what_was_changed(tiny_extractor: Path, tiny_bert: Path
             self._right = open_session(tiny_extractor)
             self.extractor = self._right.extractor
 
-        def run(self, **inputs: Any) -> np.ndarray:
+        def run(self, **inputs: Ids) -> Relevance:
             relevance = self._right.run(**inputs)
             relevance[:, 1] *= 1.1
             relevance[:, 2] *= -1
             return relevance
 
-    reference = RelevanceModule(load_encoder(str(tiny_bert)), [0, 1], cut=False)
-    report = fidelity(Wrong(), reference)  # type: ignore[arg-type]
-    assert report["relative_l2"]["per_head"] == pytest.approx([0, 0.1, 2, 0], abs=1e-4)
-    assert report["rank_correlation"]["per_head"] == pytest.approx([1, 1, -1, 1], abs=1e-3)
-    assert report["relative_l2"]["worst_head"] == report["rank_correlation"]["worst_head"] == "1.0"
+    reference = RelevanceModule(load_encoder(str(tiny_bert)).model, [0, 1], cut=False)
+    report = fidelity(Wrong(), reference)  # type: ignore[arg-type]  # it has what fidelity uses of a session
+    assert report.relative_l2.per_head == pytest.approx([0, 0.1, 2, 0], abs=1e-4)
+    assert report.rank_correlation.per_head == pytest.approx([1, 1, -1, 1], abs=1e-3)
+    assert report.relative_l2.worst_head == report.rank_correlation.worst_head == "1.0"

@@ -1,4 +1,4 @@
-"""The artifact through Optimum: the same as the direct one, in both directions. Needs attentionmix[optimum]."""
+"""An extractor written by Optimum: the same as the direct one, in both directions. Needs attentionmix[optimum]."""
 
 import json
 import shutil
@@ -15,9 +15,11 @@ from click.testing import CliRunner, Result
 from amix.cli import main
 from amix.engine.base.errors import UsageError
 from amix.engine.extractor.folder import open_extractor
+from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.export import export
+from amix.exporters.options import ExportOptions
 from tests.exporters.families import save_family
 
 needs_optimum = pytest.mark.skipif(
@@ -32,7 +34,7 @@ def amix(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def batch_of(folder: Path) -> dict[str, np.ndarray]:
+def batch_of(folder: Path) -> dict[str, Ids]:
     """Return TEXTS as the graph's inputs, padded."""
     encodings = open_tokenizer(folder / "tokenizer.json").encode_batch(TEXTS)
     ids, mask, types = np.zeros((3, len(TEXTS), 40), np.int64)
@@ -44,7 +46,7 @@ def batch_of(folder: Path) -> dict[str, np.ndarray]:
     return {name: inputs[name] for name in open_extractor(folder).inputs}
 
 
-def signature(folder: Path) -> dict[str, list[Any]]:
+def signature(folder: Path) -> dict[str, list[object]]:
     """Return type and axes of every input and output of the graph."""
     graph = onnx.load(folder / "model.onnx").graph
     tensors = {value.name: value.type.tensor_type for value in (*graph.input, *graph.output)}
@@ -66,7 +68,7 @@ def through_optimum(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @needs_optimum
-def test_the_artifact_is_the_direct_one(through_optimum: Path, tiny_extractor: Path) -> None:
+def test_the_extractor_is_the_direct_one(through_optimum: Path, tiny_extractor: Path) -> None:
     names = [sorted(path.name for path in folder.iterdir()) for folder in (through_optimum, tiny_extractor)]
     assert names[0] == names[1]
     for name in set(names[0]) - {"model.onnx", "extractor.json"}:
@@ -93,7 +95,7 @@ def test_relevance_is_the_direct_one(through_optimum: Path, tiny_extractor: Path
 
 @needs_optimum
 @pytest.mark.parametrize("made_by", ["through_optimum", "tiny_extractor"])
-def test_optimum_opens_either_artifact(made_by: str, request: pytest.FixtureRequest) -> None:
+def test_optimum_opens_either_extractor(made_by: str, request: pytest.FixtureRequest) -> None:
     import torch
     from optimum.onnxruntime import ORTModelForCustomTasks
 
@@ -111,7 +113,7 @@ def test_optimum_opens_either_artifact(made_by: str, request: pytest.FixtureRequ
 def test_layer_0_ends_with_its_attention_and_holds_no_path(tiny_bert: Path, tmp_path: Path) -> None:
     elsewhere = shutil.copytree(tiny_bert, tmp_path / "moved")
     first, again = (
-        export(str(source), tmp_path / name, layers=[0], via="optimum", opset=18)
+        export(str(source), tmp_path / name, ExportOptions(layers=[0], via="optimum", opset=18))
         for source, name in ((tiny_bert, "first"), (elsewhere, "again"))
     )
     assert first.graph_sha256["onnxruntime"] == again.graph_sha256["onnxruntime"]
@@ -135,12 +137,16 @@ def test_layer_0_ends_with_its_attention_and_holds_no_path(tiny_bert: Path, tmp_
         ("mistral", {}),
     ],
 )
-def test_other_families_and_options(family: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_other_families_and_options(
+    family: str,
+    options: dict[str, Any],  # Any: options of every type
+    tmp_path: Path,
+) -> None:
     encoder = save_family(tmp_path / family, family)
-    found = export(str(encoder), tmp_path / "out", layers=[0], via="optimum", **options)
+    found = export(str(encoder), tmp_path / "out", ExportOptions(layers=[0], via="optimum", **options))
     assert open_extractor(tmp_path / "out") == found  # every file is listed, and none was left over
     assert {path.name for path in found.folder.iterdir()} == {*found.files, "extractor.json"}
-    assert found.parity["onnxruntime"]["relative_l2"] < (0.5 if found.dtype == "int8" else 5e-3)
+    assert found.parity.graphs["onnxruntime"].relative_l2 < (0.5 if found.dtype == "int8" else 5e-3)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +159,13 @@ def test_other_families_and_options(family: str, options: dict[str, Any], tmp_pa
     ],
 )
 def test_impossible_combinations_are_usage_errors(
-    options: dict[str, Any], message: str, tiny_bert: Path, tmp_path: Path
+    options: dict[str, Any],  # Any: options of every type
+    message: str,
+    tiny_bert: Path,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        export(str(tiny_bert), tmp_path / "out", **{"via": "optimum", **options})
+        export(str(tiny_bert), tmp_path / "out", ExportOptions(**{"via": "optimum", **options}))
     assert not (tmp_path / "out").exists()
 
 

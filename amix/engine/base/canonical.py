@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from amix.engine.base.errors import AmixError, ShardError
+from amix.engine.base.errors import AmixError
 
 
 def dumps(value: object) -> bytes:
@@ -23,16 +23,18 @@ def digest(value: object) -> str:
     return hashlib.sha256(dumps(value)).hexdigest()
 
 
-def seal(document: Mapping[str, Any]) -> bytes:
+def seal(document: Mapping[str, object]) -> bytes:
     """Return the canonical bytes of `document` with its own sha256 under the key `sha256`."""
     body = {key: value for key, value in document.items() if key != "sha256"}
     return dumps({**body, "sha256": digest(body)}) + b"\n"
 
 
-def unseal(data: bytes, where: str, error: type[AmixError] = ShardError) -> dict[str, Any]:
+def unseal(
+    data: bytes, where: str, error: type[AmixError]
+) -> dict[str, Any]:  # Any: JSON, which each document's reader checks
     """Return the document that `seal` wrote, `sha256` included.
 
-    where: what the message names.  Raises `error` when the bytes are not JSON or the hash does not fit.
+    where: the file, for the message.  Raises `error` when the bytes are not JSON or the hash does not match.
     """
     try:
         document = json.loads(data)

@@ -25,7 +25,7 @@ class MixingError(AmixError):
     """Ratios, relevance, labels or masks that cannot be mixed."""
 
 
-class ArtifactError(AmixError):
+class ExtractorError(AmixError):
     """An extractor folder that is damaged, incomplete or does not fit."""
 
 
@@ -42,11 +42,11 @@ class ShardError(AmixError):
 
 
 class FetchError(AmixError):
-    """A file of a remote folder that cannot be had, or that keeps arriving as other bytes than were promised."""
+    """A file of a remote folder that cannot be fetched, or whose bytes keep differing from its recorded hash."""
 
 
 class StorageError(AmixError):
-    """A disk or folder that does not take what is written: full, read-only, not permitted, failing."""
+    """A disk or folder that cannot be written to: full, read-only, not permitted, failing."""
 
 
 class TrainError(AmixError):
@@ -54,8 +54,8 @@ class TrainError(AmixError):
 
 
 class DependencyError(AmixError):
-    """An optional package that is needed and missing, with the extra that brings it."""
+    """An optional package that is needed and missing, with the extra that installs it."""
 
 
 class DeviceError(AmixError):
-    """A device that was asked for and cannot be had."""
+    """A device that was asked for and is not available."""

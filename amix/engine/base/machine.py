@@ -26,18 +26,31 @@ def available_cores(cgroups: Path = _CGROUPS, proc: Path = _PROC) -> int:
 
 
 def available_memory(cgroups: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
-    """Return the bytes that can be had without swapping, at most a container's limit; None where nothing tells."""
-    found = []
-    for folder in _folders("memory", cgroups, proc):
-        for name in ("memory.max", "memory.limit_in_bytes"):  # version 2, version 1
-            found += _numbers(folder / name)
+    """Return the bytes that are free without swapping, at most a container's limit; None if unknown."""
+    found = _memory_limits(cgroups, proc)
     try:
         for line in (proc / "meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 found.append(int(line.split()[1]) * 1024)
-    except (OSError, ValueError):  # no Linux
+    except (OSError, ValueError):  # not Linux
         pass
     return min(found, default=None)
+
+
+def total_memory(cgroups: Path = _CGROUPS, proc: Path = _PROC) -> int:
+    """Return the machine's bytes of memory, used or free, at most a container's limit."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *_memory_limits(cgroups, proc)])
+
+
+def _memory_limits(cgroups: Path, proc: Path) -> list[int]:
+    """Return the limits that hold for this process, in bytes; none where it may use the whole machine."""
+    return [
+        limit
+        for folder in _folders("memory", cgroups, proc)
+        for name in ("memory.max", "memory.limit_in_bytes")  # version 2, version 1
+        for limit in _numbers(folder / name)
+    ]
 
 
 def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""What keeps processes out of each other's way: a lock on a folder, and workers that end with their parent."""
+"""What keeps processes from disturbing each other: a lock on a folder, and workers that end with their parent."""
 
 import ctypes
 import fcntl
@@ -18,38 +18,38 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def lock_folder(folder: Path, doing: str, held: type[AmixError]) -> int:
-    """Lock a folder against other processes that write there; return the descriptor whose closing unlocks it.
+    """Lock a folder against other processes that write there. Closing the returned descriptor unlocks it.
 
-    The lock is on the folder itself: it leaves no file behind, and goes with its holder however that ends.
-    doing: what another process does there, for the message. Raises `held` where one does; UsageError where the folder
-    cannot be opened or locked.
+    The lock is on the folder itself: it leaves no file behind, and ends with the process that holds it.
+    doing: what a process that holds the lock is doing, for the message.
+    Raises `held` where another process holds it; UsageError where the folder cannot be opened or locked.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as problem:
         raise UsageError(
-            f"{folder}: cannot be opened ({problem.strerror}). Name another place, or mend it."
+            f"{folder}: cannot be opened ({problem.strerror}). Check its permissions, or name another folder."
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise held(
-            f"{folder}: another process is {doing} there. Wait for it, or name another folder."
+            f"{folder}: another process is {doing} there. Wait for it to finish, or name another folder."
         ) from None
     except OSError as problem:
         os.close(descriptor)
         raise UsageError(
             f"{folder}: cannot be locked ({problem.strerror}), so two runs could write there at once. "
-            "Name a folder on a local disk, and copy it when it is finished."
+            "Name a folder on a local disk, and copy it when the run has finished."
         ) from None
     return descriptor
 
 
 def start_worker(process: BaseProcess) -> None:
-    """Start a process that calls `become_worker` first of all.
+    """Start a process whose first call is `become_worker`.
 
-    It inherits a block of the signals that stop a run: a Ctrl-C while it is still importing would show its traceback.
+    The signals that stop a run are blocked in it until then: a Ctrl-C during its imports would print a traceback.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -59,9 +59,9 @@ def start_worker(process: BaseProcess) -> None:
 
 
 def become_worker() -> None:
-    """Leave Ctrl-C, which reaches the whole group, to the parent, and from now on end at once when the parent does.
+    """Ignore Ctrl-C, which the parent handles, and from now on end as soon as the parent does.
 
-    So a killed run does not write beside its successor.
+    So no worker of a killed run still writes when the next run starts.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
@@ -74,8 +74,8 @@ def become_worker() -> None:
         os._exit(1)
 
     if sys.platform == "linux":
-        # The kernel's way also ends a worker in the middle of a C call that lets no other thread run.
+        # The kernel ends even a worker inside a C call that lets no other thread run.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=watch, daemon=True).start()
-    if wait([sentinel], 0):  # work that was sent before may still lie in the pipe
+    if wait([sentinel], 0):  # the parent ended before the watch began
         os._exit(1)

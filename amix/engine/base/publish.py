@@ -15,11 +15,11 @@ from amix.engine.base.errors import StorageError, UsageError
 
 TEMPORARY = ".tmp-"  # in the name of everything unpublished
 
-# What a file system answers when it will not take more -> what that means, and what to do.
+# Error number of a failed write -> what it means, and what to do.
 _REFUSALS = {
     errno.ENOSPC: ("the disk is full", "Make room there"),
     errno.EDQUOT: ("the disk quota is used up", "Make room there, or have the quota raised,"),
-    errno.EFBIG: ("a file may not grow as large there as it must", "Raise the limit (ulimit -f)"),
+    errno.EFBIG: ("the file would be larger than allowed there", "Raise the limit (ulimit -f)"),
     errno.EROFS: ("the file system is read-only", "Make it writable"),
     errno.EACCES: ("permission denied", "Change its permissions"),
     errno.EPERM: ("not permitted", "Change its permissions"),
@@ -41,7 +41,7 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn what a disk refuses while the block writes to `folder` into a StorageError that says what to do."""
+    """Turn a disk's refusal of what the block writes to `folder` into a StorageError that says what to do."""
     try:
         yield
     except Exception as problem:
@@ -50,19 +50,19 @@ def explained(folder: Path) -> Iterator[None]:
             raise
         what, remedy = _REFUSALS[number]
         raise StorageError(
-            f"{folder}: cannot be written: {what}. What was finished there is whole and is kept. "
+            f"{folder}: cannot be written: {what}. What was finished there is complete and is kept. "
             f"{remedy} and run the same command again, or name another folder."
         ) from problem
 
 
 def _number_in(problem: Exception) -> int | None:
-    """Return the error number that Rust libraries (safetensors, tokenizers) say in words: `... (os error 28)`."""
+    """Return the error number that Rust libraries (safetensors, tokenizers) put into words: `... (os error 28)`."""
     match = re.search(r"\(os error (\d+)\)", str(problem))
     return int(match[1]) if match else None
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+    """Flush the names in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,10 +77,10 @@ def temporary_sibling(path: Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Yield a binary file that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield a binary file that becomes `path` when the block succeeds, and is removed when it fails.
 
-    The data is flushed to the disk before the rename; the folder's entry is the caller's (`fsync_folder`).
-    Raises StorageError when the disk is full or refuses for another reason that its user can mend.
+    The data is flushed to the disk before the rename; flushing the folder (`fsync_folder`) is left to the caller.
+    Raises StorageError when the disk is full or refuses for another reason that a user can remove.
     """
     temporary = temporary_sibling(path)
     with explained(path.parent):
@@ -91,7 +91,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
-            with contextlib.suppress(OSError):  # the first problem is the one to tell
+            with contextlib.suppress(OSError):  # the first problem is the one to report
                 temporary.unlink(missing_ok=True)
             raise
 
@@ -113,12 +113,12 @@ def require_vacant(folder: Path, what: str) -> None:
                 "folder. Name another one, or remove this one yourself."
             )
     elif folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder}: is not a folder; {what} needs one. Name another place.")
+        raise UsageError(f"{folder}: is not a folder; {what} needs one. Name another path.")
 
 
 @contextlib.contextmanager
 def staged_folder(out: Path, what: str) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `out` when the block ends well, and vanishes when it does not."""
+    """Yield a temporary folder that becomes `out` when the block succeeds, and is removed when it fails."""
     require_vacant(out, what)
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def staged_folder(out: Path, what: str) -> Iterator[Path]:
             else:
                 fsync_folder(path)
         fsync_folder(stage)
-        # Replaces an empty folder; fails on one that was filled meanwhile, which is what we want.
+        # Replaces an empty folder. Fails if somebody has filled it meanwhile, as it should.
         stage.rename(out)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
@@ -142,7 +142,7 @@ def staged_folder(out: Path, what: str) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left in `folder`. Only for a folder whose every file is ours."""
+    """Remove what killed writers left in `folder`. Only for folders in which all files are ours."""
     for path in folder.glob(f".*{TEMPORARY}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -3,17 +3,15 @@
 Axes: H heads or other rows, T values in each.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 
-def rank_correlation(a_HT: NDArray[Any], b_HT: NDArray[Any]) -> NDArray[np.float64]:
+def rank_correlation(a_HT: NDArray[np.number], b_HT: NDArray[np.number]) -> NDArray[np.float64]:
     """Return Spearman's rank correlation (H,) of each row of `a_HT` with the same row of `b_HT`.
 
-    Equal values share their mean rank. A row without any order agrees with another such row (1), and with no order
-    there is (0).
+    Equal values share their mean rank. Two rows that each hold one value throughout agree (1); such a row and any other
+    do not (0).
     """
     a_HT, b_HT = _centred_ranks(a_HT), _centred_ranks(b_HT)
     a_H, b_H = np.square(a_HT).sum(axis=1), np.square(b_HT).sum(axis=1)
@@ -23,7 +21,7 @@ def rank_correlation(a_HT: NDArray[Any], b_HT: NDArray[Any]) -> NDArray[np.float
     return together_H
 
 
-def _centred_ranks(values_HT: NDArray[Any]) -> NDArray[np.float64]:
+def _centred_ranks(values_HT: NDArray[np.number]) -> NDArray[np.float64]:
     ranks_HT = np.empty(values_HT.shape)
     for head, values_T in enumerate(values_HT):
         _, place_T, counts = np.unique(values_T, return_inverse=True, return_counts=True)

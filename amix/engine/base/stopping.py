@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: they end a run as an exception does, and cut no clearing up short."""
+"""Ctrl-C, SIGTERM and a closed terminal end a run as an exception does, so that it still cleans up."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)  # Python's own way with these is to die at once
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # by default Python dies of these at once
 STOPPING = frozenset({signal.SIGINT, *_ENDING})
 
 _LOG = logging.getLogger(__name__)
@@ -15,11 +15,11 @@ _LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def signals_end(message: Callable[[str], str]) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit inside the block, so that `with` and `finally` are run.
+    """Let SIGTERM and SIGHUP raise SystemExit inside the block, so that `with` and `finally` blocks run.
 
-    The exit code is 128 + the signal's number, as shells report it (143, 129); what `message` says of the signal's
-    name is logged. Nothing changes where somebody decided otherwise: outside the main thread, and for a signal that
-    is ignored (nohup) or has a handler.
+    The exit code is 128 + the signal's number, as shells report it (143, 129).
+    message: returns the line to log, given the signal's name.
+    A signal that is ignored (nohup) or already has a handler is left alone, and so are all outside the main thread.
     """
     ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     if not _is_main_thread() or not ours:
@@ -30,7 +30,7 @@ def signals_end(message: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except _Ended as end:
-        _LOG.warning(message(end.name))  # without any set-up of logging this line is shown on stderr
+        _LOG.warning(message(end.name))  # shown on stderr where logging is not set up
         raise
     finally:
         for number in ours:
@@ -39,8 +39,8 @@ def signals_end(message: Callable[[str], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold SIGINT, SIGTERM and SIGHUP back until the block is through. Only for what ends soon by itself."""
-    if not _is_main_thread():  # the only one that is ever interrupted
+    """Delay SIGINT, SIGTERM and SIGHUP until the block has ended. Only for blocks that end soon by themselves."""
+    if not _is_main_thread():  # signals interrupt only the main thread
         yield
         return
     held: list[int] = []
@@ -48,7 +48,7 @@ def undisturbed() -> Iterator[None]:
     def hold(number: int, _: FrameType | None) -> None:
         held.append(number)
 
-    # A block of the signal mask would not do: another thread would take the signal, and interrupt this one.
+    # Blocking the signals is not enough: another thread would receive them, and Python would interrupt this one.
     before = {number: signal.getsignal(number) for number in STOPPING}
     before = {number: handler for number, handler in before.items() if callable(handler)}
     for number in before:

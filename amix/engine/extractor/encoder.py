@@ -6,14 +6,22 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
 
-from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.base.errors import AmixError, ExportError, UsageError
 
-RelevanceKind = Literal["received", "cls"]
+if TYPE_CHECKING:
+    from transformers import (
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        PreTrainedTokenizerFast,
+    )
+
+_Error = TypeVar("_Error", bound=AmixError)
 
 _WEIGHTS = (
     "model.safetensors",
@@ -28,15 +36,15 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sen
 class Encoder:
     """A frozen encoder with what amix has to know about it.
 
-    model: float32, in eval mode, eager attention, without pooler. Not to be changed: RelevanceModule copies it.
-    name, revision: what was asked for, and the commit it resolved to (None for a folder).
+    model: float32, in eval mode, eager attention, without pooler. Do not change it: RelevanceModule copies it.
+    name, revision: the name given, and the commit it resolved to (None for a folder).
     weights_sha256: over names, dtypes, shapes and bytes of all weights.
     max_length: the number of tokens the position table has room for (512 of RoBERTa's 514).
     """
 
-    model: nn.Module
-    config: Any  # a transformers PretrainedConfig
-    tokenizer: Any  # a fast transformers tokenizer
+    model: "PreTrainedModel"
+    config: "PretrainedConfig"
+    tokenizer: "PreTrainedTokenizerFast"
     name: str
     revision: str | None
     weights_sha256: str
@@ -51,12 +59,7 @@ class Encoder:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of layers and of heads in each."""
-        layers, heads = (
-            getattr(self.config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads")
-        )
-        if not isinstance(layers, int) or not isinstance(heads, int):
-            raise unreadable(self.model_type, "its configuration names no layers and attention heads")
-        return layers, heads
+        return attention_shape(self.config)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -64,18 +67,28 @@ class Encoder:
         return ("input_ids", "attention_mask", *(("token_type_ids",) if self.needs_token_types else ()))
 
 
+def attention_shape(config: "PretrainedConfig") -> tuple[int, int]:
+    """Return the number of layers and of heads in each. Raises ExportError where the configuration does not tell."""
+    layers, heads = (getattr(config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads"))
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        raise unreadable(
+            str(config.model_type), "its configuration does not tell the number of layers and heads"
+        )
+    return layers, heads
+
+
 def unreadable(model_type: str, why: str) -> ExportError:
     """Return the error for a model that gives no attention weights."""
     return ExportError(
         f"a model of type '{model_type}' gives no readable attention: {why}. amix needs an encoder whose "
         "layers return softmax attention weights with attn_implementation='eager': BERT, RoBERTa, DistilBERT, "
-        "ELECTRA, MPNet, ALBERT, XLM-R, DeBERTa-v2, ModernBERT, GPT-2, Llama or their like."
+        "ELECTRA, MPNet, ALBERT, XLM-R, DeBERTa-v2, ModernBERT, GPT-2, Llama or a similar one."
     )
 
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from writing bars and load reports, whose facts amix checks itself."""
+    """Silence transformers' progress bars and load reports; amix checks what they report itself."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -90,7 +103,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_encoder(model: str, revision: str | None = None) -> Encoder:
-    """Return the encoder of a Hub id or a local folder, whatever head its checkpoint was saved with.
+    """Return the encoder of a Hub id or a local folder, without the head that its checkpoint may have.
 
     Code from the Hub is never run. Raises ExportError, or UsageError where the arguments cannot be right.
     """
@@ -111,9 +124,10 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
                 attn_implementation="eager",
                 output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
+            found = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
         except Exception as problem:
-            raise _load_error(model, revision, problem) from problem
+            at = f"{model} at revision {revision}" if revision else model
+            raise load_error(ExportError, at, "cannot be loaded as an encoder", problem) from problem
     # A pooler may be missing (MLM checkpoints): it is not needed, and its random weights must not be hashed.
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
     if missing:
@@ -123,7 +137,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         )
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
-    _check_tokenizer(model, tokenizer, config)
+    tokenizer = _checked_tokenizer(model, found, config)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
 
@@ -136,7 +150,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
         name=model,
         revision=commit,
         weights_sha256=hash_weights(network),
-        max_length=_usable_positions(network, config, tokenizer),
+        max_length=_usable_positions(network, tokenizer),
         needs_token_types=types > 1 and "token_type_ids" in inspect.signature(network.forward).parameters,
     )
 
@@ -144,7 +158,7 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
 def folder_of(model: str) -> Path | None:
     """Return the folder that a model's name means, None for a Hub id.
 
-    Raises UsageError for what can only be a folder, and is none.
+    Raises UsageError for a name that can only be a folder and is not one.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -155,9 +169,9 @@ def folder_of(model: str) -> Path | None:
 
 
 def hub_commit(model: str, revision: str | None = None) -> str:
-    """Return the commit that a model's name means on the Hub, or in its cache where there is no network.
+    """Return the commit that a model's name means on the Hub, or in the local Hub cache when offline.
 
-    transformers 5 no longer says it. Raises what huggingface_hub does.
+    transformers 5 no longer tells it. Raises what huggingface_hub raises.
     """
     from huggingface_hub import hf_hub_download
 
@@ -176,28 +190,35 @@ def _checked_folder(folder: Path, revision: str | None) -> str:
     ):
         if not any((folder / name).exists() for name in names):
             raise ExportError(
-                f"{folder}: not an encoder, {what} is missing. Save one with save_pretrained() of model and "
-                "tokenizer."
+                f"{folder}: not an encoder, {what} is missing. Save model and tokenizer there with "
+                "save_pretrained()."
             )
     return str(folder)
 
 
-def _load_error(model: str, revision: str | None, problem: Exception) -> ExportError:
+def load_error(error: type[_Error], model: str, what: str, problem: Exception) -> _Error:
+    """Return the error for a model that transformers or the Hub refused, with the first line of their message.
+
+    what: cannot be done with the model, as in `cannot be loaded as an encoder`.
+    """
     reason = next(
         (line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__
     )
-    at = f" at revision {revision}" if revision else ""
-    return ExportError(
-        f"{model}{at}: cannot be loaded as an encoder ({reason}). Check the Hub id and the network, or give a "
-        "folder with config.json, weights and tokenizer. Models that bring their own code are not run."
+    return error(
+        f"{model}: {what} ({reason}). Check the Hub id and the network, or give a folder with config.json, "
+        "weights and tokenizer. Code that comes with a model is never run."
     )
 
 
-def _check_tokenizer(model: str, tokenizer: Any, config: Any) -> None:  # noqa: ANN401
-    if not getattr(tokenizer, "is_fast", False):
+def _checked_tokenizer(
+    model: str, tokenizer: "PreTrainedTokenizerBase", config: "PretrainedConfig"
+) -> "PreTrainedTokenizerFast":
+    from transformers import PreTrainedTokenizerFast
+
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ExportError(
-            f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, and a tokenizer.json is "
-            "what amix stores. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
+            f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, but amix stores "
+            "a tokenizer.json. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= config.vocab_size:
@@ -205,6 +226,7 @@ def _check_tokenizer(model: str, tokenizer: Any, config: Any) -> None:  # noqa: 
             f"{model}: the tokenizer's largest id is {largest}, but the model has {config.vocab_size} "
             "embeddings. Save the tokenizer that the model was trained with beside it."
         )
+    return tokenizer
 
 
 def hash_weights(network: nn.Module) -> str:
@@ -220,14 +242,17 @@ def position_table_room(network: nn.Module) -> int | None:
     """Return how many tokens a model's table of positions has room for (512 of RoBERTa's 514); None without one."""
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin count positions from pad + 1, which shows as a padding index of the table.
+            # RoBERTa and related models count positions from pad + 1, which shows as a padding index of the table.
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
 
 
-def _usable_positions(network: nn.Module, config: Any, tokenizer: Any) -> int:  # noqa: ANN401
+def _usable_positions(network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> int:
     room = position_table_room(network)
     if room is not None:
         return room
-    limits = (getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None))
+    limits = (
+        getattr(network.config, "max_position_embeddings", None),
+        getattr(tokenizer, "model_max_length", None),
+    )
     return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < 1_000_000), default=512)

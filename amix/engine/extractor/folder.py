@@ -1,21 +1,24 @@
 """The extractor folder: what is in it, and how it is opened with every byte checked. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ArtifactError
+from amix.engine.base.errors import ExtractorError
 from amix.engine.base.heads import Head
 from amix.engine.base.publish import sha256_file, write_atomic
+from amix.engine.extractor.measures import Fidelity, Parity
 
 FORMAT_VERSION = 1
 RECORD = "extractor.json"
 
 Backend = Literal["onnxruntime", "torchscript", "pt2", "eager"]
+RelevanceKind = Literal["received", "cls"]
+Dtype = Literal["float32", "float16", "int8"]
 
-# In the order of preference.
+# Best first.
 GRAPHS: dict[Backend, str] = {
     "onnxruntime": "model.onnx",
     "torchscript": "model.torchscript.pt",
@@ -27,12 +30,11 @@ GRAPHS: dict[Backend, str] = {
 class Extractor:
     """What `extractor.json` says. Everything but `folder` is stored.
 
-    model, revision: what the export was asked for, and the Hub commit it resolved to.
-    relevance: `received` or `cls`.  heads: (layer, head) of each row of the output, in order.
+    model, revision: the name given to the export, and the Hub commit it resolved to.
+    heads: (layer, head) of each row of the output, in order.
     max_length: usable positions.  opset: None without an ONNX graph.  inputs: names, in order.
-    files: sha256 of every other file.  parity: how far each graph is from eager PyTorch.
-    fidelity: what a dtype other than float32 costs, per head (amix.exporters.fidelity); empty for float32, and in
-        folders of versions that did not measure it.
+    files: sha256 of every other file.
+    fidelity: None for float32, and in folders of versions that did not measure it.
     fingerprint: sha256 over what changes the numbers: weights, tokenizer, heads, kind, dtype.
     """
 
@@ -41,10 +43,10 @@ class Extractor:
     model: str
     revision: str | None
     model_type: str
-    relevance: str
+    relevance: RelevanceKind
     heads: tuple[Head, ...]
     max_length: int
-    dtype: str
+    dtype: Dtype
     opset: int | None
     inputs: tuple[str, ...]
     vocab_size: int
@@ -53,10 +55,10 @@ class Extractor:
     tokenizer_fingerprint: str
     weights_sha256: str
     files: Mapping[str, str]
-    parity: Mapping[str, Any]
+    parity: Parity = field(default_factory=Parity)
     versions: Mapping[str, str]
     fingerprint: str
-    fidelity: Mapping[str, Any] = field(default_factory=dict)
+    fidelity: Fidelity | None = None
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -74,7 +76,12 @@ class Extractor:
 
 
 def fingerprint(
-    *, weights_sha256: str, tokenizer_fingerprint: str, heads: tuple[Head, ...], relevance: str, dtype: str
+    *,
+    weights_sha256: str,
+    tokenizer_fingerprint: str,
+    heads: tuple[Head, ...],
+    relevance: RelevanceKind,
+    dtype: Dtype,
 ) -> str:
     """Return the sha256 over what changes the numbers: no path, time, format or library version."""
     return canonical.digest(
@@ -90,7 +97,8 @@ def fingerprint(
 
 def write_extractor(extractor: Extractor) -> None:
     """Write `extractor.json` into its folder, sealed with its own sha256."""
-    document = asdict(extractor)
+    fidelity = {} if extractor.fidelity is None else asdict(extractor.fidelity)
+    document = {**asdict(extractor), "parity": extractor.parity.as_document(), "fidelity": fidelity}
     del document["folder"]
     write_atomic(extractor.folder / RECORD, canonical.seal(document))
 
@@ -98,7 +106,7 @@ def write_extractor(extractor: Extractor) -> None:
 def open_extractor(folder: Path | str) -> Extractor:
     """Return the extractor in `folder`, after checking its record and the sha256 of every file.
 
-    Raises ArtifactError that names the file and what to do.
+    Raises ExtractorError that names the file and what to do.
     """
     folder = Path(folder)
     record = folder / RECORD
@@ -107,52 +115,71 @@ def open_extractor(folder: Path | str) -> Extractor:
         data = record.read_bytes()
     except FileNotFoundError:
         what = "not an extractor, it has no extractor.json" if folder.is_dir() else "no such folder"
-        raise ArtifactError(f"{folder}: {what}. Make one with 'amix export MODEL {folder}'.") from None
+        raise ExtractorError(f"{folder}: {what}. Make one with 'amix export MODEL {folder}'.") from None
     except OSError as problem:
-        raise ArtifactError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
-    document = canonical.unseal(data, str(record), error=ArtifactError)
+        raise ExtractorError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
+    document = canonical.unseal(data, str(record), error=ExtractorError)
 
     version = document.get("format_version")
     if version != FORMAT_VERSION:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{record}: has format version {version}, this amix reads {FORMAT_VERSION}. "
             "Export the encoder again with this version."
         )
     try:
         extractor = _from_document(folder, document)
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ArtifactError(f"{record}: {problem} is missing or malformed. {again}") from None
+    except KeyError as problem:
+        raise ExtractorError(f"{record}: the field {problem} is missing. {again}") from None
+    except (AttributeError, TypeError, ValueError) as problem:
+        raise ExtractorError(f"{record}: a field is malformed ({problem}). {again}") from None
     _check_files(extractor, again)
     return extractor
 
 
-def _from_document(folder: Path, document: dict[str, Any]) -> Extractor:
-    document = {"fidelity": {}, **document}  # absent from folders of versions that did not measure it
-    values = {one.name: document[one.name] for one in fields(Extractor) if one.name != "folder"}
-    values["heads"] = tuple((int(layer), int(head)) for layer, head in values["heads"])
-    for name in ("inputs", "special_ids"):
-        values[name] = tuple(values[name])
-    for name in ("max_length", "vocab_size", "pad_id"):
-        values[name] = int(values[name])
-    for name in ("files", "parity", "versions", "fidelity"):
-        values[name] = dict(values[name])
-    return Extractor(folder=folder, **values)
+def _from_document(folder: Path, document: Mapping[str, Any]) -> Extractor:  # Any: JSON, checked here
+    for name, choices in (("relevance", get_args(RelevanceKind)), ("dtype", get_args(Dtype))):
+        if document[name] not in choices:
+            raise ValueError(f"{name} is {document[name]!r}")
+    opset, fidelity = document["opset"], document.get("fidelity")  # not measured by earlier versions
+    return Extractor(
+        folder=folder,
+        format_version=document["format_version"],
+        model=document["model"],
+        revision=document["revision"],
+        model_type=document["model_type"],
+        relevance=document["relevance"],
+        heads=tuple((int(layer), int(head)) for layer, head in document["heads"]),
+        max_length=int(document["max_length"]),
+        dtype=document["dtype"],
+        opset=None if opset is None else int(opset),
+        inputs=tuple(document["inputs"]),
+        vocab_size=int(document["vocab_size"]),
+        pad_id=int(document["pad_id"]),
+        special_ids=tuple(document["special_ids"]),
+        tokenizer_fingerprint=document["tokenizer_fingerprint"],
+        weights_sha256=document["weights_sha256"],
+        files=dict(document["files"]),
+        parity=Parity.from_document(document["parity"]),
+        versions=dict(document["versions"]),
+        fingerprint=document["fingerprint"],
+        fidelity=Fidelity.from_document(fidelity) if fidelity else None,
+    )
 
 
 def _check_files(extractor: Extractor, again: str) -> None:
     for name, expected in extractor.files.items():
         path = extractor.folder / name
         if Path(name).name != name or name in ("", ".", ".."):
-            raise ArtifactError(
+            raise ExtractorError(
                 f"{extractor.folder / RECORD}: names the file '{name}' outside its folder. {again}"
             )
         try:
             found = sha256_file(path)
         except OSError as problem:
-            raise ArtifactError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
+            raise ExtractorError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
         if found != expected:
-            raise ArtifactError(
+            raise ExtractorError(
                 f"{path}: the content does not match extractor.json; it was changed or damaged. {again}"
             )
     if not extractor.backends or not extractor.heads:
-        raise ArtifactError(f"{extractor.folder}: holds no graph or no heads. {again}")
+        raise ExtractorError(f"{extractor.folder}: holds no graph or no heads. {again}")

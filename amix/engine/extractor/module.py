@@ -5,13 +5,17 @@ Axes: B batch, H heads (of all wanted layers), T tokens.
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from amix.engine.extractor.encoder import Encoder, RelevanceKind, unreadable
+from amix.engine.extractor.encoder import attention_shape, unreadable
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.relevance import cls_received, received
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class RelevanceModule(nn.Module):
@@ -19,7 +23,7 @@ class RelevanceModule(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: "PreTrainedModel",
         layers: Sequence[int],
         kind: RelevanceKind = "received",
         *,
@@ -29,25 +33,26 @@ class RelevanceModule(nn.Module):
     ) -> None:
         """Copy `encoder` and remove the layers above the deepest of `layers`.
 
+        encoder: any transformers model whose layers return attention weights; it is not changed.
         layers: ascending, within the encoder.
         dtype: of weights and attention, None as they are; the reduction is always float32.
-        cut: False keeps all layers, as the reference that a cut graph is compared with.
-        share: hold the encoder's own weights, so that what changes them later is seen.
+        cut: False keeps all layers, for the reference that a cut graph is compared with.
+        share: use the encoder's own weights, so that later changes to them are seen.
         """
         super().__init__()
         self.layers = tuple(layers)
         self.kind: RelevanceKind = kind
-        self.model_type = encoder.model_type
-        self.expected = (encoder.shape[0], encoder.shape[1])
-        held = (*encoder.model.parameters(), *encoder.model.buffers()) if share else ()
-        self.network = copy.deepcopy(encoder.model, {id(tensor): tensor for tensor in held})
+        self.model_type = str(encoder.config.model_type)
+        layers_held, heads = attention_shape(encoder.config)
+        held = (*encoder.parameters(), *encoder.buffers()) if share else ()
+        self.network = copy.deepcopy(encoder, {id(tensor): tensor for tensor in held})
         if cut:
-            self.expected = (_cut(self.network, self.layers[-1] + 1, encoder.shape[0]), encoder.shape[1])
+            layers_held = _cut(self.network, self.layers[-1] + 1, layers_held)
+        self.expected = (layers_held, heads)
         if dtype is not None:
-            self.network.to(dtype)
-        # A decoder's cache of keys and values has no reader here, and its bookkeeping would fix lengths in the graph.
-        config: Any = self.network.config
-        config.use_cache = False
+            self.network.to(dtype)  # type: ignore[arg-type]  # transformers' wrapper hides torch's overloads
+        # Nobody reads a decoder's cache of keys and values here, and its bookkeeping would fix lengths in the graph.
+        self.network.config.use_cache = False
         self.eval()
 
     def forward(
@@ -61,11 +66,11 @@ class RelevanceModule(nn.Module):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        attentions = getattr(self._outputs(inputs), "attentions", None)
+        attentions = self._attentions(inputs)
         layers, heads = self.expected
-        if not attentions or len(attentions) != layers or any(map_ is None for map_ in attentions):
+        if len(attentions) != layers or any(map_ is None for map_ in attentions):
             raise unreadable(
-                self.model_type, f"{len(attentions or ())} attention maps came back for {layers} layers"
+                self.model_type, f"{len(attentions)} attention maps came back for {layers} layers"
             )
         batch, tokens = input_ids.shape
         reduce = received if self.kind == "received" else cls_received
@@ -80,22 +85,22 @@ class RelevanceModule(nn.Module):
             parts.append(reduce(attentions[layer], attention_mask))
         return torch.cat(parts, dim=1)
 
-    def _outputs(self, inputs: dict[str, Tensor]) -> Any:  # noqa: ANN401  a transformers ModelOutput
+    def _attentions(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         try:
-            return self.network(**inputs, output_attentions=True, return_dict=True)
-        except (TypeError, ValueError) as problem:  # FNet takes no mask; T5 wants a decoder's input
-            raise unreadable(self.model_type, f"it cannot be called for them ({problem})") from problem
+            output = self.network(**inputs, output_attentions=True, return_dict=True)
+        except (TypeError, ValueError) as problem:  # FNet takes no mask; T5 needs a decoder's input
+            raise unreadable(self.model_type, f"the model cannot be called ({problem})") from problem
+        return getattr(output, "attentions", None) or ()
 
 
-def _cut(network: nn.Module, keep: int, layers: int) -> int:
+def _cut(network: "PreTrainedModel", keep: int, layers: int) -> int:
     """Remove the layers after the first `keep` of `layers` in place, and return how many are left."""
-    config: Any = network.config
-    if getattr(config, "num_hidden_groups", 1) > 1:
+    if getattr(network.config, "num_hidden_groups", 1) > 1:
         # ALBERT derives each layer's group from the number of layers: cutting would regroup them.
         return layers
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.ModuleList) and len(child) == layers:
                 setattr(parent, name, nn.ModuleList(list(child)[:keep]))
-    config.num_hidden_layers = keep
+    network.config.num_hidden_layers = keep
     return keep

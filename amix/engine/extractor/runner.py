@@ -1,4 +1,4 @@
-"""What a backend gives to a session: a function from checked ids to relevance.
+"""What a session runs a backend by: a function from checked ids to relevance.
 
 Axes: B batch, H heads, T tokens.
 """
@@ -24,7 +24,5 @@ class Runner(Protocol):
 
 
 def no_gpu(cuda: int, why: str, remedy: str) -> DeviceError:
-    """Return the error for a GPU that was asked for and cannot be had."""
-    return DeviceError(
-        f"cuda:{cuda} was asked for, but {why}. {remedy} Or run on the processor with --device cpu."
-    )
+    """Return the error for a GPU that was asked for and is not available."""
+    return DeviceError(f"cuda:{cuda} was asked for, but {why}. {remedy} Or run on the CPU with --device cpu.")

@@ -11,8 +11,8 @@ from typing import assert_never
 
 import numpy as np
 
-from amix.engine.base.devices import cuda_index, parse_devices
-from amix.engine.base.errors import ArtifactError, UsageError
+from amix.engine.base.devices import cuda_index, parse_device
+from amix.engine.base.errors import ExtractorError, UsageError
 from amix.engine.extractor.folder import Backend, Extractor, open_extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner
 
@@ -32,7 +32,7 @@ class Session:
 
         input_ids, attention_mask, token_type_ids: (B, T) int64; mask 1 = real token.  Token types default to 0
         where the encoder has them, and are ignored where it has none.
-        The answer is the caller's: no later run writes to it.
+        The array belongs to the caller: no later run writes to it.
         Raises UsageError for shapes, dtypes, ids or lengths that the encoder cannot take.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -68,37 +68,34 @@ class Session:
 def open_session(
     folder: Path | str, *, device: str = "cpu", threads: int | None = None, backend: Backend | None = None
 ) -> Session:
-    """Open the extractor in `folder` for running.
+    """Open the extractor in `folder`.
 
-    device: `cpu`, `cuda` or `cuda:N`.  threads: within one operation (default: all cores; with fewer than this process
-    may use, waiting threads sleep; for the PyTorch backends it becomes the process's setting at the first run).
-    backend: default is the best graph that the folder holds.
-    Raises DeviceError when the device cannot be had: there is no silent fall back to the CPU.
+    device: `cpu`, `cuda` or `cuda:N`.
+    threads: within one operation, by default all cores. With fewer than this process may use, waiting threads sleep.
+        The PyTorch backends set it for the whole process, at the first run.
+    backend: by default the best graph that the folder holds.
+    Raises DeviceError when the device is not available: nothing falls back to the CPU silently.
     """
-    devices = parse_devices(device)
-    if len(devices) > 1:
-        raise UsageError(
-            f"device '{device}' names {len(devices)} devices; a session runs on one. Open one for each."
-        )
+    device = parse_device(device)
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; give at least 1.")
     extractor = open_extractor(folder)
     chosen: Backend = extractor.backends[0] if backend is None else backend
     if chosen != "eager" and chosen not in extractor.backends:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
-            "Export again with another --format, or take one of these."
+            "Export again with another --format, or use one of these."
         )
     runner: Runner
     match chosen:
         case "onnxruntime":
             from amix.engine.extractor.onnxsession import open_onnx
 
-            runner = open_onnx(extractor, cuda_index(devices[0]), threads)
+            runner = open_onnx(extractor, cuda_index(device), threads)
         case "torchscript" | "pt2" | "eager":
             from amix.engine.extractor.torchsession import open_torch
 
-            runner = open_torch(extractor, chosen, cuda_index(devices[0]), threads)
+            runner = open_torch(extractor, chosen, cuda_index(device), threads)
         case _:
             assert_never(chosen)
-    return Session(extractor, chosen, devices[0], runner)
+    return Session(extractor, chosen, device, runner)

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ArtifactError
+from amix.engine.base.errors import ExtractorError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
-# The token roles that carry no content of their own. Never unk: an unknown word is still a word.
+# The roles of tokens without content. Never unk: an unknown word is still a word.
 SPECIAL_ROLES = ("cls", "sep", "bos", "eos", "pad", "mask")
 
 
@@ -18,15 +19,15 @@ def parse_tokenizer(text: str, where: str) -> "Tokenizer":
     """Return the tokenizer written in `text`, with truncation and padding switched off.
 
     Published files often ship both (MiniLM cuts and pads to 128), which would change ids silently.
-    Raises ArtifactError naming `where` when the text is not a tokenizer.
+    Raises ExtractorError naming `where` when the text is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as problem:  # the Rust side raises a bare Exception
-        raise ArtifactError(
-            f"{where}: not a tokenizer file ({problem}). Write it again from the encoder."
+        raise ExtractorError(
+            f"{where}: not a tokenizer file ({problem}). Save the encoder's tokenizer again."
         ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -38,29 +39,31 @@ def open_tokenizer(path: Path) -> "Tokenizer":
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise ArtifactError(f"{path}: cannot be read as a tokenizer ({problem}).") from None
+        raise ExtractorError(
+            f"{path}: cannot be read as a tokenizer ({problem}). Check the file, or build its folder again."
+        ) from None
     return parse_tokenizer(text, str(path))
 
 
 def tokenizer_fingerprint(text: str, where: str = "tokenizer.json") -> str:
     """Return a sha256 over what decides token ids in a `tokenizer.json`: equal hashes, equal ids.
 
-    Truncation and padding are left out, and the text is written anew first, so that the version of the
-    library that wrote it does not matter.
+    Truncation and padding are left out, and the text is parsed and written again first, so that it
+    does not matter which version of the library wrote it.
     """
-    content: dict[str, Any] = json.loads(parse_tokenizer(text, where).to_str())
+    content: dict[str, object] = json.loads(parse_tokenizer(text, where).to_str())
     for volatile in ("truncation", "padding", "version"):
         content.pop(volatile, None)
     return canonical.digest(content)
 
 
-def special_ids(tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401  of transformers, never imported here
-    """Return the sorted ids of a transformers tokenizer's cls, sep, bos, eos, pad and mask tokens."""
+def special_ids(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """Return the sorted ids of a tokenizer's cls, sep, bos, eos, pad and mask tokens."""
     ids = (getattr(tokenizer, f"{role}_token_id", None) for role in SPECIAL_ROLES)
     return tuple(sorted({token for token in ids if token is not None}))
 
 
-def padding_id(tokenizer: Any) -> int:  # noqa: ANN401  of transformers, never imported here
-    """Return the id to pad batches with: the pad token's, else the end of text's (GPT-2 has no other), else 0."""
+def padding_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return the id to pad batches with: the pad token's, else the eos token's (GPT-2 has no pad token), else 0."""
     ids = (getattr(tokenizer, f"{role}_token_id", None) for role in ("pad", "eos"))
     return next((int(token) for token in ids if token is not None), 0)

@@ -6,11 +6,11 @@ Axes: B batch, H heads, T tokens.
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amix.engine.base.errors import AmixError, ArtifactError
+from amix.engine.base.errors import AmixError, ExtractorError
 from amix.engine.base.machine import available_cores
 from amix.engine.extractor.folder import GRAPHS, Backend, Extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads: int | None) -> Runner:
     """Return what runs `extractor` in PyTorch.
 
-    backend: `torchscript`, `pt2` or `eager`.  cuda: number of the GPU, None for the processor.
-    threads: within one operation; the process's setting, made by the first run. None leaves it as it is.
-    Raises DeviceError when the GPU cannot be had, ArtifactError for what PyTorch cannot open.
+    backend: `torchscript`, `pt2` or `eager`.  cuda: number of the GPU, None for the CPU.
+    threads: within one operation; the first run sets it for the whole process. None leaves it as it is.
+    Raises DeviceError when the GPU is not available, ExtractorError for what PyTorch cannot open.
     """
     if threads is not None and threads < available_cores():
         _load_torch_quietly()
@@ -39,7 +39,7 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
     device = torch.device("cpu" if cuda is None else f"cuda:{cuda}")
     module = _module(extractor, backend, device)
     if cuda is not None:
-        try:  # graphs keep some devices of the machine that captured them, which only a run brings to light
+        try:  # a graph may name devices of the machine that captured it, which only a run shows
             module(*(torch.zeros(1, 2, dtype=torch.int64, device=device) for _ in extractor.inputs))
         except RuntimeError as problem:
             raise no_gpu(
@@ -47,7 +47,7 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
             ) from None
 
     def run(inputs: Mapping[str, Ids]) -> Relevance:
-        # Here and not on opening: OpenMP keeps the number per thread, and opening alone changes nothing.
+        # Not on opening: OpenMP keeps the number per thread, and opening must not change the process.
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         tensors = [
@@ -61,21 +61,21 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
 
 
 def _load_torch_quietly() -> None:
-    """Import torch so that its waiting threads sleep: other workers need the cores that they would burn.
+    """Import torch so that its waiting threads sleep, instead of keeping cores busy that other workers need.
 
-    OpenMP reads the policy once, as torch is loaded: where that has happened, or a policy is set, this changes nothing.
+    OpenMP reads the policy once, when torch is loaded. Nothing changes if torch is loaded or a policy is set.
     """
     name = "OMP_WAIT_POLICY"
     if "torch" in sys.modules or name in os.environ:
         return
     os.environ[name] = "PASSIVE"
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401  loading it is all that is wanted
     finally:
-        del os.environ[name]  # it is not meant for processes that this one starts
+        del os.environ[name]  # processes that this one starts should not inherit it
 
 
-def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> Any:  # noqa: ANN401
+def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> "torch.nn.Module":
     import warnings
 
     import torch
@@ -89,37 +89,37 @@ def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> A
                 "ignore", DeprecationWarning
             )  # torch.jit is deprecated, and still the format
             if backend == "torchscript":
-                return torch.jit.load(path, map_location=device)
+                script: torch.nn.Module = torch.jit.load(path, map_location=device)
+                return script
             module = torch.export.load(path).module()
-    except Exception as problem:  # of a zip, of a pickle, of C++: nothing that they share
-        raise ArtifactError(
+    except Exception as problem:  # from zip, pickle or C++, without a common base class
+        raise ExtractorError(
             f"{path}: PyTorch {torch.__version__} cannot open it ({problem}). Export it again."
         ) from None
     return module.to(device)
 
 
-def _eager(extractor: Extractor) -> Any:  # noqa: ANN401
+def _eager(extractor: Extractor) -> "torch.nn.Module":
     import torch
 
-    from amix.engine.extractor.encoder import RelevanceKind, load_encoder
+    from amix.engine.extractor.encoder import load_encoder
     from amix.engine.extractor.module import RelevanceModule
 
     if extractor.dtype not in ("float32", "float16"):
-        raise ArtifactError(
-            f"{extractor.folder}: dtype {extractor.dtype} exists only as an ONNX graph, not in PyTorch."
+        raise ExtractorError(
+            f"{extractor.folder}: dtype {extractor.dtype} exists only as an ONNX graph. Use the backend onnxruntime."
         )
     try:
         encoder = load_encoder(extractor.model, extractor.revision)
     except AmixError as problem:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.folder}: the eager backend needs the original encoder again. {problem}"
         ) from problem
     if encoder.weights_sha256 != extractor.weights_sha256:
-        raise ArtifactError(
+        raise ExtractorError(
             f"{extractor.model}: its weights are not those that {extractor.folder} was exported from. "
             "Export it again, or use one of its graphs."
         )
     layers = sorted({layer for layer, _ in extractor.heads})
-    kind: RelevanceKind = "cls" if extractor.relevance == "cls" else "received"
     dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
-    return RelevanceModule(encoder, layers, kind, dtype=dtype)
+    return RelevanceModule(encoder.model, layers, extractor.relevance, dtype=dtype)

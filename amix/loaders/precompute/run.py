@@ -90,7 +90,7 @@ def precompute(
     corpus, the extractor and the options, whatever the number of workers (docs/shards.md).
     on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
-    Returns the manifest. Raises UsageError, CorpusError, ArtifactError, ShardError or DeviceError; what was
+    Returns the manifest. Raises UsageError, CorpusError, ExtractorError, ShardError or DeviceError; what was
     published before stays.
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()

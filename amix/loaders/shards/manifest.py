@@ -26,7 +26,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], str]:
         raise ShardError(
             f"{path}: cannot be read ({problem.strerror}). Run the same 'amix precompute' again."
         ) from None
-    return canonical.unseal(data, str(path)), sha256_bytes(data)
+    return canonical.unseal(data, str(path), error=ShardError), sha256_bytes(data)
 
 
 def file_size(path: Path) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from amix.engine.base.errors import MixingError, UsageError
-from amix.engine.extractor.encoder import RelevanceKind
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.losses import soft_cross_entropy
 from amix.engine.mixing.mixer import Mixer, require_between, require_one_of

@@ -9,7 +9,13 @@ from torch import nn
 
 from amix.engine.base import canonical, publish
 from amix.engine.base.errors import TrainError
-from amix.engine.extractor.encoder import folder_of, hub_commit, position_table_room, quiet_transformers
+from amix.engine.extractor.encoder import (
+    folder_of,
+    hub_commit,
+    load_error,
+    position_table_room,
+    quiet_transformers,
+)
 from amix.engine.extractor.tokenizer import tokenizer_fingerprint
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
@@ -28,7 +34,7 @@ def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a tr
         try:
             tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
         except Exception as problem:
-            raise _load_error(model, "its tokenizer cannot be loaded", problem) from problem
+            raise load_error(TrainError, model, "its tokenizer cannot be loaded", problem) from problem
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise TrainError(
@@ -68,7 +74,7 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
                 ignore_mismatched_sizes=True,  # a head for other classes is replaced
             )
         except Exception as problem:
-            raise _load_error(model, "cannot be loaded as a classifier", problem) from problem
+            raise load_error(TrainError, model, "cannot be loaded as a classifier", problem) from problem
     settings = classifier.config.get_text_config()
     if settings.pad_token_id is None:
         # Decoders find the last token by it, here and in every later use of the trained model.
@@ -132,19 +138,9 @@ def model_identity(model: str) -> str:
         try:
             return f"{model} at {hub_commit(model)}"
         except Exception as problem:  # a dozen types, from no network to no such model
-            raise _load_error(model, "cannot be found", problem) from problem
+            raise load_error(TrainError, model, "cannot be found", problem) from problem
 
 
 def _place(model: str) -> str:
     """Return what transformers loads. Raises UsageError as `folder_of` does."""
     return str(folder_of(model) or model)
-
-
-def _load_error(model: str, what: str, problem: Exception) -> TrainError:
-    reason = next(
-        (line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__
-    )
-    return TrainError(
-        f"{model}: {what} ({reason}). Check the Hub id and the network, or give a folder with config.json, "
-        "weights and tokenizer. Models that bring their own code are not run."
-    )

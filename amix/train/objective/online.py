@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from amix.engine.base.heads import HeadSpec
-from amix.engine.extractor.encoder import Encoder, RelevanceKind, quiet_transformers
+from amix.engine.extractor.encoder import attention_shape, quiet_transformers
+from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.module import RelevanceModule
 from amix.train.model.classifier import takes_token_types
 from amix.train.model.network import unwrapped
@@ -31,23 +32,13 @@ class OnlineRelevance:
     def __init__(self, model: Any, head: str, kind: RelevanceKind = "received") -> None:  # noqa: ANN401
         network = unwrapped(model)
         self._takes_types = takes_token_types(network)
-        encoder = Encoder(
-            model=network.base_model,
-            config=network.config,
-            tokenizer=None,
-            name="the model in training",
-            revision=None,
-            weights_sha256="",  # they change with every step
-            max_length=0,
-            needs_token_types=self._takes_types,
-        )
-        layers, heads = encoder.shape
+        layers, heads = attention_shape(network.config)
         available = [(layer, number) for layer in range(layers) for number in range(heads)]
         picked = [spec.indices(available, "the model") for spec in HeadSpec.parse_several(head)]
         wanted = sorted({available[position][0] for spec in picked for position in spec})
         kept = [position for position, (layer, _) in enumerate(available) if layer in wanted]
         self._rows = [[kept.index(position) for position in spec] for spec in picked]
-        self._module = RelevanceModule(encoder, wanted, kind, dtype=None, share=True)
+        self._module = RelevanceModule(network.base_model, wanted, kind, dtype=None, share=True)
         view: Any = self._module.network
         with quiet_transformers():
             view.set_attn_implementation("eager")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 
 import torch
@@ -10,6 +9,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from amix.engine.base.devices import cuda_index, parse_device
 from amix.engine.base.errors import DeviceError, UsageError
 
 
@@ -19,18 +19,16 @@ def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     Under `torchrun` or `accelerate launch` each process has the GPU of its local rank.
     Raises UsageError for another name, DeviceError where the device or precision cannot be had.
     """
-    match = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device or "")
-    if device is not None and match is None:
-        raise UsageError(f"device is '{device}'; it must be cpu, cuda or cuda:N.")
-    on_cpu = device == "cpu" or (device is None and not torch.cuda.is_available())
+    asked = None if device is None else parse_device(device)
+    on_cpu = asked == "cpu" or (asked is None and not torch.cuda.is_available())
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if launched and match is not None and match[1]:
+    if launched and device is not None and ":" in device:
         raise UsageError(
             f"device is '{device}', but several processes were started, which take a GPU each. Give --device cuda or "
             "cpu; CUDA_VISIBLE_DEVICES chooses the GPUs."
         )
     if not on_cpu:
-        number = int(os.environ.get("LOCAL_RANK", "0")) if launched else int(match[1] or 0) if match else 0
+        number = int(os.environ.get("LOCAL_RANK", "0")) if launched else cuda_index(asked or "cuda:0") or 0
         _require_gpu(f"cuda:{number}" if launched else device or "cuda", number)
     if on_cpu and mixed_precision == "fp16":
         raise DeviceError("mixed_precision fp16 needs a GPU; on the CPU use bf16 or no.")

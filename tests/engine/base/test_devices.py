@@ -2,7 +2,7 @@
 
 import pytest
 
-from amix.engine.base.devices import cuda_index, parse_devices
+from amix.engine.base.devices import cuda_index, parse_device, parse_devices
 from amix.engine.base.errors import UsageError
 
 
@@ -36,9 +36,23 @@ def test_devices_come_in_one_spelling_and_in_the_order_given(text: str, devices:
         ("cpu,cuda:1", "mixes cpu with GPUs.*Use either"),
     ],
 )
-def test_what_is_no_list_of_devices_is_a_usage_error(text: str, message: str) -> None:
+def test_what_is_not_a_list_of_devices_is_a_usage_error(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_devices(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "device"), [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:007", "cuda:7"), (" cuda:1 ", "cuda:1")]
+)
+def test_one_device_has_one_spelling(text: str, device: str) -> None:
+    assert parse_device(text) == device
+    assert parse_device(device) == device
+
+
+@pytest.mark.parametrize("text", ["", "gpu", "cuda:-1", "cuda:1234", "cuda:٣", "cuda:0,cuda:1", "cpu,cpu"])
+def test_what_is_not_one_device_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match=f"device is '{text}'; it must be cpu, cuda or cuda:N"):
+        parse_device(text)
 
 
 def test_the_number_of_a_gpu() -> None:

@@ -1,17 +1,22 @@
 """Limits of containers, from files as the kernel writes them under either version of control groups."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from amix.engine.base.machine import available_cores, available_memory
+from amix.engine.base.machine import available_cores, available_memory, total_memory
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+Machine = Callable[[dict[str, str]], tuple[Path, Path]]
 
 
 @pytest.fixture
-def machine(tmp_path: Path):
+def machine(tmp_path: Path) -> Machine:
     """Return a function that lays out a machine's files and gives their two folders."""
 
     def write(files: dict[str, str]) -> tuple[Path, Path]:
@@ -24,8 +29,8 @@ def machine(tmp_path: Path):
     return write
 
 
-def test_without_limits_the_affinity_counts(machine) -> None:
-    assert available_cores() >= 1
+def test_without_limits_the_affinity_counts(machine: Machine) -> None:
+    assert 1 <= available_cores() <= CORES
     assert available_cores(*machine({})) == CORES
     assert (
         available_cores(*machine({"proc/self/cgroup": "0::/\n", "cgroup/cpu.max": "max 100000\n"})) == CORES
@@ -48,11 +53,11 @@ def test_without_limits_the_affinity_counts(machine) -> None:
         },
     ],
 )
-def test_a_containers_quota_counts_rounded_up(machine, files) -> None:
+def test_a_containers_quota_counts_rounded_up(machine: Machine, files: dict[str, str]) -> None:
     assert available_cores(*machine(files)) == 1
 
 
-def test_no_quota_of_version_1_is_no_limit(machine) -> None:
+def test_a_quota_of_minus_1_is_not_a_limit(machine: Machine) -> None:
     files = {
         "proc/self/cgroup": "3:cpu:/\n",
         "cgroup/cpu/cpu.cfs_quota_us": "-1\n",
@@ -61,13 +66,23 @@ def test_no_quota_of_version_1_is_no_limit(machine) -> None:
     assert available_cores(*machine(files)) == CORES
 
 
-def test_memory_is_what_is_free_within_the_limits(machine) -> None:
-    free = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 5000 kB\n"}
-    assert available_memory(*machine({})) is None
-    assert available_memory(*machine(free)) == 5000 * 1024
-    limited = {**free, "proc/self/cgroup": "0::/job\n", "cgroup/job/memory.max": "1000000\n"}
-    assert available_memory(*machine(limited)) == 1_000_000
-    unlimited = {**free, "proc/self/cgroup": "0::/job\n", "cgroup/job/memory.max": "max\n"}
-    assert available_memory(*machine(unlimited)) == 5000 * 1024
-    before = {**free, "proc/self/cgroup": "7:memory:/\n", "cgroup/memory/memory.limit_in_bytes": "2000000\n"}
-    assert available_memory(*machine(before)) == 2_000_000
+def test_memory_is_what_is_free_or_there_within_the_limits(machine: Machine) -> None:
+    def found(files: dict[str, str]) -> tuple[int | None, int | None]:
+        folders = machine(files)
+        return available_memory(*folders), total_memory(*folders)
+
+    meminfo = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 5000 kB\n"}
+    assert found({}) == (None, MEMORY)
+    assert found(meminfo) == (5000 * 1024, MEMORY)
+    limited = {**meminfo, "proc/self/cgroup": "0::/job\n", "cgroup/job/memory.max": "1000000\n"}
+    assert found(limited) == (1_000_000, 1_000_000)
+    unlimited = {**meminfo, "proc/self/cgroup": "0::/job\n", "cgroup/job/memory.max": "max\n"}
+    assert found(unlimited) == (5000 * 1024, MEMORY)
+    roomy = {**meminfo, "proc/self/cgroup": "0::/job\n", "cgroup/job/memory.max": "7000000\n"}
+    assert found(roomy) == (5000 * 1024, 7_000_000)
+    first = {
+        **meminfo,
+        "proc/self/cgroup": "7:memory:/\n",
+        "cgroup/memory/memory.limit_in_bytes": "2000000\n",
+    }
+    assert found(first) == (2_000_000, 2_000_000)

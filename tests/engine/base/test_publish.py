@@ -1,15 +1,18 @@
+import errno
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.errors import AmixError, ShardError, StorageError, TrainError, UsageError
 from amix.engine.base.publish import (
     atomic_writer,
+    explained,
     require_vacant,
     sha256_file,
     staged_folder,
@@ -30,28 +33,31 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), json_values))
-def test_sealed_documents_come_back_whole(document):
+def test_sealed_documents_come_back_whole(document: dict[str, object]) -> None:
     data = canonical.seal(document)
-    body = canonical.unseal(data, "file")
+    body = canonical.unseal(data, "file", error=ShardError)
     assert canonical.seal(body) == data
     assert {**document, "sha256": body["sha256"]} == body
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_any_changed_byte_is_found(position, change):
+def test_any_changed_byte_is_found(position: int, change: int) -> None:
     data = bytearray(canonical.seal({"heads": [[0, 1]], "samples": 12, "name": "shard-é"}))
     data[position % len(data)] ^= change
     with pytest.raises(ShardError, match=r"manifest\.json"):
-        canonical.unseal(bytes(data), "manifest.json")
+        canonical.unseal(bytes(data), "manifest.json", error=ShardError)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b'{"a":NaN}', b"\xff", b"[" * 100_000])
-def test_what_is_no_document_is_refused(data):
-    with pytest.raises(ShardError, match="record"):
-        canonical.unseal(data, "record")
+@pytest.mark.parametrize("error", [ShardError, TrainError])
+def test_what_is_not_a_document_is_refused_with_the_callers_error(
+    data: bytes, error: type[AmixError]
+) -> None:
+    with pytest.raises(error, match="record"):
+        canonical.unseal(data, "record", error=error)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
     with pytest.raises(RuntimeError), atomic_writer(path) as file:
@@ -61,7 +67,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path):
+def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, pathlib; from amix.engine.base.publish import atomic_writer\n"
         "with atomic_writer(pathlib.Path(sys.argv[1])) as f:\n"
@@ -75,7 +81,34 @@ def test_a_killed_write_leaves_no_final_name_and_is_swept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full.*Make room there and run"),
+        (OSError(errno.EROFS, "Read-only file system"), "read-only.*Make it writable and run"),
+        (RuntimeError("I/O error: failed (os error 28)"), "the disk is full"),  # as safetensors says it
+    ],
+)
+def test_what_a_disk_refuses_is_a_storage_error_with_a_remedy(
+    problem: Exception, message: str, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(StorageError, match=f"{tmp_path}: cannot be written: .*{message}"),
+        explained(tmp_path),
+    ):
+        raise problem
+
+
+@pytest.mark.parametrize(
+    "problem", [OSError(errno.ENOENT, "gone"), ValueError("os error 28"), UsageError("no")]
+)
+def test_other_problems_pass_through(problem: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(problem)) as raised, explained(tmp_path):
+        raise problem
+    assert raised.value is problem
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
     with pytest.raises(RuntimeError), staged_folder(out, "an extractor") as stage:
         (stage / "part").write_text("x")
@@ -88,7 +121,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert (out / "part").read_text() == "x"
 
 
-def test_other_work_is_refused_and_kept(tmp_path):
+def test_other_work_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match=r"thesis\.tex"):
         require_vacant(tmp_path, "an extractor")

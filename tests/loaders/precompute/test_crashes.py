@@ -484,7 +484,7 @@ def test_a_file_that_may_not_grow_is_told_and_the_run_goes_on_when_it_may(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small)),
     )
     assert done.returncode == 1
-    assert f"{out}: cannot be written: a file may not grow as large" in done.stderr
+    assert f"{out}: cannot be written: the file would be larger than allowed" in done.stderr
     assert "run the same command again" in done.stderr
     assert set(contents(out)) == {f"shard-00000000.{end}" for end in ("tar", "index.npy", "crc.npy", "json")}
     precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)

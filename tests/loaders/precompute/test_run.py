@@ -13,7 +13,14 @@ import onnxruntime
 import pytest
 import webdataset
 
-from amix.engine.base.errors import ArtifactError, CorpusError, DeviceError, HeadError, ShardError, UsageError
+from amix.engine.base.errors import (
+    CorpusError,
+    DeviceError,
+    ExtractorError,
+    HeadError,
+    ShardError,
+    UsageError,
+)
 from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.loaders.corpus import CorpusOptions
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
@@ -338,7 +345,7 @@ def test_impossible_requests_leave_no_shard(corpus, tiny_extractor, tmp_path, ch
 
 
 def test_a_folder_that_is_no_extractor_is_refused(corpus, tmp_path):
-    with pytest.raises(ArtifactError, match="amix export"):
+    with pytest.raises(ExtractorError, match="amix export"):
         precompute(str(corpus), tmp_path / "out", extractor=tmp_path, options=OPTIONS)
     assert not (tmp_path / "out").exists()
 

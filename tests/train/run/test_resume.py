@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     command += ["--eval", held_out, "--config", tmp_path / "config.yaml", "--resume"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert f"{run}: cannot be written: a file may not grow as large there as it must" in done.stderr
+    assert f"{run}: cannot be written: the file would be larger than allowed there" in done.stderr
     assert "Traceback" not in done.stderr
     assert find(run) == [first]
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amix.engine.base import canonical
+from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import write_atomic
 from amix.loaders.shards.manifest import MANIFEST, Manifest
 from amix.loaders.shards.remote.shardcache import CacheOptions, ShardCache
@@ -30,7 +31,7 @@ class Mirror:
         self.store = Store(location, storage_options)
         data = self.store.read(MANIFEST)
         where = f"{self.store}/{MANIFEST}"
-        fields = canonical.unseal(data, where)
+        fields = canonical.unseal(data, where, error=ShardError)
         check_manifest(fields, where)
         self._cache = ShardCache(cache or CacheOptions(), str(fields["sha256"])[:32])
         self._cache.make()
@@ -56,7 +57,7 @@ class Mirror:
         def shard(entry: Mapping[str, Any]) -> None:
             name = f"{entry['name']}.json"
             data = self.store.document(name, entry["record_sha256"])
-            record = canonical.unseal(data, f"{self.store}/{name}")
+            record = canonical.unseal(data, f"{self.store}/{name}", error=ShardError)
             check_record(record, entry, f"{self.store}/{name}")
             index = record["files"]["index"]
             write_atomic(self.folder / index["name"], self.store.document(index["name"], index["sha256"]))
