@@ -282,7 +282,7 @@ def test_claims_of_many_gigabytes_take_no_memory(whole, tmp_path):
 
 
 def test_damage_can_be_left_out_and_is_counted(tmp_path, caplog):
-    from amix.loaders.stream.loader import RelevanceLoader
+    from amix.loaders.stream.loader import Reading, RelevanceLoader
 
     folder = forge(tmp_path / "x", [5] * 40, per_shard=8)
     index = RelevanceDataset(folder)._readers[2].index
@@ -301,7 +301,7 @@ def test_damage_can_be_left_out_and_is_counted(tmp_path, caplog):
     assert dataset.skipped == 11
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2  # a shard each
     for workers in (0, 2):
-        loader = RelevanceLoader(dataset, batch_size=1, workers=workers)
+        loader = RelevanceLoader(dataset, batch_size=1, reading=Reading(workers=workers))
         keys = sorted(key for batch in loader for key in batch["keys"])
         assert keys == [f"{row:012d}" for row in range(32) if row not in (17, 18, 19)]
         assert loader.skipped == 3

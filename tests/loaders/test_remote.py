@@ -18,7 +18,7 @@ from amix.engine.base.errors import DependencyError, FetchError, ShardError
 from amix.loaders.shards.remote import CacheOptions, is_remote, shown, transfer
 from amix.loaders.shards.verify import verify
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.loader import RelevanceLoader
+from amix.loaders.stream.loader import Reading, RelevanceLoader
 from tests.loaders.flaky import FlakyStore
 from tests.loaders.forge import forge
 
@@ -280,7 +280,8 @@ def test_a_damaged_copy_is_fetched_again(shards, cache):
 def test_shards_are_fetched_ahead_in_the_order_of_their_use(shards, cache, workers):
     with FlakyStore(shards) as store:
         dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
-        loader = RelevanceLoader(dataset, batch_size=4, shuffle="window", window=2, seed=3, workers=workers)
+        reading = Reading(workers=workers)
+        loader = RelevanceLoader(dataset, batch_size=4, shuffle="window", window=2, seed=3, reading=reading)
         local = RelevanceLoader(
             RelevanceDataset(shards, head="0.1"), batch_size=4, shuffle="window", window=2, seed=3
         )

@@ -202,8 +202,8 @@ def _origins(cache: Cache) -> dict[str, str]:
 
     def origin(folder: str) -> str:
         if is_remote(folder):
-            return RelevanceDataset(folder, head=None).manifest.origin
-        return Manifest.read(Path(folder)).origin
+            return RelevanceDataset(folder, head=None).manifest.portable_sha256
+        return Manifest.read(Path(folder)).portable_sha256
 
     found = {"shards": origin(cache.train)}
     if cache.dev is not None:

@@ -114,7 +114,7 @@ def test_only_what_is_missing_is_built_again(shards, corpus, tiny_extractor, dam
     (damaged / ".shard-00000003.tar.tmp-0123").write_bytes(b"left by a killed run")
     units = []
     precompute(str(corpus), damaged, extractor=tiny_extractor, options=OPTIONS, on_unit=units.append)
-    assert [unit["unit"] for unit in units] == [1, 2]
+    assert [unit.unit for unit in units] == [1, 2]
     assert contents(damaged) == contents(shards)
 
 
@@ -219,7 +219,7 @@ def test_long_texts_are_cut_and_counted(tiny_extractor, tmp_path, write_jsonl):
     options = replace(OPTIONS, max_length=1000)  # beyond the encoder's 64
     manifest = precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=options)
     assert manifest.max_length == 64
-    assert manifest.fields["truncated"] == 1
+    assert manifest.truncated == 1
     dataset = RelevanceDataset(tmp_path / "out", head="mean")
     assert dataset.lengths().tolist() == [64, 3]
     assert dataset[0]["relevance"].sum() == pytest.approx(64, rel=1e-3)

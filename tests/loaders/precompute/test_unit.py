@@ -7,8 +7,8 @@ import pytest
 from amix.engine.extractor.folder import open_extractor
 from amix.loaders.corpus import Row
 from amix.loaders.precompute.unit import UnitBuilder, UnitSettings
-from amix.loaders.shards.layout import Layout
-from amix.loaders.shards.writer import shard_name
+from amix.loaders.shards.layout import Layout, shard_name
+from amix.loaders.shards.recipe import Recipe
 
 
 class Handed:
@@ -58,7 +58,7 @@ def settings(tiny_extractor, tmp_path):
         head_indices=tuple(range(heads)),
         max_length=16,
         layout=layout,
-        plan={},
+        recipe=Recipe({}),
     )
 
 
@@ -69,8 +69,8 @@ def unit(number, texts):
 def test_every_unit_is_asked_for_once_and_published_in_turn(settings, tmp_path):
     units = Handed([unit(0, ["a film", "b"]), unit(1, ["c"]), unit(2, ["d e f", "g", "h"])])
     summaries = list(UnitBuilder(settings).build(units, units.ask))
-    assert [summary["unit"] for summary in summaries] == units.drawn == [0, 1, 2]
-    assert [summary["samples"] for summary in summaries] == [2, 1, 3]
+    assert [summary.unit for summary in summaries] == units.drawn == [0, 1, 2]
+    assert [summary.samples for summary in summaries] == [2, 1, 3]
     assert units.asks == 3
     assert all((tmp_path / f"{shard_name(number)}.json").is_file() for number in range(3))
 
@@ -79,7 +79,7 @@ def test_a_unit_of_rejects_alone_asks_for_the_next(settings):
     rejected = 0, [Row(number=0, text=None, reject="no text")]
     units = Handed([rejected, unit(1, ["a"])])
     first, second = UnitBuilder(settings).build(units, units.ask)
-    assert (first["samples"], first["rejects"], second["samples"]) == (0, [[0, "no text"]], 1)
+    assert (first.samples, first.rejects, second.samples) == (0, ((0, "no text"),), 1)
 
 
 def test_an_error_belongs_to_its_unit_and_loses_none_before_it(settings, tmp_path):
@@ -89,7 +89,7 @@ def test_an_error_belongs_to_its_unit_and_loses_none_before_it(settings, tmp_pat
     seen = []
     with pytest.raises(TypeError):
         for summary in UnitBuilder(settings).build(units, units.ask):
-            seen.append(summary["unit"])
+            seen.append(summary.unit)
     assert seen == [0]
     assert (tmp_path / f"{shard_name(0)}.json").is_file()
     assert set(threading.enumerate()) <= before

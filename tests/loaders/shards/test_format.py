@@ -10,7 +10,7 @@ from amix.engine.base.errors import ShardError
 from amix.loaders.precompute.batching import length_batches
 from amix.loaders.shards.codes import decode, encode
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header, parse_npy
-from amix.loaders.shards.writer import tar_header
+from amix.loaders.shards.tar import tar_header
 
 
 @given(

@@ -53,7 +53,7 @@ def test_fewer_heads_in_bytes(tmp_path):
     source = forge(tmp_path / "source", [10 * length for length in LENGTHS], layout_of(heads=36))
     manifest = repack([source], tmp_path / "slim", RepackOptions(heads="0,3.1", dtype="uint8"))
     assert manifest.heads == ((0, 0), (0, 1), (3, 1))
-    assert manifest.fields["bytes"] < sum(map(len, tars(source))) / 2
+    assert manifest.tar_bytes < sum(map(len, tars(source))) / 2
     assert verify(tmp_path / "slim", deep=True) == []
     before, after = (RelevanceDataset(folder, head="3.1") for folder in (source, tmp_path / "slim"))
     for number in range(len(before)):
@@ -142,7 +142,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
         from amix.loaders.shards.repack import RepackOptions, repack
 
         def die(record):
-            if record["unit"] == 12:
+            if record.unit == 12:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         repack([Path(sys.argv[1])], Path(sys.argv[2]), RepackOptions(samples_per_shard=2), on_unit=die)

@@ -5,7 +5,11 @@ import pytest
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
+from amix.loaders.shards.finish import TokenizerFile, publish_manifest
+from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.records import ShardFacts
 from amix.loaders.shards.verify import verify
+from amix.loaders.shards.writer import Sample, ShardWriter
 from amix.loaders.stream.dataset import RelevanceDataset
 
 TAR = "shard-00000001.tar"
@@ -117,29 +121,17 @@ def test_a_link_in_place_of_a_tar_is_refused(damaged, shards):
 
 def test_values_that_no_run_writes_are_found(damaged):
     """Consistent hashes do not make values right: the deep check looks at them too."""
-    from amix.loaders.shards.manifest import Manifest
-    from amix.loaders.shards.writer import Sample, ShardWriter
-
     manifest = Manifest.read(damaged)
     record = manifest.record(3)
     samples = [Sample(row=row, ids=np.array([2, 60_000, 3]), label=0) for row in range(48, 60)]
     relevance = [(number, np.ones((4, 3), np.float32)) for number in range(len(samples))]
-    facts = {key: record[key] for key in ("rows", "rows_sha256", "rejects", "truncated", "plan")}
-    ShardWriter(damaged, 3, manifest.layout).publish(samples, relevance, facts)
-    fields = dict(manifest.fields)
-    entry = dict(fields["shards"][3])
-    new = json.loads((damaged / "shard-00000003.json").read_bytes())
-    from amix.engine.base.publish import sha256_file
-
-    entry.update(
-        tokens=new["tokens"],
-        bytes=new["files"]["tar"]["bytes"],
-        record_sha256=sha256_file(damaged / "shard-00000003.json"),
+    facts = ShardFacts(row_range=record.row_range, recipe=record.recipe)
+    new = ShardWriter(damaged, 3, manifest.layout).publish(samples, relevance, facts)
+    records = [*(manifest.record(position) for position in range(3)), new]
+    tokenizer = TokenizerFile.of_cache(manifest)
+    publish_manifest(
+        damaged, records, manifest.recipe, relevance="received", tokenizer=tokenizer, truncated=0
     )
-    fields["shards"] = [*fields["shards"][:3], entry]
-    for name in ("tokens", "bytes"):
-        fields[name] = sum(shard[name] for shard in fields["shards"])
-    (damaged / "manifest.json").write_bytes(canonical.seal(fields))
     assert verify(damaged) == []
     assert any("beyond the vocabulary" in problem for problem in verify(damaged, deep=True))
 

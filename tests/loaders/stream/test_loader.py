@@ -7,7 +7,7 @@ import torch
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.loader import RelevanceLoader
+from amix.loaders.stream.loader import Reading, RelevanceLoader
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,9 @@ def test_going_on_gives_exactly_the_batches_that_were_missing(dataset, workers, 
     whole = RelevanceLoader(dataset, batch_size=7, seed=5)
     whole.set_epoch(2)
     expected = [batch["keys"] for batch in whole]
-    first = RelevanceLoader(dataset, batch_size=7, seed=5, workers=workers if stop == 5 else 0)
+    first = RelevanceLoader(
+        dataset, batch_size=7, seed=5, reading=Reading(workers=workers if stop == 5 else 0)
+    )
     first.set_epoch(2)
     seen = [batch["keys"] for batch in itertools.islice(first, stop)]
     state = json.loads(json.dumps(first.state_dict()))
@@ -162,7 +164,7 @@ def test_going_on_under_other_numbers_of_ranks_and_workers(dataset):
                 bucket_batches=2,
                 rank=rank,
                 world_size=world_size,
-                workers=workers,
+                reading=Reading(workers=workers),
             )
             for rank in range(world_size)
         ]
@@ -213,7 +215,8 @@ def test_an_order_over_a_subset(dataset):
 def test_workers_that_stay_read_the_next_epochs_too(dataset, start_method):
     options = {"batch_size": 16, "seed": 2}
     plain = RelevanceLoader(dataset, **options)
-    ahead = RelevanceLoader(dataset, workers=2, start_method=start_method, persistent_workers=True, **options)
+    reading = Reading(workers=2, start_method=start_method, persistent_workers=True)
+    ahead = RelevanceLoader(dataset, reading=reading, **options)
     next(iter(ahead))  # an epoch that is left early
     for epoch in (0, 1):
         for loader in (plain, ahead):
@@ -226,7 +229,7 @@ def test_workers_that_stay_read_the_next_epochs_too(dataset, start_method):
 
 
 def test_pinned_memory_is_asked_for_only_where_there_is_a_device(dataset):
-    batch = next(iter(RelevanceLoader(dataset, batch_size=2, pin_memory=True)))
+    batch = next(iter(RelevanceLoader(dataset, batch_size=2, reading=Reading(pin_memory=True))))
     assert batch["input_ids"].is_pinned() == torch.cuda.is_available()
 
 
