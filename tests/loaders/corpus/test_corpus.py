@@ -164,7 +164,7 @@ def test_given_labels_must_be_names(reviews: Path) -> None:
     for labels, message in (
         ((), "no names"),
         (("a", " "), "name 2 is empty"),
-        (("a", "b", "a"), "'a' is named twice"),
+        (("a", "b", "a"), "'a' is listed twice"),
     ):
         with pytest.raises(UsageError, match=message):
             opened(reviews, labels=labels)

@@ -79,7 +79,7 @@ def test_a_stream_that_breaks_off_is_an_error_that_names_the_row() -> None:
         raise ConnectionError("reset by peer")
 
     corpus = corpus_of(IterableDataset.from_generator(rows), no_labels=True)
-    with pytest.raises(CorpusError, match=r"broke off at row 2 .*reset by peer"):
+    with pytest.raises(CorpusError, match=r"ended with an error at row 2 .*reset by peer"):
         list(corpus.rows())
 
 
