@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from amix.loaders.shards.finish import TokenizerFile, publish_manifest
+from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts
+from amix.loaders.shards.tokenizer import TokenizerFile
 from amix.loaders.shards.writer import Sample, ShardWriter
 from measuring.payload import HEADS, VOCABULARY, Text
 

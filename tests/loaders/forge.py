@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amix.loaders.shards.finish import TokenizerFile, publish_manifest
+from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import Reject, ShardFacts
+from amix.loaders.shards.tokenizer import TokenizerFile
 from amix.loaders.shards.writer import Sample, ShardWriter
 
 VOCABULARY = 1000

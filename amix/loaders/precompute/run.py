@@ -7,75 +7,32 @@ makes the folder a cache.
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from amix.engine.base.devices import parse_devices
-from amix.engine.base.errors import CorpusError, ShardError, UsageError
+from amix.engine.base.errors import CorpusError, ShardError
 from amix.engine.base.heads import select_heads
 from amix.engine.base.machine import available_cores, available_memory
 from amix.engine.base.stopping import signals_end
-from amix.engine.extractor.folder import Backend, Extractor
+from amix.engine.extractor.folder import Extractor
 from amix.engine.extractor.session import open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
-from amix.loaders.precompute.environment import environment
+from amix.loaders.precompute.options import PrecomputeOptions
 from amix.loaders.precompute.progress import Start, UnitSummary
+from amix.loaders.precompute.recipe import recipe_of, tokenizer_of
+from amix.loaders.precompute.rejects import Rejects
 from amix.loaders.precompute.sizing import sensible_workers, worker_bytes
 from amix.loaders.precompute.unit import UnitSettings
 from amix.loaders.precompute.workers import WorkerPool
-from amix.loaders.shards.choices import RelevanceDtype
-from amix.loaders.shards.finish import TokenizerFile, publish_manifest
-from amix.loaders.shards.layout import Layout
-from amix.loaders.shards.manifest import TOKENIZER, Manifest
-from amix.loaders.shards.recipe import Recipe
-from amix.loaders.shards.records import Reject
+from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.workspace import Workspace, shards_are_kept
 
+__all__ = ["PrecomputeOptions", "precompute"]
+
 _LOG = logging.getLogger(__name__)
-
-SHORTEST = 8  # tokens; with fewer, special tokens would be all that is left of a text
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrecomputeOptions:
-    """How a corpus is turned into shards.
-
-    heads: which heads to store: `all`, layers (`0`), heads (`0.8,1.3`).
-    dtype: of the stored relevance; uint8 is a square-root code.
-    max_length: the most tokens of a text, with special ones; never more than the encoder takes.
-    device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers take in turn.
-    workers: processes; None = one per core as far as memory allows, or one per GPU.
-    samples_per_shard: corpus rows of a shard.  restart: remove what an earlier run wrote.
-    max_rejects: unusable rows that are tolerated.
-    labels_from: another cache whose class names and numbers to use.  keep_text: store texts beside their ids.
-    """
-
-    heads: str = "all"
-    dtype: RelevanceDtype = "float16"
-    max_length: int = 512
-    workers: int | None = None
-    device: str = "cpu"
-    backend: Backend | None = None
-    samples_per_shard: int = 4096
-    restart: bool = False
-    max_rejects: int = 100
-    labels_from: Path | None = None
-    keep_text: bool = False
-
-    def __post_init__(self) -> None:
-        dtypes = get_args(RelevanceDtype)
-        if self.dtype not in dtypes:
-            raise UsageError(f"--dtype is '{self.dtype}'; it must be one of: {', '.join(dtypes)}.")
-        if self.max_length < SHORTEST:
-            raise UsageError(f"--max-length is {self.max_length}; it must be at least {SHORTEST} tokens.")
-        for name in ("samples_per_shard", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-        if self.max_rejects < 0:
-            raise UsageError(f"--max-rejects is {self.max_rejects}; it cannot be negative.")
 
 
 def precompute(
@@ -108,22 +65,14 @@ def precompute(
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, opened.heads)
     corpus = open_corpus(source, corpus_options)
-    layout = _layout(opened, corpus, corpus_options, options, len(head_indices))
-    recipe = Recipe.of(
-        heads=[opened.heads[index] for index in head_indices],
-        layout=layout,
-        max_length=min(options.max_length, opened.max_length),
-        label_names=corpus.label_names,
-        samples_per_shard=options.samples_per_shard,
-        extractor={
-            "fingerprint": opened.fingerprint,
-            "graph_sha256": opened.graph_sha256[backend],
-            "tokenizer_sha256": opened.files[TOKENIZER],
-            "special_ids": list(opened.special_ids),
-            "pad_id": opened.pad_id,
-        },
-        corpus=corpus.identity,
-        environment=environment(backend, devices[0]),
+    recipe = recipe_of(
+        opened,
+        corpus,
+        corpus_options,
+        options,
+        head_indices=head_indices,
+        backend=backend,
+        device=devices[0],
     )
 
     with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
@@ -134,17 +83,17 @@ def precompute(
             return finished
         done = workspace.records(recipe)
         workspace.prepare()
-        rejects = _Rejects(options.max_rejects)
+        rejects = Rejects(options.max_rejects)
         for record in done.values():
             rejects.add(record.rejects)
         published = set(done)
         with contextlib.closing(_pending(corpus, options.samples_per_shard, set(done))) as units:
-            # The first units are read here, so that no more workers start than there is work for.
             cores = available_cores()
             if devices == ("cpu",):
                 workers = options.workers or _auto_workers(cores, opened)
             else:  # every further worker would cost a context of its own on the same card
                 workers = options.workers or len(devices)
+            # The first units are read here, so that no more workers start than there is work for.
             first = list(itertools.islice(units, workers))
             if first:
                 settings = UnitSettings(
@@ -155,7 +104,7 @@ def precompute(
                     threads=max(1, cores // len(first)),
                     head_indices=tuple(head_indices),
                     max_length=recipe.max_length,
-                    layout=layout,
+                    layout=recipe.layout,
                     recipe=recipe,
                 )
                 on_start(
@@ -187,17 +136,6 @@ def precompute(
         return Manifest.read(out)
 
 
-def tokenizer_of(extractor: Extractor) -> TokenizerFile:
-    """Return the tokenizer of an extractor, as a cache holds it."""
-    return TokenizerFile.of(
-        (extractor.folder / TOKENIZER).read_bytes(),
-        fingerprint=extractor.tokenizer_fingerprint,
-        special_ids=extractor.special_ids,
-        pad_id=extractor.pad_id,
-        vocab_size=extractor.vocab_size,
-    )
-
-
 def _auto_workers(cores: int, extractor: Extractor) -> int:
     memory = available_memory()
     graph = sum(path.stat().st_size for path in extractor.folder.glob("model.onnx*"))
@@ -219,45 +157,6 @@ def _pending(corpus: Corpus, size: int, done: set[int]) -> Generator[tuple[int, 
         for unit, rows in itertools.groupby(stream, key=lambda row: row.number // size):
             if unit not in done:
                 yield unit, list(rows)
-
-
-class _Rejects:
-    """Counts rows that cannot be used, and stops the run past the limit."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rows: list[Reject] = []
-
-    def add(self, rejects: Sequence[Reject]) -> None:
-        self._rows += rejects
-        if len(self._rows) > self._limit:
-            raise CorpusError(
-                f"{len(self._rows)} rows cannot be used, --max-rejects is {self._limit}. {self.first()} "
-                "Repair the corpus, or allow more rejects and run the same command again; finished shards are kept."
-            )
-
-    def first(self) -> str:
-        shown = sorted(self._rows)[:3]
-        return " ".join(f"Row {reject.row}: {reject.reason.rstrip('.')}." for reject in shown)
-
-
-def _layout(
-    extractor: Extractor,
-    corpus: Corpus,
-    corpus_options: CorpusOptions,
-    options: PrecomputeOptions,
-    heads: int,
-) -> Layout:
-    labelled = corpus.label_names is not None
-    return Layout(
-        heads=heads,
-        dtype=options.dtype,
-        wide_ids=extractor.vocab_size > 2**16,
-        token_types=corpus_options.pair_column is not None and "token_type_ids" in extractor.inputs,
-        classes=len(corpus.label_names or ()) if corpus.multi_label else 0,
-        cls=labelled and not corpus.multi_label,
-        text=options.keep_text,
-    )
 
 
 def _names_of(folder: Path) -> tuple[str, ...]:

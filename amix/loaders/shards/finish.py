@@ -1,57 +1,17 @@
 """The end of a run that writes shards: what makes a folder of them a cache."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from amix.engine.base import canonical
-from amix.engine.base.errors import ShardError
-from amix.engine.base.publish import sha256_bytes, sha256_file, write_atomic
+from amix.engine.base.publish import sha256_file, write_atomic
 from amix.loaders.shards.card import card
 from amix.loaders.shards.choices import RelevanceKind
-from amix.loaders.shards.manifest import (
-    CARD,
-    MANIFEST,
-    REJECTS,
-    TOKENIZER,
-    Manifest,
-    ShardEntry,
-    TokenizerInfo,
-)
+from amix.loaders.shards.entries import ShardEntry
+from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerFile:
-    """The tokenizer that goes into a cache. data: of tokenizer.json."""
-
-    data: bytes
-    info: TokenizerInfo
-
-    @classmethod
-    def of(
-        cls, data: bytes, *, fingerprint: str, special_ids: Sequence[int], pad_id: int, vocab_size: int
-    ) -> Self:
-        """Return a tokenizer file with what the manifest says about it."""
-        info = TokenizerInfo(
-            sha256=sha256_bytes(data),
-            fingerprint=fingerprint,
-            special_ids=tuple(special_ids),
-            pad_id=pad_id,
-            vocab_size=vocab_size,
-        )
-        return cls(data=data, info=info)
-
-    @classmethod
-    def of_cache(cls, manifest: Manifest) -> Self:
-        """Return the tokenizer of a cache. Raises ShardError when its file is damaged."""
-        path = manifest.folder / TOKENIZER
-        data = path.read_bytes() if path.is_file() else b""
-        if sha256_bytes(data) != manifest.tokenizer.sha256:
-            raise ShardError(f"{path}: is missing or damaged. Build the folder again.")
-        return cls(data=data, info=manifest.tokenizer)
+from amix.loaders.shards.tokenizer import TOKENIZER, TokenizerFile
 
 
 def publish_manifest(

@@ -1,7 +1,6 @@
 """The manifest of a cache: what the folder holds, and which record each of its shards must have."""
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,74 +9,18 @@ from typing import Self, get_args
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
 from amix.engine.base.heads import Head
-from amix.engine.base.publish import sha256_bytes
 from amix.loaders.shards.choices import RelevanceDtype, RelevanceKind
-from amix.loaders.shards.fields import Fields, count, pair, text
+from amix.loaders.shards.entries import ShardEntry
+from amix.loaders.shards.fields import Fields, pair, text
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.recipe import FORMAT, VERSION, Recipe
 from amix.loaders.shards.records import Reject, ShardRecord, read_bytes
+from amix.loaders.shards.tokenizer import TokenizerInfo
 
 MANIFEST = "manifest.json"
-TOKENIZER = "tokenizer.json"
 CARD = "README.md"
 REJECTS = "rejects.jsonl"
-_SHARD_NAME = re.compile(r"shard-\d{8}", re.ASCII)
-_MOST_IDS = 1 << 24  # of a vocabulary: a table of it is kept in memory
 _MOST_TOKENS = 1 << 20  # of a text
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerInfo:
-    """The tokenizer whose ids a cache holds.
-
-    sha256: of tokenizer.json.  fingerprint: what the classifier's tokenizer must agree with.
-    special_ids: ids that are never content.  pad_id: what batches are padded with.  vocab_size: ids are below this.
-    """
-
-    sha256: str
-    fingerprint: str
-    special_ids: tuple[int, ...]
-    pad_id: int
-    vocab_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardEntry:
-    """What the manifest says about one shard.
-
-    row_range: corpus rows [first, end).  tar_bytes: size of its tar.  record_sha256: of its record's file.
-    """
-
-    name: str
-    row_range: tuple[int, int]
-    samples: int
-    tokens: int
-    tar_bytes: int
-    record_sha256: str
-
-    @property
-    def row_count(self) -> int:
-        """Corpus rows, rejected ones too."""
-        first, end = self.row_range
-        return end - first
-
-    def record(self, data: bytes, where: str) -> ShardRecord:
-        """Return the record in `data`. Raises ShardError naming `where` unless it is the one of this entry."""
-        record = ShardRecord.parse(data, where, self.name)
-        if sha256_bytes(data) != self.record_sha256:
-            raise ShardError(
-                f"{where}: is the record of another run than {MANIFEST}. Build the folder again."
-            )
-        for name, said, wanted in (
-            ("rows", record.row_range, self.row_range),
-            ("samples", record.samples, self.samples),
-            ("tokens", record.tokens, self.tokens),
-        ):
-            if said != wanted:
-                raise ShardError(
-                    f"{where}: its {name} is {said}, the manifest says {wanted}. Do not use this folder."
-                )
-        return record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +101,9 @@ class Manifest:
             layout=_layout(fields, len(heads), len(label_names or ())),
             max_length=fields.count("max_length", _MOST_TOKENS),
             label_names=label_names,
-            tokenizer=_tokenizer(fields.inner("tokenizer")),
+            tokenizer=TokenizerInfo.read(fields.inner("tokenizer")),
             recipe=Recipe(fields.mapping("plan")),
-            shards=tuple(map(_entry, fields.each("shards", "shard"))),
+            shards=tuple(map(ShardEntry.read, fields.each("shards", "shard"))),
         )
 
     def sealed(self) -> bytes:
@@ -183,17 +126,7 @@ class Manifest:
             "label_names": self.label_names,
             "tokenizer": dataclasses.asdict(self.tokenizer),
             "plan": self.recipe.document,
-            "shards": [
-                {
-                    "name": entry.name,
-                    "rows": entry.row_range,
-                    "samples": entry.samples,
-                    "tokens": entry.tokens,
-                    "bytes": entry.tar_bytes,
-                    "record_sha256": entry.record_sha256,
-                }
-                for entry in self.shards
-            ],
+            "shards": [entry.document() for entry in self.shards],
         }
 
     @property
@@ -278,31 +211,4 @@ def _layout(fields: Fields, heads: int, label_count: int) -> Layout:
         classes=layout.count("classes"),
         cls=layout.flag("cls"),
         text=layout.flag("text"),
-    )
-
-
-def _tokenizer(fields: Fields) -> TokenizerInfo:
-    vocab_size = fields.count("vocab_size", _MOST_IDS)
-    if vocab_size == 0:
-        raise fields.refused("vocab_size")
-    special_ids = fields.items("special_ids", count)
-    if max(special_ids, default=-1) >= vocab_size:
-        raise fields.refused("special_ids")
-    return TokenizerInfo(
-        sha256=fields.sha256("sha256"),
-        fingerprint=fields.sha256("fingerprint"),
-        special_ids=special_ids,
-        pad_id=fields.count("pad_id"),
-        vocab_size=vocab_size,
-    )
-
-
-def _entry(fields: Fields) -> ShardEntry:
-    return ShardEntry(
-        name=fields.matching("name", _SHARD_NAME),
-        row_range=fields.row_range("rows"),
-        samples=fields.count("samples"),
-        tokens=fields.count("tokens"),
-        tar_bytes=fields.count("bytes"),
-        record_sha256=fields.sha256("record_sha256"),
     )

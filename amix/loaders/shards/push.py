@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from amix.engine.base.errors import ShardError, StorageError, UsageError
 from amix.loaders.shards.card import card
 from amix.loaders.shards.layout import FILE_ENDINGS
-from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, TOKENIZER, Manifest
+from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
 from amix.loaders.shards.remote import Store, is_remote, shown
+from amix.loaders.shards.tokenizer import TOKENIZER
 from amix.loaders.shards.verify import verify
 
 _REPO = re.compile(r"(hf://datasets/)?(?P<id>[\w.-]+/[\w.-]+)/?")

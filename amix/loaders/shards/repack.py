@@ -14,13 +14,14 @@ from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.heads import select_heads
 from amix.engine.base.stopping import signals_end
 from amix.loaders.shards.choices import RelevanceDtype
-from amix.loaders.shards.finish import TokenizerFile, publish_manifest
+from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
 from amix.loaders.shards.sources import SourceShard, source_shards
+from amix.loaders.shards.tokenizer import TokenizerFile
 from amix.loaders.shards.workspace import Workspace, shards_are_kept
 from amix.loaders.shards.writer import ShardWriter
 
@@ -104,7 +105,7 @@ def repack(
             workspace.final_records(recipe, set(range(units))),
             recipe,
             relevance=first.relevance,
-            tokenizer=TokenizerFile.of_cache(first),
+            tokenizer=TokenizerFile.of_cache(first.folder, first.tokenizer),
             truncated=sum(manifest.truncated for manifest in manifests),
         )
         return Manifest.read(out)

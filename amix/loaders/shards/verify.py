@@ -11,13 +11,14 @@ from amix.engine.base.errors import FetchError, ShardError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.codes import decode
 from amix.loaders.shards.layout import BLOCK, in_blocks, sample_key
-from amix.loaders.shards.manifest import MANIFEST, TOKENIZER, Manifest
+from amix.loaders.shards.manifest import MANIFEST, Manifest
 from amix.loaders.shards.npy import parse_npy
 from amix.loaders.shards.openfiles import mapped
 from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.remote import Store, is_remote
 from amix.loaders.shards.tar import members_of
+from amix.loaders.shards.tokenizer import TOKENIZER
 
 
 def verify(
@@ -120,14 +121,14 @@ def _check_totals(manifest: Manifest) -> None:
         if begin != end:
             raise ShardError(f"{manifest.folder}: {entry.name} begins at row {begin}, expected {end}.")
         end = entry.row_range[1]
-    for name, said, total in (
+    for name, found, total in (
         ("samples", manifest.samples, sum(entry.samples for entry in manifest.shards)),
         ("tokens", manifest.tokens, sum(entry.tokens for entry in manifest.shards)),
         ("bytes", manifest.tar_bytes, sum(entry.tar_bytes for entry in manifest.shards)),
     ):
-        if said != total:
+        if found != total:
             raise ShardError(
-                f"{manifest.folder}: the manifest says {said} {name}, its shards have {total} together."
+                f"{manifest.folder}: the manifest says {found} {name}, its shards have {total} together."
             )
 
 

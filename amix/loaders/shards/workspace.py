@@ -12,9 +12,10 @@ from amix.engine.base.processes import lock_folder
 from amix.engine.base.publish import TEMPORARY, explained, fsync_folder, sha256_file, temporary_sibling
 from amix.engine.base.stopping import undisturbed
 from amix.loaders.shards.layout import BLOCK
-from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, TOKENIZER, Manifest
+from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardRecord
+from amix.loaders.shards.tokenizer import TOKENIZER
 
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
 _FIRST_MEMBER = re.compile(rb"\d{12}\.input_ids\.npy\0")

@@ -1,6 +1,6 @@
 """The samples of a shard folder by number, each with the relevance of one head spec or of several.
 
-Axes: B batch, S head specs, H heads, N tokens of all samples, T tokens.
+Axes: S head specs, T tokens, C classes.
 """
 
 import contextlib
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.heads import HeadSpec
-from amix.loaders.shards.codes import decode
-from amix.loaders.shards.layout import sample_key
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
-from amix.loaders.shards.reader import ShardReader, StoredSample
+from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.remote import Ahead, CacheOptions, Mirror, is_remote
 from amix.loaders.stream.batch import ArrayBatch
+from amix.loaders.stream.decoding import Decoder
 from amix.loaders.stream.flat import FlatBatch
 
 _DEPTH = 4  # shards fetched ahead
@@ -63,15 +62,14 @@ class RelevanceDataset:
         self.head = None if head is None else "|".join(map(str, specs))
         picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
         self._heads = sorted({position for spec in picked for position in spec})  # each is read once
-        self._rows = [[self._heads.index(position) for position in spec] for spec in picked]
+        rows = [[self._heads.index(position) for position in spec] for spec in picked]
+        self._decoder = Decoder(self.manifest, self._heads, rows)
         self.skipped = 0  # samples that this process left out
         self._skips = damaged == "skip"
         self._told: set[str] = set()  # shards whose damage was warned of
         self.manifest.require_listed()
         self._readers = list(self._opened())
         self._ends = np.array(list(itertools.accumulate(map(len, self._readers))), np.int64)
-        self._is_content = np.ones(self.manifest.vocab_size, np.bool_)
-        self._is_content[list(self.manifest.special_ids)] = False
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -191,66 +189,4 @@ class RelevanceDataset:
                 if not skips:
                     raise
                 self._skip(reader.path.stem, 1, problem)
-        return self._decoded(stored)
-
-    def _decoded(self, stored: list[StoredSample]) -> FlatBatch:
-        """Lay samples end to end. Raises ShardError naming a sample with values that relevance or ids cannot have."""
-        layout = self.manifest.layout
-        lengths = np.array([sample.tokens for sample in stored], np.int64)
-
-        ids_N = np.frombuffer(b"".join([sample.ids for sample in stored]), layout.ids_dtype).astype(np.int64)
-        vocabulary = len(self._is_content)
-        if ids_N.max(initial=0) >= vocabulary:
-            what = f"a token id beyond the vocabulary of {vocabulary}"
-            raise _nonsense(stored, lengths, int(np.argmax(ids_N >= vocabulary)), what)
-        relevance: NDArray[np.float32] | None = None
-        if self._heads:
-            relevance_HN = self._relevance(stored, lengths)
-            # With a NaN among the numbers, min and max are NaN, and both comparisons are false.
-            if relevance_HN.size and not (relevance_HN.min() >= 0 and relevance_HN.max() < np.inf):
-                is_fine_N = ((relevance_HN >= 0) & (relevance_HN < np.inf)).all(axis=0)
-                what = "relevance that is NaN, infinite or negative"
-                raise _nonsense(stored, lengths, int(np.argmin(is_fine_N)), what)
-            means = [relevance_HN[rows].mean(axis=0) for rows in self._rows]
-            relevance = means[0] if len(means) == 1 else np.stack(means)
-        types_N: NDArray[np.int64] | None = None
-        if layout.token_types:
-            types_N = np.frombuffer(_joined(stored, "token_type_ids"), np.uint8).astype(np.int64)
-
-        labels: NDArray[np.float32] | NDArray[np.int64] | None = None
-        if layout.classes:
-            weights = _joined(stored, "labels")
-            labels = np.frombuffer(weights, "<f4").astype(np.float32).reshape(-1, layout.classes)
-        elif self.manifest.label_names is not None:
-            labels = np.array([sample.label for sample in stored], np.int64)
-        return FlatBatch(
-            keys=[sample_key(sample.row) for sample in stored],
-            lengths=lengths,
-            input_ids=ids_N,
-            content=self._is_content[ids_N],
-            relevance=relevance,
-            token_type_ids=types_N,
-            labels=labels,
-        )
-
-    def _relevance(self, stored: list[StoredSample], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        layout = self.manifest.layout
-        rows = b"".join([sample.relevance[head] for head in range(len(self._heads)) for sample in stored])
-        scale_HN = None
-        if "scale" in layout.arrays:
-            scales = np.frombuffer(_joined(stored, "scale"), "<f4")
-            scale_HB = scales.reshape(len(stored), layout.heads).T[self._heads]
-            scale_HN = np.repeat(scale_HB, lengths, axis=1)
-        return decode(np.frombuffer(rows, layout.relevance_dtype).reshape(len(self._heads), -1), scale_HN)
-
-
-def _joined(stored: list[StoredSample], name: str) -> bytes:
-    return b"".join([sample.others[name] for sample in stored])
-
-
-def _nonsense(stored: list[StoredSample], lengths: NDArray[np.int64], token: int, what: str) -> ShardError:
-    """Return the error about the sample that holds token number `token` of all samples end to end."""
-    bad = stored[int(np.searchsorted(np.cumsum(lengths), token, "right"))]
-    return ShardError(
-        f"{bad.tar}: sample {sample_key(bad.row)}: holds {what}, which 'amix precompute' never writes. Do not use it."
-    )
+        return self._decoder.flat(stored)

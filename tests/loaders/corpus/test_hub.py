@@ -90,5 +90,5 @@ def test_an_empty_stream_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["nobody/nothing-here", "nothing-here"])
 def test_a_name_that_is_neither_here_nor_on_the_hub(name: str) -> None:
-    with pytest.raises(CorpusError, match=f"{name}: there is no such file or folder here, and the Hub"):
+    with pytest.raises(CorpusError, match=f"{name}: there is no such file or folder here, and no data set"):
         open_corpus(name, CorpusOptions())

@@ -264,7 +264,7 @@ import numpy as np
 
 from amix.engine.extractor.folder import open_extractor
 from amix.loaders.shards.layout import Layout
-from amix.loaders.precompute.run import tokenizer_of
+from amix.loaders.precompute.recipe import tokenizer_of
 from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord

@@ -5,9 +5,10 @@ import pytest
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
-from amix.loaders.shards.finish import TokenizerFile, publish_manifest
+from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.records import ShardFacts
+from amix.loaders.shards.tokenizer import TokenizerFile
 from amix.loaders.shards.verify import verify
 from amix.loaders.shards.writer import Sample, ShardWriter
 from amix.loaders.stream.dataset import RelevanceDataset
@@ -128,7 +129,7 @@ def test_values_that_no_run_writes_are_found(damaged):
     facts = ShardFacts(row_range=record.row_range, recipe=record.recipe)
     new = ShardWriter(damaged, 3, manifest.layout).publish(samples, relevance, facts)
     records = [*(manifest.record(position) for position in range(3)), new]
-    tokenizer = TokenizerFile.of_cache(manifest)
+    tokenizer = TokenizerFile.of_cache(manifest.folder, manifest.tokenizer)
     publish_manifest(
         damaged, records, manifest.recipe, relevance="received", tokenizer=tokenizer, truncated=0
     )
