@@ -1,4 +1,4 @@
-"""A corpus through an extractor into a shard folder: in parallel, resumable, the same bytes every time.
+"""A corpus through an extractor into a cache: in parallel, resumable, the same bytes every time.
 
 The unit of work is one shard = one range of corpus rows. A unit that has a record is done; the manifest comes last and
 makes the folder a cache.

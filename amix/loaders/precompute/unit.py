@@ -8,7 +8,7 @@ import itertools
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
@@ -96,7 +96,7 @@ class UnitBuilder:
         # which the other stages are counted too.
         self._cpu_clock = time.thread_time if settings.threads == 1 else time.process_time
 
-    def build(self, units: Units, ask: Callable[[], None]) -> Iterator[UnitSummary]:
+    def build(self, units: Units, ask: Callable[[], None]) -> Generator[UnitSummary, None, None]:
         """Publish the shards of `units`, each of consecutive rows, and yield a summary of each for the parent.
 
         ask: called once for each unit, from a thread of this builder, when the session is nearly done with it: the

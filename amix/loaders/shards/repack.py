@@ -60,7 +60,7 @@ def repack(
     """
     options = options or RepackOptions()
     if not sources:
-        raise UsageError("repack needs at least one shard folder to read.")
+        raise UsageError("repack needs at least one cache to read.")
     manifests = [Manifest.read(folder) for folder in sources]
     first = manifests[0]
     size = options.samples_per_shard

@@ -1,4 +1,4 @@
-"""Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
+"""Is a cache whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
 
 import tempfile
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from amix.loaders.shards.tokenizer import TOKENIZER
 def verify(
     folder: str | Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
 ) -> list[str]:
-    """Return what is wrong with a shard folder, one sentence each; nothing when it is whole.
+    """Return what is wrong with a cache, in sentences; an empty list when it is whole.
 
     folder: a path or a URL. The files of a URL are checked there, whatever was fetched before; tars that its manifest
         does not list are not found.

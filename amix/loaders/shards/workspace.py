@@ -1,4 +1,4 @@
-"""A shard folder that a run writes to: locked, cleared of leftovers, and compared with what is asked for."""
+"""A folder that a run writes shards to: locked, cleared of leftovers, and compared with what is asked for."""
 
 import contextlib
 import os
@@ -117,7 +117,7 @@ class Workspace:
         return found
 
     def prepare(self) -> None:
-        """Make the folder ready for further units: it must be writable, and is no finished cache any more.
+        """Make the folder ready for further units: it must be writable, and must not look finished.
 
         Raises StorageError when it cannot be written, before anything is computed.
         """

@@ -1,4 +1,4 @@
-"""The samples of a shard folder by number, each with the relevance of one head spec or of several.
+"""The samples of a cache by number, each with the relevance of one head spec or of several.
 
 Axes: S head specs, T tokens, C classes.
 """

@@ -7,7 +7,13 @@ from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 from amix.loaders.corpus.hub import HubSource
 
-IDENTITY = {"kind": "hub", "id": "some/data", "commit": "0" * 40, "config": None, "split": "train"}
+IDENTITY: dict[str, object] = {
+    "kind": "hub",
+    "id": "some/data",
+    "commit": "0" * 40,
+    "config": None,
+    "split": "train",
+}
 
 
 def corpus_of(stream: IterableDataset, **given: Any) -> Corpus:

@@ -15,7 +15,7 @@ class Clock:
 
     now = 100.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
@@ -37,7 +37,7 @@ def unit(number: int, **changed: Any) -> UnitSummary:  # Any: fields of a summar
     return replace(plain, **changed)
 
 
-def test_units_add_up():
+def test_units_add_up() -> None:
     clock = Clock()
     tally = Tally(clock)
     tally.begin(Start(workers=2, threads=1))
@@ -74,7 +74,7 @@ def test_units_add_up():
     }
 
 
-def test_rates_are_of_this_run_and_rejects_of_all_runs():
+def test_rates_are_of_this_run_and_rejects_of_all_runs() -> None:
     clock = Clock()
     tally = Tally(clock)
     clock.now += 50  # before the work begins; counts for no rate
@@ -86,7 +86,7 @@ def test_rates_are_of_this_run_and_rejects_of_all_runs():
     assert tally.totals().rejects == 1
 
 
-def test_nothing_has_no_ratio():
+def test_nothing_has_no_ratio() -> None:
     tally = Tally(Clock())
     assert tally.tokens_per_second is None
     run = tally.totals()
@@ -97,7 +97,7 @@ def test_nothing_has_no_ratio():
     assert run.peak_bytes is None
 
 
-def test_a_unit_of_rejects_divides_by_nothing():
+def test_a_unit_of_rejects_divides_by_nothing() -> None:
     tally = Tally(Clock())
     tally.begin(Start(workers=1, threads=1))
     nothing = {"tokenize": 0.0, "session": 0.0, "store": 0.0}
@@ -107,7 +107,7 @@ def test_a_unit_of_rejects_divides_by_nothing():
     assert run.stages["session"] == StageCost(seconds=0.0, tokens_per_second=None)
 
 
-def test_a_start_counts_what_the_records_hold():
+def test_a_start_counts_what_the_records_hold() -> None:
     records = [record(0, (0, 16)), record(2, (32, 40), Reject(33, "text is empty"))]
     start = Start.after(records, row_count=60, workers=2, threads=1)
     assert start == Start(row_count=60, units_done=2, rows_done=24, rejects_done=1, workers=2, threads=1)

@@ -1,4 +1,4 @@
-"""A remote shard folder as a local one: documents and indexes at once, tars and checksums when they are needed."""
+"""A remote cache as a local one: documents and indexes at once, tars and checksums when they are needed."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
