@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @json_option
 def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
-    """Write the samples of one cache (SHARDS) or of several to OUT: fewer heads, or other shards.
+    """Write the samples of one cache (SHARDS) or of several to OUT: fewer heads, another dtype, other shards.
 
     Rows are numbered consecutively: those of the second cache come after those of the first. Nothing is computed
     again, and every byte is checked on the way. To go on with a run that was stopped, give the same command again.

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from amix.loaders.precompute.progress import RunTotals, Start, Tally, UnitSummary
 
+    _Bar = tqdm[Any]  # Any: it iterates over nothing
+
 _TICK = 1.0  # seconds
 
 
 class Watch:
     """A bar on stderr, if that is a terminal; with `events`, also one JSON object per event on stdout."""
 
-    def __init__(
-        self, bar: "tqdm[Any]", tally: "Tally", *, events: bool
-    ) -> None:  # Any: the bar iterates nothing
+    def __init__(self, bar: "_Bar", tally: "Tally", *, events: bool) -> None:
         self._bar = bar
         self._tally = tally
         self._events = events

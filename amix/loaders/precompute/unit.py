@@ -31,9 +31,7 @@ from amix.loaders.shards.records import Reject, ShardFacts
 from amix.loaders.shards.writer import Sample, ShardWriter
 
 AHEAD = 64  # texts whose relevance waits for the disk: a few batches, under 10 MB of 72 heads at 512 tokens
-LATE = (
-    0.1  # share of a unit's tokens that is left when the next is asked for; earlier, others might get no work
-)
+LATE = 0.1  # share of a unit's tokens that is left when the next is asked for; earlier, others might get none
 STAGES = ("tokenize", "session", "store")
 
 Unit = tuple[int, list[Row]]

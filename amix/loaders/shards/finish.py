@@ -7,10 +7,9 @@ from amix.engine.base import canonical
 from amix.engine.base.publish import sha256_file, write_atomic
 from amix.loaders.shards.card import card
 from amix.loaders.shards.choices import RelevanceKind
-from amix.loaders.shards.entries import ShardEntry
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
 from amix.loaders.shards.recipe import Recipe
-from amix.loaders.shards.records import ShardRecord
+from amix.loaders.shards.records import ShardEntry, ShardRecord
 from amix.loaders.shards.tokenizer import TOKENIZER, TokenizerFile
 
 

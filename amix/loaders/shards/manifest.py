@@ -10,11 +10,10 @@ from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
 from amix.engine.base.heads import Head
 from amix.loaders.shards.choices import RelevanceDtype, RelevanceKind
-from amix.loaders.shards.entries import ShardEntry
 from amix.loaders.shards.fields import Fields, pair, text
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.recipe import FORMAT, VERSION, Recipe
-from amix.loaders.shards.records import Reject, ShardRecord, read_bytes
+from amix.loaders.shards.records import Reject, ShardEntry, ShardRecord, read_bytes
 from amix.loaders.shards.tokenizer import TokenizerInfo
 
 MANIFEST = "manifest.json"

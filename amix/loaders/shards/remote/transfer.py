@@ -27,7 +27,7 @@ _EXTRAS = {"s3": "pip install 'attentionmix[s3]'", "gs": "pip install gcsfs", "g
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
-FileSystem = Any  # of fsspec, which has no types
+FileSystem = Any  # Any: fsspec has no types
 Options = dict[str, Any]  # Any: fsspec's own options
 
 
