@@ -85,7 +85,7 @@ def main() -> None:
                 for parts in zip(seen, true, strict=True)
             )
             figures = {
-                "bytes per token": manifest.fields["bytes"] / manifest.tokens,
+                "bytes per token": manifest.tar_bytes / manifest.tokens,
                 "mean": float(apart.mean()),
                 "worst head": float(apart.mean(dim=1).max()),
                 "largest": float(apart.max()),

@@ -1,13 +1,64 @@
 """`amix precompute`: a corpus through an extractor into shards."""
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from amix.cli.output import facts, json_line, notice
 from amix.cli.watch import cost_lines, watching
+from amix.engine.extractor.folder import Backend
+from amix.loaders.shards.choices import RelevanceDtype
+
+if TYPE_CHECKING:
+    from amix.loaders.precompute.progress import RunTotals
+    from amix.loaders.shards.manifest import Manifest
+
+_OF_CORPUS = (
+    "split",
+    "config",
+    "revision",
+    "text_column",
+    "pair_column",
+    "label_column",
+    "no_labels",
+    "limit",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """What the last line of `precompute --json` says. classes: names by id, None without labels."""
+
+    shards_folder: str
+    samples: int
+    tokens: int
+    shards: int
+    bytes: int
+    rejects: int
+    truncated: int
+    classes: list[str] | None
+    computed_tokens: int
+    seconds: float
+    manifest_sha256: str
+
+    @classmethod
+    def of(cls, manifest: "Manifest", run: "RunTotals", seconds: float) -> "_Done":
+        return cls(
+            shards_folder=str(manifest.folder),
+            samples=manifest.samples,
+            tokens=manifest.tokens,
+            shards=len(manifest.shards),
+            bytes=manifest.tar_bytes,
+            rejects=manifest.reject_count,
+            truncated=manifest.truncated,
+            classes=None if manifest.label_names is None else list(manifest.label_names),
+            computed_tokens=run.computed_tokens,
+            seconds=round(seconds, 3),
+            manifest_sha256=manifest.sha256,
+        )
 
 
 def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -27,23 +78,30 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     "--extractor", type=click.Path(path_type=Path), required=True, help="Folder that 'amix export' wrote."
 )
 @click.option("--split", default="train", show_default=True, help="Split of a Hub data set or folder.")
-@click.option("--config", help="Configuration of a Hub data set.")
+@click.option("--config", help="Configuration of a Hub data set, or subfolder of a folder.")
 @click.option("--revision", help="Commit, tag or branch of a Hub data set.")
-@click.option("--text-column", default="text", show_default=True)
-@click.option("--pair-column", help="Column with the second text of a pair.")
-@click.option("--label-column", default="label", show_default=True)
+@click.option("--text-column", default="text", show_default=True, help="Column with the texts.")
+@click.option("--pair-column", help="Column with the second text of each pair.")
+@click.option("--label-column", default="label", show_default=True, help="Column with the labels.")
 @click.option(
-    "--heads", default="all", show_default=True, help="Heads to store: all, layers (0,1) or heads (0.8,1.3)."
+    "--heads",
+    default="all",
+    show_default=True,
+    help="Heads to store, with commas: all, a layer (0) or a single head (0.8). Both count from 0.",
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float16", "uint8", "float32"]),
+    type=click.Choice(get_args(RelevanceDtype)),
     default="float16",
     show_default=True,
     help="How relevance is stored.",
 )
 @click.option(
-    "--max-length", type=int, default=512, show_default=True, help="Tokens per text; longer ones are cut."
+    "--max-length",
+    type=int,
+    default=512,
+    show_default=True,
+    help="Most tokens of a text; longer ones are cut.",
 )
 @click.option(
     "--workers",
@@ -51,26 +109,35 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     default="auto",
     show_default=True,
     callback=_count,
-    help="Processes; auto chooses by cores and memory, or GPUs.",
+    help="Number of processes; auto = one per core as far as memory allows, or one per GPU.",
 )
 @click.option(
-    "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1."
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="What computes: cpu, cuda, cuda:N, or several GPUs (cuda:0,cuda:1).",
 )
 @click.option(
     "--backend",
-    type=click.Choice(["onnxruntime", "torchscript", "pt2", "eager"]),
+    type=click.Choice(get_args(Backend)),
     help="What runs the encoder.  [default: the best graph of the extractor]",
 )
-@click.option("--samples-per-shard", type=int, default=4096, show_default=True)
-@click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
-@click.option("--limit", type=int, help="Only the first N rows.")
 @click.option(
-    "--max-rejects", type=int, default=100, show_default=True, help="Unusable rows that are tolerated."
+    "--samples-per-shard", type=int, default=4096, show_default=True, help="Corpus rows of a shard."
+)
+@click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
+@click.option("--limit", type=int, metavar="N", help="Read only the first N rows.")
+@click.option(
+    "--max-rejects",
+    type=int,
+    default=100,
+    show_default=True,
+    help="Stop when more rows than this cannot be used.",
 )
 @click.option("--no-labels", is_flag=True, help="Do not read labels.")
-@click.option("--labels", help="Class names in the order of their ids: a,b,c.")
+@click.option("--labels", metavar="A,B,...", help="Class names in the order of their ids.")
 @click.option(
-    "--labels-from", type=click.Path(path_type=Path), help="Use the class names of another shard folder."
+    "--labels-from", type=click.Path(path_type=Path), help="Use the class names and ids of another cache."
 )
 @click.option("--keep-text", is_flag=True, help="Store each text beside its ids.")
 @click.option(
@@ -80,12 +147,12 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     help="Print one JSON object a line: events while it runs, the result as the last line.",
 )
 def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
-    """Run every text of CORPUS through an extractor; write token ids, relevance and labels to OUT.
+    """Run every text of CORPUS through an extractor, and write a cache to OUT: token ids, relevance, labels.
 
     CORPUS is a .jsonl[.gz|.zst], .csv or .parquet file (globs too), a folder in Hub layout, or a Hub id.
-    A run that was stopped goes on when the same command is given again.
+    To go on with a run that was stopped, give the same command again.
 
-    With --json every line of the output is an object: {"event": "start", ...} when there is work to do,
+    With --json, every line of the output is an object: {"event": "start", ...} when there is work to do,
     {"event": "unit", ...} for each shard as it is published, {"event": "done", ...} when the run has succeeded.
     """
     from amix.engine.base.errors import UsageError
@@ -99,19 +166,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     names = given.pop("labels")
     corpus_options = CorpusOptions(
         labels=None if names is None else tuple(name.strip() for name in names.split(",")),
-        **{
-            name: given.pop(name)
-            for name in (
-                "split",
-                "config",
-                "revision",
-                "text_column",
-                "pair_column",
-                "label_column",
-                "no_labels",
-                "limit",
-            )
-        },
+        **{name: given.pop(name) for name in _OF_CORPUS},
     )
     options = PrecomputeOptions(**given)
 
@@ -135,46 +190,29 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     if not tally.units:
         notice(f"{out}: was complete already; nothing was computed.")
-    fields = manifest.fields
     if options.max_length > manifest.max_length and _is_given("max_length"):
         notice(
             f"--max-length {options.max_length}: the encoder takes at most {manifest.max_length} tokens; "
             "texts are cut there."
         )
-    if fields["rejects"]:
+    if manifest.reject_count:
         notice(
-            f"{fields['rejects']} rows could not be used; {out / 'rejects.jsonl'} names them with reasons."
+            f"{manifest.reject_count} rows could not be used; {out / 'rejects.jsonl'} lists them with reasons."
         )
-    if fields["truncated"]:
-        notice(f"{fields['truncated']} texts were longer than {manifest.max_length} tokens and were cut.")
-    run = tally.as_dict()
+    if manifest.truncated:
+        notice(f"{manifest.truncated} texts were longer than {manifest.max_length} tokens and were cut.")
+    run = tally.totals()
     if as_json:
-        json_line(
-            {
-                "event": "done",
-                "shards_folder": str(out),
-                "samples": manifest.samples,
-                "tokens": manifest.tokens,
-                "shards": len(manifest.shards),
-                "bytes": fields["bytes"],
-                "rejects": fields["rejects"],
-                "truncated": fields["truncated"],
-                "classes": None if manifest.label_names is None else list(manifest.label_names),
-                "computed_tokens": run["computed_tokens"],
-                "seconds": round(seconds, 3),
-                "manifest_sha256": manifest.sha256,
-                "run": run,
-            }
-        )
+        json_line({"event": "done", **asdict(_Done.of(manifest, run, seconds)), "run": run.as_json()})
         return
     facts(
         {
-            "shards": f"{out} ({len(manifest.shards)} shards, {fields['bytes'] / 1e6:.1f} MB)",
+            "shards": f"{out} ({len(manifest.shards)} shards, {manifest.tar_bytes / 1e6:.1f} MB)",
             "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
-            "bytes per token": round(fields["bytes"] / max(1, manifest.tokens), 1),
+            "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
             "classes": ", ".join(manifest.label_names) if manifest.label_names is not None else "none",
-            "rejects": fields["rejects"],
-            "cut": fields["truncated"],
+            "rejects": manifest.reject_count,
+            "cut": manifest.truncated,
             "time": f"{seconds:.1f} s",
             **cost_lines(run),
         }

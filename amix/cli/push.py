@@ -11,11 +11,13 @@ from amix.cli.output import facts, json_line, json_option
 @click.argument("shards", type=click.Path(path_type=Path))
 @click.argument("target")
 @click.option(
-    "--private/--public", default=None, help="Of a new data set on the Hub.  [default: as the account says]"
+    "--private/--public",
+    default=None,
+    help="Who can see a data set that is new on the Hub.  [default: as your account is set]",
 )
 @json_option
 def command(shards: Path, target: str, private: bool | None, as_json: bool) -> None:
-    """Send the folder SHARDS to TARGET, whence `RelevanceDataset` and `amix train` read it.
+    """Send the cache SHARDS to TARGET, from where `RelevanceDataset` and `amix train` can read it.
 
     TARGET is a data set on the Hub (name/cache), or a URL that fsspec can write to (s3://bucket/cache).
     """

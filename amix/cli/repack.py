@@ -2,33 +2,42 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
+from amix.loaders.shards.choices import RelevanceDtype
+
+if TYPE_CHECKING:
+    from amix.loaders.shards.records import ShardRecord
 
 
 @click.command()
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--heads", default="all", show_default=True, help="Heads to keep: all, layers (0,1) or heads (0.8,1.3)."
+    "--heads",
+    default="all",
+    show_default=True,
+    help="Heads to keep, with commas: all, a layer (0) or a single head (0.8). Both count from 0.",
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float16", "uint8", "float32"]),
-    help="How relevance is stored.  [default: as it is]",
+    type=click.Choice(get_args(RelevanceDtype)),
+    help="How relevance is stored.  [default: as in SHARDS]",
 )
-@click.option("--samples-per-shard", type=click.IntRange(min=1), help="[default: as it is]")
+@click.option(
+    "--samples-per-shard", type=click.IntRange(min=1), help="Corpus rows of a shard.  [default: as in SHARDS]"
+)
 @click.option("--no-text", is_flag=True, help="Leave stored texts out.")
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @json_option
 def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
-    """Write the samples of one folder of SHARDS or of several to OUT, slimmer or in other shards.
+    """Write the samples of one cache (SHARDS) or of several to OUT: fewer heads, another dtype, other shards.
 
-    Rows are numbered through: those of the second folder come after those of the first. Nothing is computed anew, and
-    every byte is checked on the way. A run that was stopped goes on when the same command is given again.
+    Rows are numbered consecutively: those of the second cache come after those of the first. Nothing is computed
+    again, and every byte is checked on the way. To go on with a run that was stopped, give the same command again.
     """
     from tqdm import tqdm
 
@@ -36,7 +45,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     from amix.loaders.shards.repack import RepackOptions, repack
     from amix.loaders.shards.workspace import shards_are_kept
 
-    before = sum(Manifest.read(folder).fields["bytes"] for folder in shards)
+    before = sum(Manifest.read(folder).tar_bytes for folder in shards)
     began = time.perf_counter()
     with tqdm(unit=" shards", disable=None, desc="repack") as bar:
 
@@ -44,7 +53,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
             bar.reset(units)
             bar.update(done)
 
-        def advance(record: dict[str, Any]) -> None:
+        def advance(record: "ShardRecord") -> None:
             bar.update()
 
         try:
@@ -52,7 +61,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         except KeyboardInterrupt:
             notice(shards_are_kept(out, given["restart"])("Ctrl-C"))
             raise
-    seconds, fields = time.perf_counter() - began, manifest.fields
+    seconds = time.perf_counter() - began
     if as_json:
         json_line(
             {
@@ -60,7 +69,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
                 "samples": manifest.samples,
                 "tokens": manifest.tokens,
                 "shards": len(manifest.shards),
-                "bytes": fields["bytes"],
+                "bytes": manifest.tar_bytes,
                 "bytes_before": before,
                 "seconds": round(seconds, 3),
                 "manifest_sha256": manifest.sha256,
@@ -72,9 +81,9 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     facts(
         {
             "shards": f"{out} ({len(manifest.shards)} shards)",
-            "size": f"{fields['bytes'] / 1e6:.1f} MB, {before / 1e6:.1f} MB before",
+            "size": f"{manifest.tar_bytes / 1e6:.1f} MB, {before / 1e6:.1f} MB before",
             "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
-            "bytes per token": round(fields["bytes"] / max(1, manifest.tokens), 1),
+            "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
             "time": f"{seconds:.1f} s",
         }
     )

@@ -1,4 +1,4 @@
-"""`amix verify`: is a folder whole?"""
+"""`amix verify`: is a folder complete and undamaged?"""
 
 from pathlib import Path
 
@@ -9,12 +9,13 @@ from amix.cli.output import json_line, json_option
 
 @click.command()
 @click.argument("folder")
-@click.option("--deep", is_flag=True, help="Also hash every file and check every sample.")
+@click.option("--deep", is_flag=True, help="Also hash every file of a cache, and check every sample.")
 @json_option
 def command(folder: str, deep: bool, as_json: bool) -> None:
-    """Check the shards or the extractor in FOLDER. Shards may be at a URL.
+    """Check the cache or the extractor in FOLDER for damage. A cache may be at a URL.
 
-    Fast: hashes of the documents, sizes and counts. Exit code 1 when anything is wrong.
+    Without --deep, a cache is checked quickly: hashes of its documents, sizes and counts. The exit code is 1 when
+    anything is wrong.
     """
     from amix.engine.base.errors import ExtractorError, ShardError
     from amix.engine.extractor.folder import RECORD, open_extractor

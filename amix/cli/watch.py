@@ -1,10 +1,9 @@
-"""How a precompute run is seen while it goes on, and what it cost: for people on stderr, for machines on stdout."""
+"""How a precompute run is shown while it goes on, and what it cost: on stderr for people, on stdout for machines."""
 
 import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from amix.cli.output import json_line
@@ -12,15 +11,17 @@ from amix.cli.output import json_line
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from amix.loaders.precompute.progress import Start, Tally
+    from amix.loaders.precompute.progress import RunTotals, Start, Tally, UnitSummary
+
+    _Bar = tqdm[Any]  # Any: it iterates over nothing
 
 _TICK = 1.0  # seconds
 
 
 class Watch:
-    """A bar on stderr, where that is a terminal; with `events` one JSON object per event on stdout too."""
+    """A bar on stderr, if that is a terminal; with `events`, also one JSON object per event on stdout."""
 
-    def __init__(self, bar: "tqdm[Any]", tally: "Tally", *, events: bool) -> None:
+    def __init__(self, bar: "_Bar", tally: "Tally", *, events: bool) -> None:
         self._bar = bar
         self._tally = tally
         self._events = events
@@ -29,18 +30,18 @@ class Watch:
         """Show what the run begins with; the bar goes on where the last run stopped."""
         bar = self._bar
         self._tally.begin(start)
-        bar.total = start.rows
+        bar.total = start.row_count
         bar.initial = bar.n = start.rows_done  # so that rate and ETA are those of this run
         bar.unpause()  # restarts its clock
         self._show()
-        self._emit({"event": "start", **asdict(start)})
+        self._emit({"event": "start", **start.as_json()})
 
-    def add(self, summary: dict[str, Any]) -> None:
+    def add(self, summary: "UnitSummary") -> None:
         """Show one more published unit."""
         self._tally.add(summary)
-        self._bar.n += summary["rows"]
+        self._bar.n += summary.row_count
         self._show()
-        self._emit({"event": "unit", **summary})
+        self._emit({"event": "unit", **summary.as_json()})
 
     def _show(self) -> None:
         self._bar.set_postfix(
@@ -48,11 +49,11 @@ class Watch:
         )
 
     def _tick(self, over: threading.Event) -> None:
-        """Move the clock: a unit may take minutes, and a bar that stands still looks like a run that hangs."""
+        """Keep the clock moving: a unit may take minutes, and a bar that does not move looks like a run that hangs."""
         while not over.wait(_TICK):
             self._show()
 
-    def _emit(self, event: dict[str, Any]) -> None:
+    def _emit(self, event: Mapping[str, object]) -> None:
         if self._events:
             with self._bar.external_write_mode(file=sys.stdout):  # both may be the same terminal
                 json_line(event)
@@ -63,7 +64,7 @@ def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
     """Show a run that is counted by `tally` until the block ends."""
     from tqdm import tqdm
 
-    # Units come in bursts, one from each worker: only the mean since the start tells when all will be done.
+    # Units come in bursts, one from each worker, so only the mean since the start tells when all will be done.
     with tqdm(desc="precompute", unit=" texts", smoothing=0, disable=None, dynamic_ncols=True) as bar:
         watch = Watch(bar, tally, events=events)
         over = threading.Event()
@@ -79,23 +80,23 @@ def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
                 clock.join()
 
 
-def cost_lines(run: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a run did and cost, from `Tally.as_dict()`, as names and values for people."""
-    if not run["units"]:
+def cost_lines(run: "RunTotals") -> dict[str, str]:
+    """Return what a run did and cost, as names and values for people."""
+    if not run.units:
         return {}
-    stages = [f"{name} {_number(stage['tokens_per_second'])}" for name, stage in run["stages"].items()]
-    speed = [f"{_number(run['tokens_per_second'])} tokens/s", f"{_number(run['samples_per_second'])} texts/s"]
-    speed.append(f"workers x threads: {run['workers']} x {run['threads']}")
+    stages = [f"{name} {_number(stage.tokens_per_second)}" for name, stage in run.stages.items()]
+    speed = [f"{_number(run.tokens_per_second)} tokens/s", f"{_number(run.samples_per_second)} texts/s"]
+    speed.append(f"workers x threads: {run.workers} x {run.threads}")
     return {
-        "this run": f"{run['samples']:,} texts with {run['tokens']:,} tokens",
+        "this run": f"{run.samples:,} texts with {run.tokens:,} tokens",
         "speed": ", ".join(speed),
         "stages": f"{', '.join(stages)} tokens/s in each worker",
         "session": (
-            f"{_percent(run['session_busy_share'])} of the workers' time, "
-            f"{_percent(run['session_cpu_share'])} of their CPU time"
+            f"{_percent(run.session_busy_share)} of the workers' time, "
+            f"{_percent(run.session_cpu_share)} of their CPU time"
         ),
-        "padding": f"{_percent(run['padding_share'])} on top of the tokens",
-        "memory": f"at most {run['peak_bytes'] / 1e6:,.0f} MB in a worker",
+        "padding": f"{_percent(run.padding_share)} on top of the tokens",
+        "memory": f"at most {(run.peak_bytes or 0) / 1e6:,.0f} MB in a worker",
     }
 
 

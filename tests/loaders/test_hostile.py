@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ from amix.engine.base import canonical
 from amix.engine.base.errors import AmixError, ShardError
 from amix.engine.base.publish import sha256_bytes
 from amix.loaders.shards.verify import verify
+from amix.loaders.stream.batch import ArrayBatch
 from amix.loaders.stream.dataset import RelevanceDataset
+from tests.loaders.fixtures import by_name
 from tests.loaders.forge import forge, layout_of
 
 EXAMPLES = int(os.environ.get("AMIX_FUZZ_EXAMPLES", "150"))
@@ -39,22 +43,22 @@ ENDS = {"tar": "tar", "index": "index.npy", "crc": "crc.npy"}
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def whole(request, tmp_path_factory):
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven texts in three shards; read only."""
     lengths = [5, 9, 3, 12, 2, 7, 8, 4, 6, 10, 5]
     return forge(tmp_path_factory.mktemp(request.param) / "x", lengths, KINDS[request.param], per_shard=4)
 
 
-def everything(folder, **options):
+def everything(folder: Path, **options: Any) -> ArrayBatch:  # Any: of a data set
     dataset = RelevanceDataset(folder, head="0.0|mean", **options)
     return dataset.batch(range(len(dataset)))
 
 
-def copied(folder, temporary):
+def copied(folder: Path, temporary: str | Path) -> Path:
     return Path(shutil.copytree(folder, Path(temporary) / "x"))
 
 
-def reseal(folder):
+def reseal(folder: Path) -> None:
     """Make every hash and size agree with the files as they are now, as a stranger would."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
     for entry in manifest["shards"]:
@@ -69,7 +73,7 @@ def reseal(folder):
     (folder / "manifest.json").write_bytes(canonical.seal(manifest))
 
 
-def try_all(folder):
+def try_all(folder: Path) -> None:
     """Open, read and verify a folder; only errors of ours may come of it."""
     verify(folder)
     verify(folder, deep=True)
@@ -81,13 +85,15 @@ def try_all(folder):
         assert str(folder) in str(problem)
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+def same(one: ArrayBatch, other: ArrayBatch) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(value, by_name(other)[name]) for name, value in by_name(one).items()
+    )
 
 
 @fuzz
 @given(st.data())
-def test_no_flipped_bit_goes_unnoticed(whole, data):
+def test_no_flipped_bit_goes_unnoticed(whole: Path, data: st.DataObject) -> None:
     """Reading gives the right values or an error; the deep check finds every flip."""
     names = [path.name for path in sorted(whole.iterdir()) if path.name != "README.md"]
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,7 +111,7 @@ def test_no_flipped_bit_goes_unnoticed(whole, data):
             assert path.stem.partition(".")[0] in str(problem)
 
 
-def test_a_tar_cut_at_any_member_is_found(whole, tmp_path):
+def test_a_tar_cut_at_any_member_is_found(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     tar = folder / "shard-00000001.tar"
     content = tar.read_bytes()
@@ -136,7 +142,7 @@ JUNK = st.one_of(
 )
 
 
-def places(value, at=()):
+def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     yield at
     match value:
         case dict():
@@ -149,7 +155,7 @@ def places(value, at=()):
 
 @fuzz
 @given(st.data())
-def test_documents_that_say_nonsense(whole, data):
+def test_documents_that_say_nonsense(whole: Path, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = copied(whole, temporary)
         name = data.draw(st.sampled_from(["manifest.json", "shard-00000001.json"]))
@@ -173,7 +179,7 @@ def test_documents_that_say_nonsense(whole, data):
 
 @fuzz
 @given(st.data())
-def test_files_that_say_nonsense_with_the_right_hashes(whole, data):
+def test_files_that_say_nonsense_with_the_right_hashes(whole: Path, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = copied(whole, temporary)
         path = folder / f"shard-00000001.{data.draw(st.sampled_from(sorted(ENDS.values())))}"
@@ -190,14 +196,16 @@ def test_files_that_say_nonsense_with_the_right_hashes(whole, data):
 
 
 class Bomb:
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
         return Path.touch, (self.path,)
 
 
-def member(name, content=b"", **fields):
+def member(
+    name: str, content: bytes = b"", **fields: Any
+) -> tuple[tarfile.TarInfo, bytes]:  # Any: of a header
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in fields.items():
@@ -205,7 +213,7 @@ def member(name, content=b"", **fields):
     return info, content
 
 
-def object_array(bomb):
+def object_array(bomb: object) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.array([bomb], object), allow_pickle=True)
     return buffer.getvalue()
@@ -215,7 +223,7 @@ def object_array(bomb):
     "kind",
     ["pickle", "object array", "link", "absolute", "dots", "twice", "dotted key", "huge", "gzip", "code"],
 )
-def test_tars_of_strangers(whole, tmp_path, kind):
+def test_tars_of_strangers(whole: Path, tmp_path: Path, kind: str) -> None:
     """A tar with a right size and hash; the deep check refuses it and names the member, and nothing is run."""
     folder, mark = copied(whole, tmp_path), tmp_path / "executed"
     bomb, key = Bomb(mark), "000000000004"
@@ -251,7 +259,7 @@ def test_tars_of_strangers(whole, tmp_path, kind):
     assert not mark.exists()
 
 
-def test_claims_of_many_gigabytes_take_no_memory(whole, tmp_path):
+def test_claims_of_many_gigabytes_take_no_memory(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     index = folder / "shard-00000001.index.npy"
     content = bytearray(index.read_bytes())
@@ -281,8 +289,8 @@ def test_claims_of_many_gigabytes_take_no_memory(whole, tmp_path):
     assert run.stdout.count("shard-00000001.tar: ") == 2, run.stdout
 
 
-def test_damage_can_be_left_out_and_is_counted(tmp_path, caplog):
-    from amix.loaders.stream.loader import RelevanceLoader
+def test_damage_can_be_left_out_and_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from amix.loaders.stream.loader import Reading, RelevanceLoader
 
     folder = forge(tmp_path / "x", [5] * 40, per_shard=8)
     index = RelevanceDataset(folder)._readers[2].index
@@ -301,7 +309,7 @@ def test_damage_can_be_left_out_and_is_counted(tmp_path, caplog):
     assert dataset.skipped == 11
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2  # a shard each
     for workers in (0, 2):
-        loader = RelevanceLoader(dataset, batch_size=1, workers=workers)
+        loader = RelevanceLoader(dataset, batch_size=1, reading=Reading(workers=workers))
         keys = sorted(key for batch in loader for key in batch["keys"])
         assert keys == [f"{row:012d}" for row in range(32) if row not in (17, 18, 19)]
         assert loader.skipped == 3

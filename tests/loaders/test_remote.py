@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,51 +19,47 @@ from hypothesis import strategies as st
 from amix.engine.base.errors import DependencyError, FetchError, ShardError
 from amix.loaders.shards.remote import CacheOptions, is_remote, shown, transfer
 from amix.loaders.shards.verify import verify
+from amix.loaders.stream.batch import ArrayBatch, Batch
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.loader import RelevanceLoader
-from tests.loaders.flaky import FlakyStore
+from amix.loaders.stream.loader import Reading, RelevanceLoader
+from tests.loaders.fixtures import assert_same
+from tests.loaders.flaky import Fault, FlakyStore
 from tests.loaders.forge import forge
 
 SECRET = "s3cr3t"
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty texts in five shards; read only."""
     lengths = np.random.default_rng(2).integers(2, 30, 40).tolist()
     return forge(tmp_path_factory.mktemp("remote") / "x", lengths, per_shard=8)
 
 
 @pytest.fixture(autouse=True)
-def brief_pauses(monkeypatch):
+def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
-def cache(tmp_path):
+def cache(tmp_path: Path) -> CacheOptions:
     return CacheOptions(folder=tmp_path / "cache")
 
 
-def everything(location, **options):
+def everything(location: str | Path, **options: Any) -> ArrayBatch:  # Any: of a data set
     dataset = RelevanceDataset(location, head="0.1", **options)
     return dataset.batch(range(len(dataset)))
 
 
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
-
-
-def fetched(cache):
+def fetched(cache: CacheOptions) -> list[str]:
     return sorted(path.name for path in cache.root().glob("*/shard-*.tar"))
 
 
-def keys_of(batches):
+def keys_of(batches: Iterable[Batch]) -> list[str]:
     return [key for batch in batches for key in batch["keys"]]
 
 
-def held(cache):
+def held(cache: CacheOptions) -> int:
     total = 0
     for path in cache.root().glob("*/shard-*.tar"):
         with contextlib.suppress(FileNotFoundError):  # just evicted
@@ -81,17 +79,17 @@ def held(cache):
         (Path("s3://bucket/x"), False),
     ],
 )
-def test_urls_are_told_from_paths(location, remote):
+def test_urls_are_told_from_paths(location: str | Path, remote: bool) -> None:
     assert is_remote(location) == remote
 
 
 @given(st.text("abc123", min_size=1), st.text("abc123:", min_size=1))
-def test_secrets_of_a_url_are_not_shown(name, secret):
+def test_secrets_of_a_url_are_not_shown(name: str, secret: str) -> None:
     url = f"https://{name}:{secret}@host.org:8080/path?signature={secret}#{secret}"
     assert shown(url) == "https://host.org:8080/path"
 
 
-def test_a_remote_folder_reads_like_a_local_one(shards, cache):
+def test_a_remote_folder_reads_like_a_local_one(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         assert_same(everything(store.url, cache=cache), everything(shards))
         before = store.requests.copy()
@@ -100,7 +98,7 @@ def test_a_remote_folder_reads_like_a_local_one(shards, cache):
         assert {path for _, path in again} == {"/manifest.json"}  # the rest is here
 
 
-def test_shards_are_fetched_when_they_are_needed(shards, cache):
+def test_shards_are_fetched_when_they_are_needed(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
         assert dataset.lengths().tolist() == RelevanceDataset(shards).lengths().tolist()
@@ -110,7 +108,7 @@ def test_shards_are_fetched_when_they_are_needed(shards, cache):
 
 
 @pytest.mark.parametrize("fault", ["500", "short", "wrong"])
-def test_what_fails_for_a_moment_is_tried_again(shards, cache, fault):
+def test_what_fails_for_a_moment_is_tried_again(shards: Path, cache: CacheOptions, fault: Fault) -> None:
     with FlakyStore(shards, lambda method, path, before: fault if before < 2 else None) as store:
         if fault == "wrong":  # nothing vouches for a manifest but itself
             store.fault = lambda method, path, before: (
@@ -120,9 +118,12 @@ def test_what_fails_for_a_moment_is_tried_again(shards, cache, fault):
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("500", "500"), ("short", "attempts"), ("wrong", "other bytes came")]
+    ("fault", "message"),
+    [("500", "500"), ("short", "attempts"), ("wrong", "bytes that arrived are not those of")],
 )
-def test_what_fails_for_good_is_named_and_leaves_nothing(shards, cache, fault, message, caplog):
+def test_what_fails_for_good_is_named_and_leaves_nothing(
+    shards: Path, cache: CacheOptions, fault: Fault, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, logger="amix")
     with FlakyStore(shards, lambda method, path, before: fault if path.endswith("3.tar") else None) as store:
         url = f"{store.url}?key={SECRET}"
@@ -132,11 +133,12 @@ def test_what_fails_for_good_is_named_and_leaves_nothing(shards, cache, fault, m
         assert store.times("3.tar") == transfer.ATTEMPTS
         assert fetched(cache) == [f"shard-0000000{number}.tar" for number in range(3)]
         assert not list(cache.root().rglob("*.part"))
+        assert dataset._mirror is not None
         for text in (str(problem.value), caplog.text, repr(dataset._mirror.store)):
             assert SECRET not in text
 
 
-def test_a_store_that_cannot_be_reached_is_no_damage_to_leave_out(shards, cache):
+def test_a_store_that_cannot_be_reached_is_no_damage_to_leave_out(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         dataset = RelevanceDataset(store.url, head="0.1", cache=cache, damaged="skip")
         store.fault = lambda method, path, before: "500"
@@ -145,25 +147,27 @@ def test_a_store_that_cannot_be_reached_is_no_damage_to_leave_out(shards, cache)
         assert dataset.skipped == 0
 
 
-def test_a_file_that_is_not_there_is_not_asked_for_again(shards, cache):
+def test_a_file_that_is_not_there_is_not_asked_for_again(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         with pytest.raises(FetchError, match=r"nowhere/manifest\.json: there is no such file"):
             RelevanceDataset(f"{store.url}/nowhere", cache=cache)
         assert store.times("manifest.json") == 1
 
 
-def test_missing_credentials_are_not_asked_for_again_and_again(cache, monkeypatch):
+def test_missing_credentials_are_not_asked_for_again_and_again(
+    cache: CacheOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class NoCredentialsError(Exception):
         """As botocore calls it."""
 
-    attempts = []
+    attempts: list[str] = []
 
     class Locked:
         @staticmethod
-        def _strip_protocol(path):
+        def _strip_protocol(path: str) -> str:
             return path
 
-        def cat_file(self, path):
+        def cat_file(self, path: str) -> bytes:
             attempts.append(path)
             raise NoCredentialsError("Unable to locate credentials")
 
@@ -173,7 +177,9 @@ def test_missing_credentials_are_not_asked_for_again_and_again(cache, monkeypatc
     assert len(attempts) == 1
 
 
-def test_a_store_that_needs_another_package_names_it(cache, monkeypatch):
+def test_a_store_that_needs_another_package_names_it(
+    cache: CacheOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import fsspec  # noqa: F401  its registry is what is changed
 
     monkeypatch.setitem(sys.modules, "s3fs", None)
@@ -182,7 +188,7 @@ def test_a_store_that_needs_another_package_names_it(cache, monkeypatch):
         RelevanceDataset("s3://bucket/x", cache=cache)
 
 
-def test_the_cache_keeps_to_its_limit(shards, tmp_path):
+def test_the_cache_keeps_to_its_limit(shards: Path, tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in [*shards.glob("*.tar"), *shards.glob("*.crc.npy")]]
     cache = CacheOptions(folder=tmp_path / "cache", limit=sum(sizes) // 2)
     with FlakyStore(shards) as store:
@@ -202,7 +208,7 @@ def test_the_cache_keeps_to_its_limit(shards, tmp_path):
             everything(store.url, cache=small)
 
 
-def test_the_least_recently_used_goes_first(shards, tmp_path):
+def test_the_least_recently_used_goes_first(shards: Path, tmp_path: Path) -> None:
     three = [path for number in range(3) for path in shards.glob(f"shard-0000000{number}.[tc]*")]
     room = sum(path.stat().st_size for path in three)  # tars and checksums
     cache = CacheOptions(folder=tmp_path / "cache", limit=room + 10_000)
@@ -214,7 +220,9 @@ def test_the_least_recently_used_goes_first(shards, tmp_path):
         assert {"shard-00000000.tar", "shard-00000003.tar"} <= set(fetched(cache))
 
 
-def test_a_global_shuffle_over_more_than_the_cache_holds_is_warned_of(shards, tmp_path, caplog):
+def test_a_global_shuffle_over_more_than_the_cache_holds_is_warned_of(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = CacheOptions(folder=tmp_path / "cache", limit=40_000)
     with FlakyStore(shards) as store:
         dataset = RelevanceDataset(store.url, cache=cache)
@@ -234,7 +242,7 @@ READ = """if True:
 """
 
 
-def reading(url, cache):
+def reading(url: str, cache: CacheOptions) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", READ, url, str(cache.root())],
         stdout=subprocess.PIPE,
@@ -243,7 +251,7 @@ def reading(url, cache):
     )
 
 
-def test_processes_share_what_one_of_them_fetches(shards, cache):
+def test_processes_share_what_one_of_them_fetches(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         processes = [reading(store.url, cache) for _ in range(3)]
         for process in processes:
@@ -253,7 +261,9 @@ def test_processes_share_what_one_of_them_fetches(shards, cache):
             assert store.times(f"{number}.tar") == store.times(f"{number}.crc.npy") == 1
 
 
-def test_a_reader_that_is_killed_while_fetching_leaves_the_way_free(shards, cache):
+def test_a_reader_that_is_killed_while_fetching_leaves_the_way_free(
+    shards: Path, cache: CacheOptions
+) -> None:
     with FlakyStore(shards, lambda method, path, before: "slow" if path.endswith("2.tar") else None) as store:
         process = reading(store.url, cache)
         deadline = time.monotonic() + 60
@@ -268,7 +278,7 @@ def test_a_reader_that_is_killed_while_fetching_leaves_the_way_free(shards, cach
         assert not list(cache.root().rglob("*.part"))
 
 
-def test_a_damaged_copy_is_fetched_again(shards, cache):
+def test_a_damaged_copy_is_fetched_again(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         everything(store.url, cache=cache)
         (tar,) = cache.root().glob("*/shard-00000001.tar")
@@ -277,10 +287,13 @@ def test_a_damaged_copy_is_fetched_again(shards, cache):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_shards_are_fetched_ahead_in_the_order_of_their_use(shards, cache, workers):
+def test_shards_are_fetched_ahead_in_the_order_of_their_use(
+    shards: Path, cache: CacheOptions, workers: int
+) -> None:
     with FlakyStore(shards) as store:
         dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
-        loader = RelevanceLoader(dataset, batch_size=4, shuffle="window", window=2, seed=3, workers=workers)
+        reading = Reading(workers=workers)
+        loader = RelevanceLoader(dataset, batch_size=4, shuffle="window", window=2, seed=3, reading=reading)
         local = RelevanceLoader(
             RelevanceDataset(shards, head="0.1"), batch_size=4, shuffle="window", window=2, seed=3
         )
@@ -294,14 +307,14 @@ def test_shards_are_fetched_ahead_in_the_order_of_their_use(shards, cache, worke
         assert [batch["keys"] for batch in seen] == [batch["keys"] for batch in local]
 
 
-def test_a_data_set_pickles_without_its_connection(shards, cache):
+def test_a_data_set_pickles_without_its_connection(shards: Path, cache: CacheOptions) -> None:
     with FlakyStore(shards) as store:
         dataset = RelevanceDataset(store.url, head="0.1", cache=cache)
         dataset.batch([0])
         assert_same(pickle.loads(pickle.dumps(dataset)).batch(range(40)), everything(shards))
 
 
-def test_another_cache_under_the_same_url_is_another_cache(tmp_path, cache):
+def test_another_cache_under_the_same_url_is_another_cache(tmp_path: Path, cache: CacheOptions) -> None:
     folder = forge(tmp_path / "store" / "x", [5] * 4)
     with FlakyStore(tmp_path / "store") as store:
         everything(f"{store.url}/x", cache=cache)
@@ -311,7 +324,7 @@ def test_another_cache_under_the_same_url_is_another_cache(tmp_path, cache):
         assert_same(everything(f"{store.url}/x", cache=cache), everything(folder))
 
 
-def test_a_remote_folder_is_verified_where_it_is(shards, tmp_path, cache):
+def test_a_remote_folder_is_verified_where_it_is(shards: Path, tmp_path: Path, cache: CacheOptions) -> None:
     there = shutil.copytree(shards, tmp_path / "there")
     with FlakyStore(there) as store:
         everything(store.url, cache=cache)  # what was fetched before vouches for nothing

@@ -2,15 +2,15 @@
 
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from amix.engine.base.errors import CorpusError, UsageError
-from amix.loaders.corpus.labels import Labels, Survey, UnusableError, check_names, from_schema
+from amix.loaders.corpus.labels import Labels, UnusableError, from_schema, require_class_names
 from amix.loaders.corpus.rows import CorpusOptions, Row
 from amix.loaders.corpus.source import Source
+from amix.loaders.corpus.survey import Survey
 from amix.loaders.corpus.text import flaw_of_text
 
 _FILE_SUFFIXES = frozenset({".txt", ".tsv", ".gz", ".zst", ".arrow"})  # never of a data set on the Hub
@@ -20,24 +20,24 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 class Corpus:
     """A checked corpus, open for reading in order as often as needed.
 
-    row_count: rows that `rows()` gives, rejected ones too; the limit, or None, where reading alone would tell.
-    identity: JSON-able; what decides the rows: contents, columns, class names and limit, but no local path.
-    label_names: one per class; None with no_labels.  multi_label: rows have `labels` in place of `label`.
+    row_count: rows that `rows()` yields, rejected ones too; the limit, or None, if only reading would tell.
+    identity: JSON; what decides the rows: contents, columns, class names and limit, but no local path.
+    label_names: one per class; None with no_labels.  multi_label: rows have `labels` instead of `label`.
     """
 
     row_count: int | None
-    identity: dict[str, Any]
+    identity: dict[str, object]
     label_names: tuple[str, ...] | None
     multi_label: bool
 
     def __init__(self, source: Source, options: CorpusOptions) -> None:
-        """Settle the class ids, which may take one pass over the label column. Raises CorpusError."""
+        """Decide the class ids, which may take one pass over the label column. Raises CorpusError."""
         self._source = source
         self._options = options
         self._labels: Labels | None = None
         count: int | None = None
         if not options.no_labels:
-            self._labels, count = _settle_labels(source, options)
+            self._labels, count = _decide_labels(source, options)
         known = [each for each in (options.limit, count, source.row_count) if each is not None]
         self.row_count = min(known, default=None)
         self.label_names = None if self._labels is None else self._labels.names
@@ -66,10 +66,10 @@ class Corpus:
         if stop is not None and start >= stop:
             return
         paired = options.pair_column is not None
-        # Closed at once, not by the garbage collector: an abandoned stream may hold threads at exit.
+        # Closed here and not by the garbage collector, because an open stream may hold threads at exit.
         with contextlib.closing(self._source.records(columns, start)) as records:
             for number, values, reject in records:
-                yield _bad(number, reject) if values is None else _row(number, list(values), paired, labels)
+                yield _bad(number, reject) if values is None else _row(number, values, paired, labels)
                 if stop is not None and number + 1 >= stop:
                     return
 
@@ -78,16 +78,17 @@ def _bad(number: int, reason: str | None) -> Row:
     return Row(number, None, reject=reason or "cannot be read")
 
 
-def _row(number: int, values: list[Any], paired: bool, labels: Labels | None) -> Row:
-    text = values[0]
+def _row(number: int, values: Sequence[object], paired: bool, labels: Labels | None) -> Row:
+    text, pair = values[0], values[1] if paired else None
     flaw = flaw_of_text(text)
     if flaw is not None:
         return _bad(number, f"text {flaw}")
-    pair = values[1] if paired else None
     if paired:
         flaw = flaw_of_text(pair)
         if flaw is not None:
             return _bad(number, f"pair {flaw}")
+    assert isinstance(text, str)
+    assert pair is None or isinstance(pair, str)
     if labels is None:
         return Row(number, text, pair)
     try:
@@ -99,8 +100,8 @@ def _row(number: int, values: list[Any], paired: bool, labels: Labels | None) ->
     return Row(number, text, pair, labels=label)
 
 
-def _settle_labels(source: Source, options: CorpusOptions) -> tuple[Labels, int | None]:
-    """Return the class ids, and the number of rows when they had to be read."""
+def _decide_labels(source: Source, options: CorpusOptions) -> tuple[Labels, int | None]:
+    """Return the class ids, and the number of rows if they had to be read."""
     column = options.label_column
     schema = source.label_type(column)
     labels = from_schema(source.what, column, schema, options.labels)
@@ -117,12 +118,12 @@ def _settle_labels(source: Source, options: CorpusOptions) -> tuple[Labels, int 
 def open_corpus(source: str, options: CorpusOptions) -> Corpus:
     """Open files, a glob of them, a folder in Hub layout, or a Hub data set.
 
-    Raises CorpusError for what is not there or cannot be read, UsageError for options that cannot be right.
+    Raises CorpusError when it is not there or cannot be read, UsageError for impossible options.
     """
     if options.limit is not None and options.limit < 1:
-        raise UsageError(f"--limit {options.limit}: give a number of rows from 1 on.")
+        raise UsageError(f"--limit {options.limit}: it must be at least 1 row.")
     if options.labels is not None:
-        check_names(options.labels)
+        require_class_names(options.labels)
         options = replace(options, labels=tuple(options.labels))
     if "://" in source:
         raise CorpusError(

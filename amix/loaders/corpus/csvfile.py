@@ -32,11 +32,11 @@ class Csv:
             raise CorpusError(f"{self._file.path}: the header names {twice[0]!r} twice. Rename one of them.")
         return header
 
-    def check_text(self, column: str) -> None:
-        """Nothing to say: every field is a string."""
+    def require_text(self, column: str) -> None:
+        """Accept every column: all fields are strings."""
 
     def label_type(self, column: str) -> LabelType:
-        """Return nothing known: every field is a string."""
+        """Return that nothing is known: every field is a string."""
         return LabelType()
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
@@ -59,7 +59,7 @@ class Csv:
         return count
 
     def _parsed(self) -> Iterator[tuple[int, list[str] | None, str | None]]:
-        """Yield (line where it starts, fields or None, why not) for each record that is not a blank line."""
+        """Yield first line, fields, and the reason where there are none, for each record that is not a blank line."""
         with reading(self._file.path), open_bytes(self._file) as stream:
             # Bytes that are not UTF-8 become surrogates, so that they spoil only their own record.
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -72,7 +72,7 @@ class Csv:
                     return
                 except csv.Error as problem:
                     if "unexpected end" in str(problem) or "field limit" in str(problem):
-                        # Rejecting this one row would lose all that the open quote has swallowed.
+                        # Rejecting this one row would lose every row that the open quote has swallowed.
                         raise CorpusError(
                             f"{self._file.path}: the quote that opens in line {line} or after is not closed. "
                             'Close it, and write a quote inside a field twice ("").'

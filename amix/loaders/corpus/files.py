@@ -1,12 +1,12 @@
-"""A corpus in local files: one reader for each, in order; its identity is the bytes of the files."""
+"""A corpus in local files: one reader for each, in order. The bytes of the files are its identity."""
 
 from collections.abc import Generator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from amix.engine.base.errors import CorpusError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.find import DataFile
-from amix.loaders.corpus.rows import CorpusOptions, check_columns
+from amix.loaders.corpus.rows import CorpusOptions, require_columns
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import reading
 
@@ -14,13 +14,13 @@ from amix.loaders.corpus.unpacked import reading
 class Reader(Protocol):
     """One file."""
 
-    row_count: int | None  # where it is known without reading the rows
+    row_count: int | None  # None: only reading the rows would tell
 
     def columns(self) -> Sequence[str] | None:
-        """Return the names of the columns, or None for a file without a row that could tell."""
+        """Return the names of the columns, or None for a file without rows that could tell."""
         ...
 
-    def check_text(self, column: str) -> None:
+    def require_text(self, column: str) -> None:
         """Raise CorpusError where the schema says that a column cannot hold text."""
         ...
 
@@ -40,21 +40,21 @@ class FileSource:
         """Hash the files and check their columns. Raises CorpusError."""
         self.what = what
         self.strings_only = files[0].format == "csv"
-        self.identity: dict[str, Any] = {
+        self.identity: dict[str, object] = {
             "kind": "files",
             "format": files[0].format,
             "files": [_fingerprint(file) for file in files],
         }
-        # A reason of a reject names no path, only the number of the file: it is written into the shards.
+        # Reasons of rejects are written into the shards, so they name the number of a file, not its path.
         places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
         self._readers = [_reader(file, place) for file, place in zip(files, places, strict=True)]
         for file, reader in zip(files, self._readers, strict=True):
-            _check_columns(file, reader, options)
+            _require_columns(file, reader, options)
         counts = [reader.row_count for reader in self._readers]
         self.row_count = None if None in counts else sum(filter(None, counts))
 
     def label_type(self, column: str) -> LabelType:
-        """Return what the schemas say about a label column, where all of them say the same."""
+        """Return what the schemas say about a label column, if all of them say the same."""
         types = {reader.label_type(column): None for reader in self._readers}
         names = [type_.names for type_ in types if type_.names is not None]
         if len(set(names)) > 1 or (names and len(types) > 1):
@@ -69,7 +69,7 @@ class FileSource:
             base += yield from reader.records(columns, max(0, start - base), base)
 
 
-def _fingerprint(file: DataFile) -> dict[str, Any]:
+def _fingerprint(file: DataFile) -> dict[str, object]:
     with reading(file.path):
         size = file.path.stat().st_size
         if size == 0:
@@ -93,10 +93,10 @@ def _reader(file: DataFile, place: str) -> Reader:
             return Parquet(file, place)
 
 
-def _check_columns(file: DataFile, reader: Reader, options: CorpusOptions) -> None:
+def _require_columns(file: DataFile, reader: Reader, options: CorpusOptions) -> None:
     columns = reader.columns()
     if columns is not None:
-        check_columns(str(file.path), columns, options)
-        reader.check_text(options.text_column)
+        require_columns(str(file.path), columns, options)
+        reader.require_text(options.text_column)
         if options.pair_column is not None:
-            reader.check_text(options.pair_column)
+            reader.require_text(options.pair_column)

@@ -28,7 +28,7 @@ class DataFile:
 
 
 def format_of(path: Path) -> DataFile | None:
-    """Return how to read `path`, judged by its name, or None for a name that says nothing."""
+    """Return how to read `path`, judged by its name, or None when the name does not tell."""
     name = path.name.lower()
     compression = _COMPRESSIONS.get(Path(name).suffix)
     if compression is not None:
@@ -94,7 +94,7 @@ def _split_of_folder(folder: Path, split: str, config: str | None) -> list[DataF
         if len(configs) > 1:
             raise CorpusError(f"{folder}: holds several data sets. Pick with --config: {', '.join(configs)}.")
         if not configs:
-            raise CorpusError(f"{folder}: holds no data. A folder in Hub layout holds train{KNOWN}.")
+            raise CorpusError(f"{folder}: holds no data files. A folder in Hub layout holds train{KNOWN}.")
         files = _data_files(folder / configs[0])
     splits: dict[str, list[DataFile]] = {}
     totals: dict[str, set[int]] = {}

@@ -1,10 +1,10 @@
 """A data set on the Hugging Face Hub, streamed at one commit."""
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.rows import CorpusOptions, check_columns
+from amix.loaders.corpus.rows import CorpusOptions, require_columns
 from amix.loaders.corpus.source import Kind, LabelType, Record
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def open_hub(name: str, options: CorpusOptions) -> "HubSource":
         commit = HfApi().dataset_info(name, revision=options.revision).sha
     except Exception as problem:  # a dozen types, from no network to no such revision
         raise CorpusError(
-            f"{name}: there is no such file or folder here, and the Hub has no data set of this name for us "
-            f"({_said(problem)}). Check the name, --revision, the network and, if gated, your login."
+            f"{name}: there is no such file or folder here, and no data set of this name can be read from the Hub "
+            f"({_shown(problem)}). Check the name, --revision, the network and, if access is restricted, your login."
         ) from problem
     try:
         splits = datasets.get_dataset_split_names(name, options.config, revision=commit)
@@ -34,11 +34,17 @@ def open_hub(name: str, options: CorpusOptions) -> "HubSource":
         )
     except CorpusError:
         raise
-    except Exception as problem:  # whatever the files of a stranger's repository lead to
+    except Exception as problem:  # the files of somebody's repository may lead to any error
         raise CorpusError(
-            f"{name}: the data set cannot be opened ({_said(problem)}). Check --config and --split."
+            f"{name}: the data set cannot be opened ({_shown(problem)}). Check --config and --split."
         ) from problem
-    identity = {"kind": "hub", "id": name, "commit": commit, "config": options.config, "split": options.split}
+    identity: dict[str, object] = {
+        "kind": "hub",
+        "id": name,
+        "commit": commit,
+        "config": options.config,
+        "split": options.split,
+    }
     return HubSource(name, stream, identity, options)
 
 
@@ -48,7 +54,7 @@ class HubSource:
     strings_only = False
 
     def __init__(
-        self, what: str, stream: "IterableDataset", identity: dict[str, Any], options: CorpusOptions
+        self, what: str, stream: "IterableDataset", identity: dict[str, object], options: CorpusOptions
     ) -> None:
         """Check the columns. Raises CorpusError."""
         self.what = what
@@ -56,14 +62,14 @@ class HubSource:
         self._stream = stream
         described = (stream.info.splits or {}).get(options.split)
         self.row_count: int | None = None if described is None else described.num_examples or None
-        self._features: dict[str, Any] = dict(stream.features or {})
+        self._features: dict[str, object] = dict(stream.features or {})
         try:
             columns = list(self._features) or list(next(iter(stream.take(1)), {}))
         except Exception as problem:  # of the network, or of the files
-            raise CorpusError(f"{what}: its first row cannot be read ({_said(problem)}).") from problem
+            raise CorpusError(f"{what}: its first row cannot be read ({_shown(problem)}).") from problem
         if not columns:
             raise CorpusError(f"{what}: holds no rows. Name another --split or --config.")
-        check_columns(what, columns, options)
+        require_columns(what, columns, options)
         for column in (options.text_column, options.pair_column):
             feature = self._features.get(column) if column is not None else None
             if feature is not None and type(feature).__name__ != "Value":
@@ -92,7 +98,7 @@ class HubSource:
                 number += 1
         except Exception as problem:  # of the network, or of the files
             raise CorpusError(
-                f"{self.what}: the stream broke off at row {number} ({_said(problem)}). Run again."
+                f"{self.what}: the stream ended with an error at row {number} ({_shown(problem)}). Run again."
             ) from problem
 
 
@@ -104,5 +110,5 @@ def _kind(dtype: str) -> Kind | None:
     return "string" if dtype in ("string", "large_string", "string_view") else None
 
 
-def _said(problem: Exception) -> str:
+def _shown(problem: Exception) -> str:
     return f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"

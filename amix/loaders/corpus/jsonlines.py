@@ -4,20 +4,19 @@ import codecs
 import itertools
 import json
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import open_bytes, reading
 
-_SAMPLE = 100  # valid rows that tell the columns
-_SAMPLE_LINES = 10_000  # among so many lines at most
+_SAMPLE = 100  # valid rows whose keys are the columns
+_SAMPLE_LINES = 10_000  # they are looked for in at most so many lines
 _TYPES = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
 
 
 class JsonLines:
-    """One file with one JSON object a line. Blank lines are no rows."""
+    """One file with one JSON object a line. Blank lines are not rows."""
 
     row_count: int | None = None
 
@@ -48,11 +47,11 @@ class JsonLines:
             'JSON Lines has one object a line, such as {"text": "...", "label": 0}.'
         )
 
-    def check_text(self, column: str) -> None:
-        """Nothing to say: every row has types of its own."""
+    def require_text(self, column: str) -> None:
+        """Accept every column: each row has types of its own."""
 
     def label_type(self, column: str) -> LabelType:
-        """Return nothing known: every row has types of its own."""
+        """Return that nothing is known: each row has types of its own."""
         return LabelType()
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
@@ -75,14 +74,15 @@ class JsonLines:
                 if line:
                     yield number, line
 
-    def _object(self, line: int, raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
+    def _object(self, line: int, raw: bytes) -> tuple[dict[str, object] | None, str | None]:
         where = f"{self._place}line {line}"
         try:
             value = json.loads(raw.decode())
         except UnicodeDecodeError as problem:
             return None, f"{where}: not UTF-8 (0x{raw[problem.start]:02x} at byte {problem.start + 1})"
         except json.JSONDecodeError as problem:
-            # Not the parser's own words, which differ between Python versions: reasons go into the shards.
+            # Reasons are written into the shards, so they cannot be the parser's own words, which differ between
+            # versions of Python.
             return None, f"{where}: not valid JSON from column {problem.colno} on"
         except (ValueError, RecursionError):
             return None, f"{where}: JSON with a number too long or nested too deep"

@@ -4,8 +4,8 @@ import json
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it has no types
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
@@ -32,8 +32,8 @@ class Parquet:
         """Return the names of the columns."""
         return list(self._schema.names)
 
-    def check_text(self, column: str) -> None:
-        """Raise CorpusError for a column of lists, structs or bytes. Numbers are for the rows to reject."""
+    def require_text(self, column: str) -> None:
+        """Raise CorpusError for a column of lists, structs or bytes. Numbers are rejected row by row."""
         type_ = self._schema.field(column).type
         if pa.types.is_nested(type_) or pa.types.is_binary(type_) or pa.types.is_large_binary(type_):
             raise CorpusError(
@@ -42,7 +42,7 @@ class Parquet:
             )
 
     def label_type(self, column: str) -> LabelType:
-        """Return the kind by the Arrow type, and the names of a ClassLabel as `datasets` notes them."""
+        """Return the kind that the Arrow type tells, and the names of a ClassLabel as `datasets` writes them."""
         type_ = self._schema.field(column).type
         feature = self._features().get(column)
         if isinstance(feature, list) and len(feature) == 1:
@@ -92,7 +92,7 @@ class Parquet:
             except pa.ArrowException as problem:
                 raise damaged(self._path, problem) from None
 
-    def _features(self) -> dict[str, Any]:
+    def _features(self) -> dict[str, Any]:  # Any: JSON
         try:
             noted = json.loads((self._schema.metadata or {}).get(b"huggingface", b"{}"))
             features = noted["info"]["features"]
@@ -102,12 +102,12 @@ class Parquet:
 
 
 class _Undecodable:
-    """Stands for a string that is not UTF-8."""
+    """Takes the place of a string that is not UTF-8."""
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: pa.Array) -> list[object]:
     try:
-        values: list[Any] = column.to_pylist()
+        values: list[object] = column.to_pylist()
         return values
     except UnicodeDecodeError:
         return [_value(scalar) for scalar in column]

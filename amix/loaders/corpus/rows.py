@@ -1,4 +1,4 @@
-"""What is read of a corpus: its options, and the rows that come out."""
+"""What to read of a corpus, and the rows that come out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from amix.engine.base.errors import CorpusError
 class Row:
     """One row of a corpus, as a worker gets it.
 
-    number: 0-based, rejected rows counted too.  reject: why it cannot be used; then there is no text.
+    number: from 0, counting rejected rows too.  label: class id; None with no_labels.
+    labels: multi-label or soft labels, instead of `label`.  reject: why the row cannot be used; it has no text then.
     """
 
     number: int
     text: str | None
     pair: str | None = None
-    label: int | None = None  # class id; None with no_labels
-    labels: tuple[float, ...] | None = None  # multi-label or soft labels, in place of `label`
+    label: int | None = None
+    labels: tuple[float, ...] | None = None
     reject: str | None = None
 
 
@@ -27,7 +28,7 @@ class CorpusOptions:
 
     config, revision: of a Hub data set; `config` also picks a subfolder of a local folder.
     labels: class names in the order of their ids, given by --labels or taken from another cache.
-    limit: only so many rows from the start; class ids are those of the whole column all the same.
+    limit: read only so many rows from the start; the class ids are still those of the whole column.
     """
 
     split: str = "train"
@@ -41,7 +42,7 @@ class CorpusOptions:
     limit: int | None = None
 
 
-def check_columns(what: str, columns: Sequence[str], options: CorpusOptions) -> None:
+def require_columns(what: str, columns: Sequence[str], options: CorpusOptions) -> None:
     """Raise CorpusError unless the columns asked for are among `columns`."""
     wanted = [(options.text_column, "--text-column", ""), (options.pair_column, "--pair-column", "")]
     if not options.no_labels:

@@ -1,8 +1,8 @@
-"""Whether a text can be used: a string with something to see in it, which UTF-8 can hold."""
+"""Whether a text can be used: it must be a string with something visible in it, which UTF-8 can hold."""
 
 import unicodedata
 
-# Blank although their category does not say so: combining grapheme joiner, Hangul fillers, Khmer inherent
+# These are blank although their category does not say so: combining grapheme joiner, Hangul fillers, Khmer inherent
 # vowels, Mongolian variation selectors, the Braille blank.
 _BLANK = frozenset(
     (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0)

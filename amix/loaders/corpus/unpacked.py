@@ -1,4 +1,4 @@
-"""Bytes of local files, unpacked on the way; what breaks off is an error that names the file."""
+"""Bytes of local files, decompressed on the way. A file that ends too early is an error that names it."""
 
 import contextlib
 import gzip
@@ -14,19 +14,19 @@ from amix.loaders.corpus.find import DataFile
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_PIECE = 16 * 1024  # of packed bytes: small, because zstd may blow a piece up a thousandfold
+_PIECE = 16 * 1024  # packed bytes: few, because zstd may expand them a thousandfold
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while `path` is read into a CorpusError."""
+    """Turn errors in reading `path` into a CorpusError."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         raise damaged(path, problem) from None
     except OSError as problem:
         raise CorpusError(
-            f"{path}: cannot be read ({problem.strerror or problem}). Check the file and its rights."
+            f"{path}: cannot be read ({problem.strerror or problem}). Check the file and its permissions."
         ) from None
 
 
@@ -49,7 +49,7 @@ def open_bytes(file: DataFile) -> BinaryIO:
 class _Zstd(io.RawIOBase):
     """Unpacked bytes of a .zst file of one or more frames.
 
-    `zstandard.ZstdDecompressor.stream_reader` ends quietly where a file is cut short; this raises EOFError.
+    `zstandard.ZstdDecompressor.stream_reader` ends without an error where a file is cut short; this raises EOFError.
     """
 
     def __init__(self, path: Path) -> None:

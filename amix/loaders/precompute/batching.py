@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-# Small enough that a layer's score tensors stay near the caches, large enough to fill the matrix products.
+# Small enough for the score tensors of a layer to stay in the processor's caches, large enough for fast products.
 MAX_TOKENS = 2048  # rows x longest
 MAX_SCORES = 2**18  # rows x longest^2, per head
 

@@ -1,4 +1,4 @@
-"""What of a machine decides the last bits of relevance: recorded with the shards, compared on resuming."""
+"""What decides the last bits of relevance on a machine. It is recorded with the shards and compared on resuming."""
 
 import importlib.metadata
 import platform
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from amix.engine.extractor.folder import Backend
 
-# Widest first: math kernels are chosen by the widest set that a processor has.
+# Widest first: math libraries choose their kernels by the widest set that a processor has.
 _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
 
 
 def environment(backend: Backend, device: str) -> dict[str, str]:
-    """Return runtime with its version, device kind, and instruction set. Neither host nor path is in it."""
+    """Return runtime with version, kind of device, and instruction set; no host and no path."""
     runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
     return {
         "tokenizers": _version("tokenizers"),

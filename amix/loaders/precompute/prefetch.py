@@ -1,4 +1,4 @@
-"""An iterator that works ahead in a thread of its own, by a bounded number of items."""
+"""An iterator that works ahead in a thread of its own, a limited number of items."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """What the thread sends last: that the source is exhausted, or what it raised."""
+    """What the thread sends last: the source is exhausted, or has raised `problem`."""
 
     def __init__(self, problem: BaseException | None) -> None:
         self.problem = problem
@@ -19,9 +19,9 @@ class _End:
 class Prefetched(Generic[Item]):
     """Iterate over `source`, which runs in a thread at most `depth` items ahead.
 
-    A slow consumer stops the source instead of filling memory. What the source raises is raised here. Leaving the
-    `with` block stops the thread after the item that it is at.
-    waited: seconds that the consumer has spent waiting so far.
+    The source stops when the consumer is slow, instead of filling memory. Errors of the source are raised here.
+    Leaving the `with` block stops the thread after its current item.
+    waited: seconds that the consumer has waited so far.
     """
 
     def __init__(self, source: Iterator[Item], depth: int) -> None:
@@ -61,6 +61,6 @@ class Prefetched(Generic[Item]):
                 self._queue.put(item)
                 if self._stopped.is_set():
                     return
-        except BaseException as error:  # also what is no Exception must reach the consumer, which waits
+        except BaseException as error:  # all of them, or the consumer would wait for ever
             problem = error
         self._queue.put(_End(problem))

@@ -1,28 +1,27 @@
 """What a precompute run adds up to: how far it is, how fast it goes, and where its workers' time went.
 
-Accounting only: summaries of units in, numbers out.
+Accounting only: summaries of units in, numbers out. `as_json` of each is a line of `precompute --json`.
 """
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import asdict, dataclass
+from typing import Self
 
-_COUNTED = ("rows", "samples", "tokens", "computed_tokens", "truncated")
-_TIMED = ("seconds", "cpu_seconds", "session_cpu_seconds")
+from amix.loaders.shards.records import Reject, ShardRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """What a run begins with.
 
-    rows: of the whole corpus, rejected ones included; None when only reading it would tell.
+    row_count: of the whole corpus, rejected ones too; None when only reading it would tell.
     units_done, rows_done, rejects_done: what earlier runs published.
     workers: processes.  threads: of the session in each.
     """
 
-    rows: int | None = None
+    row_count: int | None = None
     units_done: int = 0
     rows_done: int = 0
     rejects_done: int = 0
@@ -31,34 +30,107 @@ class Start:
 
     @classmethod
     def after(
-        cls,
-        records: Iterable[Mapping[str, Any]],
-        *,
-        rows: int | None,
-        workers: int,
-        threads: int,
+        cls, records: Iterable[ShardRecord], *, row_count: int | None, workers: int, threads: int
     ) -> Self:
         """Return the start of a run that finds the `records` of finished units."""
         found = list(records)
         return cls(
-            rows=rows,
+            row_count=row_count,
             units_done=len(found),
-            rows_done=sum(record["rows"][1] - record["rows"][0] for record in found),
-            rejects_done=sum(len(record["rejects"]) for record in found),
+            rows_done=sum(record.row_count for record in found),
+            rejects_done=sum(len(record.rejects) for record in found),
             workers=workers,
             threads=threads,
         )
 
+    def as_json(self) -> dict[str, object]:
+        """Return the start as `precompute --json` prints it."""
+        return _with_rows(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSummary:
+    """What a worker tells its parent about a unit that it published.
+
+    row_count: corpus rows, rejected ones too.  truncated: texts that were cut.  computed_tokens: with padding.
+    seconds, cpu_seconds: of the worker while it was at the unit.  stages: seconds by stage, which overlap.
+    session_cpu_seconds: CPU time in the session.  peak_bytes: the worker's largest memory so far.
+    """
+
+    unit: int
+    row_count: int
+    samples: int
+    tokens: int
+    rejects: tuple[Reject, ...]
+    truncated: int
+    computed_tokens: int
+    seconds: float
+    cpu_seconds: float
+    stages: Mapping[str, float]
+    session_cpu_seconds: float
+    peak_bytes: int
+
+    def as_json(self) -> dict[str, object]:
+        """Return the summary as `precompute --json` prints it."""
+        return _with_rows(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What one stage took: seconds of all workers together, and tokens per such second."""
+
+    seconds: float
+    tokens_per_second: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTotals:
+    """What a run did and cost, without the units that were there before. Ratios of nothing are None.
+
+    row_count, samples, tokens, computed_tokens, truncated, rejects: sums over the units.
+    padding_share: padding computed per token.  stages: by name; the stages of a worker overlap.
+    worker_busy_share: of the time that the workers were there, the share in which they had a unit.
+    session_busy_share: of that, the share in which the session ran; session_cpu_share: the same in CPU time.
+    peak_bytes: the largest of any worker.
+    """
+
+    workers: int
+    threads: int
+    units: int
+    rejects: int
+    row_count: int
+    samples: int
+    tokens: int
+    computed_tokens: int
+    truncated: int
+    padding_share: float | None
+    seconds: float
+    samples_per_second: float | None
+    tokens_per_second: float | None
+    stages: Mapping[str, StageCost]
+    worker_seconds: float
+    worker_cpu_seconds: float
+    session_cpu_seconds: float
+    worker_busy_share: float | None
+    session_busy_share: float | None
+    session_cpu_share: float | None
+    peak_bytes: int | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the totals as `precompute --json` prints them."""
+        return _with_rows(asdict(self))
+
 
 class Tally:
-    """Adds up the units that one run publishes."""
+    """Adds up the units that one run publishes. units: how many."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._began: float | None = None
-        self._start: Start | None = None
-        self._counts: Counter[str] = Counter()
-        self._times: defaultdict[str, float] = defaultdict(float)
+        self._start = Start(workers=0, threads=0)
+        self.units = 0
+        self._rows = self._samples = self._tokens = self._computed = self._truncated = self._rejects = 0
+        self._seconds = self._cpu_seconds = self._session_cpu_seconds = 0.0
         self._stages: defaultdict[str, float] = defaultdict(float)
         self._peak_bytes = 0
 
@@ -67,28 +139,26 @@ class Tally:
         self._start = start
         self._began = self._clock()
 
-    def add(self, summary: Mapping[str, Any]) -> None:
-        """Add the summary of one unit, as `UnitBuilder.build` returns it."""
-        self._counts["units"] += 1
-        self._counts["rejects"] += len(summary["rejects"])
-        for name in _COUNTED:
-            self._counts[name] += summary[name]
-        for name in _TIMED:
-            self._times[name] += summary[name]
-        for stage, seconds in summary["stages"].items():
+    def add(self, summary: UnitSummary) -> None:
+        """Add one published unit."""
+        self.units += 1
+        self._rows += summary.row_count
+        self._samples += summary.samples
+        self._tokens += summary.tokens
+        self._computed += summary.computed_tokens
+        self._truncated += summary.truncated
+        self._rejects += len(summary.rejects)
+        self._seconds += summary.seconds
+        self._cpu_seconds += summary.cpu_seconds
+        self._session_cpu_seconds += summary.session_cpu_seconds
+        for stage, seconds in summary.stages.items():
             self._stages[stage] += seconds
-        self._peak_bytes = max(self._peak_bytes, summary["peak_bytes"])
-
-    @property
-    def units(self) -> int:
-        """Units that this run published."""
-        return self._counts["units"]
+        self._peak_bytes = max(self._peak_bytes, summary.peak_bytes)
 
     @property
     def rejects(self) -> int:
-        """Unusable rows in all published units, those of earlier runs among them."""
-        before = 0 if self._start is None else self._start.rejects_done
-        return before + self._counts["rejects"]
+        """Unusable rows in all published units, with those of earlier runs."""
+        return self._start.rejects_done + self._rejects
 
     @property
     def seconds(self) -> float:
@@ -98,39 +168,42 @@ class Tally:
     @property
     def tokens_per_second(self) -> float | None:
         """Tokens of published texts, padding not counted, per second since the run began."""
-        return _ratio(self._counts["tokens"], self.seconds)
+        return _ratio(self._tokens, self.seconds)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all figures of this run, without the units that stood before; ratios of nothing are None.
-
-        padding_share: padding computed per token.  stages: seconds of all workers together, which overlap within a
-        worker, and tokens per such second.  worker_busy_share: of the time that the workers were there, what they had
-        a unit.  session_busy_share: of that, what the session ran; session_cpu_share: the same in CPU time.
-        peak_bytes: the largest of any worker.
-        """
-        counts, times, seconds = self._counts, self._times, self.seconds
-        workers, threads = (0, 0) if self._start is None else (self._start.workers, self._start.threads)
-        padding = counts["computed_tokens"] - counts["tokens"]
-        return {
-            "workers": workers,
-            "threads": threads,
-            **{name: counts[name] for name in ("units", "rejects", *_COUNTED)},
-            "padding_share": _ratio(padding, counts["tokens"]),
-            "seconds": seconds,
-            "samples_per_second": _ratio(counts["samples"], seconds),
-            "tokens_per_second": _ratio(counts["tokens"], seconds),
-            "stages": {
-                stage: {"seconds": spent, "tokens_per_second": _ratio(counts["tokens"], spent)}
+    def totals(self) -> RunTotals:
+        """Return all figures of this run so far."""
+        seconds, workers = self.seconds, self._start.workers
+        return RunTotals(
+            workers=workers,
+            threads=self._start.threads,
+            units=self.units,
+            rejects=self._rejects,
+            row_count=self._rows,
+            samples=self._samples,
+            tokens=self._tokens,
+            computed_tokens=self._computed,
+            truncated=self._truncated,
+            padding_share=_ratio(self._computed - self._tokens, self._tokens),
+            seconds=seconds,
+            samples_per_second=_ratio(self._samples, seconds),
+            tokens_per_second=_ratio(self._tokens, seconds),
+            stages={
+                stage: StageCost(seconds=spent, tokens_per_second=_ratio(self._tokens, spent))
                 for stage, spent in self._stages.items()
             },
-            "worker_seconds": times["seconds"],
-            "worker_cpu_seconds": times["cpu_seconds"],
-            "session_cpu_seconds": times["session_cpu_seconds"],
-            "worker_busy_share": _ratio(times["seconds"], workers * seconds),
-            "session_busy_share": _ratio(self._stages["session"], times["seconds"]),
-            "session_cpu_share": _ratio(times["session_cpu_seconds"], times["cpu_seconds"]),
-            "peak_bytes": self._peak_bytes or None,
-        }
+            worker_seconds=self._seconds,
+            worker_cpu_seconds=self._cpu_seconds,
+            session_cpu_seconds=self._session_cpu_seconds,
+            worker_busy_share=_ratio(self._seconds, workers * seconds),
+            session_busy_share=_ratio(self._stages.get("session", 0.0), self._seconds),
+            session_cpu_share=_ratio(self._session_cpu_seconds, self._cpu_seconds),
+            peak_bytes=self._peak_bytes or None,
+        )
+
+
+def _with_rows(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields with the name that a count of rows has in the output, in their order."""
+    return {"rows" if name == "row_count" else name: value for name, value in fields.items()}
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -1,77 +1,38 @@
-"""A corpus through an extractor into a shard folder: in parallel, resumable, the same bytes every time.
+"""A corpus through an extractor into a cache: in parallel, resumable, the same bytes every time.
 
-The unit of work is one shard = one range of corpus rows. A unit whose record stands is done; the manifest
-comes last and makes the folder a cache.
+The unit of work is one shard = one range of corpus rows. A unit that has a record is done; the manifest comes last and
+makes the folder a cache.
 """
 
 import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from amix.engine.base.devices import parse_devices
-from amix.engine.base.errors import CorpusError, ShardError, UsageError
+from amix.engine.base.errors import CorpusError, ShardError
 from amix.engine.base.heads import select_heads
 from amix.engine.base.machine import available_cores, available_memory
 from amix.engine.base.stopping import signals_end
-from amix.engine.extractor.folder import Backend, Extractor
+from amix.engine.extractor.folder import Extractor
 from amix.engine.extractor.session import open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
-from amix.loaders.precompute.environment import environment
-from amix.loaders.precompute.progress import Start
+from amix.loaders.precompute.options import PrecomputeOptions
+from amix.loaders.precompute.progress import Start, UnitSummary
+from amix.loaders.precompute.recipe import recipe_of, tokenizer_of
+from amix.loaders.precompute.rejects import Rejects
 from amix.loaders.precompute.sizing import sensible_workers, worker_bytes
 from amix.loaders.precompute.unit import UnitSettings
 from amix.loaders.precompute.workers import WorkerPool
-from amix.loaders.shards.finish import Origin, publish_manifest
-from amix.loaders.shards.layout import RELEVANCE_DTYPES, Layout
-from amix.loaders.shards.manifest import VERSION, Manifest
+from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.workspace import Workspace, shards_are_kept
 
+__all__ = ["PrecomputeOptions", "precompute"]
+
 _LOG = logging.getLogger(__name__)
-
-SHORTEST = 8  # tokens; below this nothing but special tokens would be left of a text
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrecomputeOptions:
-    """How a corpus is turned into shards.
-
-    heads: `all`, layers or heads (`0`, `0.8,1.3`).  dtype: float16, float32, or uint8 (square-root code).
-    max_length: tokens a text may have, special ones included; the encoder's limit holds in any case.
-    device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers share out among themselves.
-    workers: processes; None = one per core as far as memory goes, or one per GPU.
-    max_rejects: unusable rows that are tolerated.
-    labels_from: another shard folder whose class names and numbers are to be used.
-    """
-
-    heads: str = "all"
-    dtype: str = "float16"
-    max_length: int = 512
-    workers: int | None = None
-    device: str = "cpu"
-    backend: Backend | None = None
-    samples_per_shard: int = 4096
-    restart: bool = False
-    max_rejects: int = 100
-    labels_from: Path | None = None
-    keep_text: bool = False
-
-    def __post_init__(self) -> None:
-        if self.dtype not in RELEVANCE_DTYPES:
-            raise UsageError(
-                f"--dtype is '{self.dtype}'; it must be one of: {', '.join(sorted(RELEVANCE_DTYPES))}."
-            )
-        if self.max_length < SHORTEST:
-            raise UsageError(f"--max-length is {self.max_length}; it must be at least {SHORTEST} tokens.")
-        for name in ("samples_per_shard", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-        if self.max_rejects < 0:
-            raise UsageError(f"--max-rejects is {self.max_rejects}; it cannot be negative.")
 
 
 def precompute(
@@ -82,65 +43,57 @@ def precompute(
     corpus_options: CorpusOptions | None = None,
     options: PrecomputeOptions | None = None,
     on_start: Callable[[Start], None] = lambda start: None,
-    on_unit: Callable[[dict[str, Any]], None] = lambda summary: None,
+    on_unit: Callable[[UnitSummary], None] = lambda summary: None,
 ) -> Manifest:
     """Run every row of a corpus through an extractor and publish shards and manifest in `out`.
 
-    A run that was stopped goes on where it was; a finished one is left as it is. Bytes are a function of the
-    corpus, the extractor and the options, whatever the number of workers (docs/shards.md).
+    A run that was stopped goes on where it was; a finished one is left as it is. The bytes are a function of corpus,
+    extractor and options, and do not depend on the number of workers (docs/shards.md).
     on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
     Returns the manifest. Raises UsageError, CorpusError, ExtractorError, ShardError or DeviceError; what was
     published before stays.
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
-    # A device or runtime that cannot be had is found here, before anything is removed or written.
+    # A device or runtime that is not available is found here, before anything is removed or written.
     devices = parse_devices(options.device)
     for device in devices:
         session = open_session(extractor, device=device, threads=1, backend=options.backend)
-        artifact, backend = session.extractor, session.backend
+        opened, backend = session.extractor, session.backend
         del session  # each worker opens its own
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
-    head_indices = select_heads(options.heads, artifact.heads)
+    head_indices = select_heads(options.heads, opened.heads)
     corpus = open_corpus(source, corpus_options)
-    layout = _layout(artifact, corpus, corpus_options, options, len(head_indices))
-    max_length = min(options.max_length, artifact.max_length)
-    plan = {
-        "format": VERSION,
-        "corpus": corpus.identity,
-        "labels": None if corpus.label_names is None else list(corpus.label_names),
-        "extractor": {
-            "fingerprint": artifact.fingerprint,
-            "graph_sha256": artifact.graph_sha256[backend],
-            "tokenizer_sha256": artifact.files["tokenizer.json"],
-            "special_ids": list(artifact.special_ids),
-            "pad_id": artifact.pad_id,
-        },
-        "heads": [list(artifact.heads[index]) for index in head_indices],
-        "layout": asdict(layout),
-        "max_length": max_length,
-        "samples_per_shard": options.samples_per_shard,
-        "environment": environment(backend, devices[0]),
-    }
+    recipe = recipe_of(
+        opened,
+        corpus,
+        corpus_options,
+        options,
+        head_indices=head_indices,
+        backend=backend,
+        device=devices[0],
+    )
 
     with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
         if options.restart:
             workspace.clear()
-        finished = workspace.resume(plan)
+        finished = workspace.finished(recipe)
         if finished is not None:
             return finished
-        rejects = _Rejects(options.max_rejects)
-        for record in workspace.records.values():
-            rejects.add(record["rejects"])
-        published = set(workspace.records)
-        with contextlib.closing(_pending(corpus, options.samples_per_shard, done=published.copy())) as units:
-            # A first look at the units, so that no more workers start than there is work for.
+        done = workspace.records(recipe)
+        workspace.prepare()
+        rejects = Rejects(options.max_rejects)
+        for record in done.values():
+            rejects.add(record.rejects)
+        published = set(done)
+        with contextlib.closing(_pending(corpus, options.samples_per_shard, set(done))) as units:
             cores = available_cores()
             if devices == ("cpu",):
-                workers = options.workers or _auto_workers(cores, artifact)
+                workers = options.workers or _auto_workers(cores, opened)
             else:  # every further worker would cost a context of its own on the same card
                 workers = options.workers or len(devices)
+            # The first units are read here, so that no more workers start than there is work for.
             first = list(itertools.islice(units, workers))
             if first:
                 settings = UnitSettings(
@@ -150,54 +103,48 @@ def precompute(
                     backend=backend,
                     threads=max(1, cores // len(first)),
                     head_indices=tuple(head_indices),
-                    max_length=max_length,
-                    layout=layout,
-                    plan=plan,
+                    max_length=recipe.max_length,
+                    layout=recipe.layout,
+                    recipe=recipe,
                 )
                 on_start(
                     Start.after(
-                        workspace.records.values(),
-                        rows=corpus.row_count,
+                        done.values(),
+                        row_count=corpus.row_count,
                         workers=len(first),
                         threads=settings.threads,
                     )
                 )
                 with WorkerPool(settings, len(first), devices) as pool:
                     for summary in pool.map(itertools.chain(first, units)):
-                        rejects.add(summary["rejects"])
-                        published.add(summary["unit"])
+                        rejects.add(summary.rejects)
+                        published.add(summary.unit)
                         on_unit(summary)
-        records = workspace.read_records(plan, published)
-        if not any(record["samples"] for record in records):
+        records = workspace.final_records(recipe, published)
+        if not any(record.samples for record in records):
             raise CorpusError(
-                f"{source}: no row can be used. {rejects.first()} Mend the corpus or name the right columns."
+                f"{source}: no row can be used. {rejects.first()} Repair the corpus or name the right columns."
             )
-        truncated = sum(record["truncated"] for record in records)
-        publish_manifest(out, records, plan, origin_of(artifact), truncated)
+        publish_manifest(
+            out,
+            records,
+            recipe,
+            relevance="cls" if opened.relevance == "cls" else "received",
+            tokenizer=tokenizer_of(opened),
+            truncated=sum(record.truncated or 0 for record in records),
+        )
         return Manifest.read(out)
 
 
-def origin_of(artifact: Extractor) -> Origin:
-    """Return the origin of what an extractor computes."""
-    return Origin(
-        relevance=artifact.relevance,
-        tokenizer=(artifact.folder / "tokenizer.json").read_bytes(),
-        fingerprint=artifact.tokenizer_fingerprint,
-        special_ids=tuple(artifact.special_ids),
-        pad_id=artifact.pad_id,
-        vocab_size=artifact.vocab_size,
-    )
-
-
-def _auto_workers(cores: int, artifact: Extractor) -> int:
+def _auto_workers(cores: int, extractor: Extractor) -> int:
     memory = available_memory()
-    graph = sum(path.stat().st_size for path in artifact.folder.glob("model.onnx*"))
+    graph = sum(path.stat().st_size for path in extractor.folder.glob("model.onnx*"))
     workers = sensible_workers(cores, memory, graph)
     if workers < cores:
         assert memory is not None
         _LOG.warning(
             f"{workers} of {cores} cores get a worker: {memory / 1e9:.1f} GB of memory are free, and each takes about "
-            f"{worker_bytes(graph) / 1e9:.1f} GB. --workers N decides otherwise."
+            f"{worker_bytes(graph) / 1e9:.1f} GB. Set --workers N to use another number."
         )
     return workers
 
@@ -205,46 +152,11 @@ def _auto_workers(cores: int, artifact: Extractor) -> int:
 def _pending(corpus: Corpus, size: int, done: set[int]) -> Generator[tuple[int, list[Row]], None, None]:
     """Yield (unit, rows) of the units that are not done, reading the corpus once."""
     first = next(unit for unit in itertools.count() if unit not in done)
-    # Closed with this generator: a stream that a stopped run leaves to the interpreter's end may abort it.
+    # Closed with this generator: a stream that is still open when the interpreter ends may abort it.
     with contextlib.closing(corpus.rows(first * size)) as stream:
         for unit, rows in itertools.groupby(stream, key=lambda row: row.number // size):
             if unit not in done:
                 yield unit, list(rows)
-
-
-class _Rejects:
-    """Counts rows that cannot be used, and stops the run past the limit."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rows: list[tuple[int, str]] = []
-
-    def add(self, rejects: list[list[Any]]) -> None:
-        self._rows += [(row, reason) for row, reason in rejects]
-        if len(self._rows) > self._limit:
-            raise CorpusError(
-                f"{len(self._rows)} rows cannot be used, --max-rejects is {self._limit}. {self.first()} "
-                "Mend the corpus, or allow more rejects and run the same command again; finished shards are kept."
-            )
-
-    def first(self) -> str:
-        shown = sorted(self._rows)[:3]
-        return " ".join(f"Row {row}: {reason.rstrip('.')}." for row, reason in shown)
-
-
-def _layout(
-    artifact: Extractor, corpus: Corpus, corpus_options: CorpusOptions, options: PrecomputeOptions, heads: int
-) -> Layout:
-    labelled = corpus.label_names is not None
-    return Layout(
-        heads=heads,
-        dtype=options.dtype,
-        wide_ids=artifact.vocab_size > 2**16,
-        token_types=corpus_options.pair_column is not None and "token_type_ids" in artifact.inputs,
-        classes=len(corpus.label_names or ()) if corpus.multi_label else 0,
-        cls=labelled and not corpus.multi_label,
-        text=options.keep_text,
-    )
 
 
 def _names_of(folder: Path) -> tuple[str, ...]:

@@ -8,43 +8,48 @@ import itertools
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base import canonical
+from amix.engine.base.padding import padded, token_mask
 from amix.engine.extractor.folder import Backend
 from amix.engine.extractor.session import Session, open_session
 from amix.loaders.corpus import Row
 from amix.loaders.precompute.batching import length_batches
 from amix.loaders.precompute.prefetch import Prefetched
+from amix.loaders.precompute.progress import UnitSummary
 from amix.loaders.precompute.tokenize import Encoded, TextEncoder
 from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.recipe import Recipe
+from amix.loaders.shards.records import Reject, ShardFacts
 from amix.loaders.shards.writer import Sample, ShardWriter
 
 AHEAD = 64  # texts whose relevance waits for the disk: a few batches, under 10 MB of 72 heads at 512 tokens
-LATE = 0.1  # share of a unit's tokens that is left when the next is asked for; sooner would leave others without work
+LATE = 0.1  # share of a unit's tokens that is left when the next is asked for; earlier, others might get none
 STAGES = ("tokenize", "session", "store")
 
 Unit = tuple[int, list[Row]]
+Ids = NDArray[np.int64]
 _Relevance = tuple[int, NDArray[np.float32]]  # position in its unit, (H, T) of the text's own length
 
 
 class Units(Iterator[Unit], Protocol):
-    """Units as they come; the next may be long in coming."""
+    """Units as they come; the next one may take long."""
 
     def close(self) -> None:
-        """End the iteration from another thread: nobody waits for more."""
+        """End the iteration from another thread, also while it waits for a unit."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSettings:
-    """What a worker needs to build shards: paths, numbers, and the plan that every record repeats."""
+    """What a worker needs to build shards: paths, numbers, and the recipe that every record repeats."""
 
     out: Path
     extractor: Path
@@ -54,7 +59,7 @@ class UnitSettings:
     head_indices: tuple[int, ...]
     max_length: int
     layout: Layout
-    plan: dict[str, Any]
+    recipe: Recipe
 
 
 @dataclass(kw_only=True)
@@ -63,13 +68,13 @@ class _Prepared:
 
     unit: int
     began: float  # when the worker began with it
-    facts: dict[str, Any]  # what its record says beside the files
+    facts: ShardFacts
     samples: list[Sample]
     lengths: list[int]
     encoded: list[Encoded]
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))  # of each stage
-    session_cpu: float = 0.0
-    computed: int = 0  # tokens, padding included
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))  # by stage
+    session_cpu: float = 0.0  # seconds
+    computed: int = 0  # tokens, with padding
 
 
 _Item = _Prepared | _Relevance
@@ -79,23 +84,21 @@ class UnitBuilder:
     """Turns units into shards with one session and one tokenizer.
 
     Three threads, each a bounded step ahead of the next: one tokenises a unit, one runs the session, one stores. So
-    checksums, hashing and the disk leave the interpreter's lock to the session, and it need not wait between units.
+    the session does not wait between units, nor for checksums, hashing and the disk.
     """
 
     def __init__(self, settings: UnitSettings) -> None:
         self._settings = settings
         self._encoder = TextEncoder(settings.extractor / "tokenizer.json", settings.max_length)
-        # One thread's own clock where the session has but one; else the clock of all, the other stages' among them.
+        # A session of one thread is measured by that thread's clock; of several, by that of the whole process, in
+        # which the other stages are counted too.
         self._cpu_clock = time.thread_time if settings.threads == 1 else time.process_time
 
-    def build(self, units: Units, ask: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    def build(self, units: Units, ask: Callable[[], None]) -> Generator[UnitSummary, None, None]:
         """Publish the shards of `units`, each of consecutive rows, and yield a summary of each for the parent.
 
-        ask: called once for each unit when its session is nearly done with it, from a thread of this builder: the time
-        to get the next. `units` may wait for it, and is closed when the caller leaves this iteration early.
-        A summary counts rows, samples, tokens, tokens computed (padding included), rejects and cut texts, and says
-        what the unit cost: seconds and CPU seconds of this process while it was at it, seconds per stage, CPU seconds
-        in the session, and the largest memory of this process so far.
+        ask: called once for each unit, from a thread of this builder, when the session is nearly done with it: the
+            time to get the next. `units` may wait for it, and is closed when the caller leaves this iteration early.
         """
         with Prefetched(map(self._prepare, units), depth=1) as prepared, contextlib.closing(units):
             session = self._open()  # while the first unit is tokenised
@@ -111,7 +114,7 @@ class UnitBuilder:
             given.extractor, device=given.device, threads=given.threads, backend=given.backend
         )
 
-    def _store(self, stream: Prefetched[_Item]) -> Iterator[dict[str, Any]]:
+    def _store(self, stream: Prefetched[_Item]) -> Iterator[UnitSummary]:
         items = iter(stream)
         before, cpu_before = 0.0, time.process_time()
         for unit in items:
@@ -122,21 +125,20 @@ class UnitBuilder:
             record = writer.publish(unit.samples, relevance, unit.facts)
             after, cpu_after = time.perf_counter(), time.process_time()
             unit.seconds["store"] = after - began - (stream.waited - waited)
-            first, end = unit.facts["rows"]
-            yield {
-                "unit": unit.unit,
-                "rows": end - first,
-                "samples": record["samples"],
-                "tokens": record["tokens"],
-                "rejects": unit.facts["rejects"],
-                "truncated": unit.facts["truncated"],
-                "computed_tokens": unit.computed,
-                "seconds": after - max(before, unit.began),
-                "cpu_seconds": cpu_after - cpu_before,
-                "stages": unit.seconds,
-                "session_cpu_seconds": unit.session_cpu,
-                "peak_bytes": _peak_bytes(),
-            }
+            yield UnitSummary(
+                unit=unit.unit,
+                row_count=record.row_count,
+                samples=record.samples,
+                tokens=record.tokens,
+                rejects=record.rejects,
+                truncated=record.truncated or 0,
+                computed_tokens=unit.computed,
+                seconds=after - max(before, unit.began),
+                cpu_seconds=cpu_after - cpu_before,
+                stages=unit.seconds,
+                session_cpu_seconds=unit.session_cpu,
+                peak_bytes=_peak_bytes(),
+            )
             before, cpu_before = after, cpu_after
 
     def _prepare(self, work: Unit) -> _Prepared:
@@ -147,17 +149,15 @@ class UnitBuilder:
         prepared = _Prepared(
             unit=number,
             began=began,
-            facts={
-                "rows": [rows[0].number, rows[-1].number + 1],
-                "rows_sha256": canonical.digest([_printable(row) for row in rows]),
-                "rejects": [
-                    [row.number, row.reject.encode("utf-8", "backslashreplace").decode()]
-                    for row in rows
-                    if row.reject is not None
-                ],
-                "truncated": sum(text.truncated for text in encoded),
-                "plan": self._settings.plan,
-            },
+            facts=ShardFacts(
+                row_range=(rows[0].number, rows[-1].number + 1),
+                rejects=tuple(
+                    Reject(row.number, _printable(row.reject)) for row in rows if row.reject is not None
+                ),
+                recipe=self._settings.recipe,
+                rows_sha256=canonical.digest([_as_json(row) for row in rows]),
+                truncated=sum(text.truncated for text in encoded),
+            ),
             samples=[self._sample(row, text) for row, text in zip(usable, encoded, strict=True)],
             lengths=[len(text.ids) for text in encoded],
             encoded=encoded,
@@ -168,7 +168,7 @@ class UnitBuilder:
     def _relevance(
         self, session: Session, units: Iterator[_Prepared], ask: Callable[[], None]
     ) -> Iterator[_Item]:
-        """Yield each unit, and after it the relevance of its texts, the shortest first."""
+        """Yield each unit, followed by the relevance of its texts, the shortest first."""
         heads = list(self._settings.head_indices)
         takes_types = "token_type_ids" in session.extractor.inputs
         for unit in units:
@@ -187,7 +187,7 @@ class UnitBuilder:
                 unit.computed += ids_BT.size
                 for place, position in enumerate(batch):
                     yield position, relevance_BHT[place, heads, : unit.lengths[position]]
-            if not asked:  # nothing but rejects
+            if not asked:  # every row was rejected
                 ask()
 
     def _sample(self, row: Row, text: Encoded) -> Sample:
@@ -202,33 +202,34 @@ class UnitBuilder:
         )
 
 
-def _batch(unit: _Prepared, batch: Sequence[int]) -> list[NDArray[np.int64]]:
+def _batch(unit: _Prepared, batch: Sequence[int]) -> tuple[Ids, Ids, Ids]:
     """Return ids, mask and token types (B, T) of the texts at these positions, padded on the right."""
-    ids_BT, mask_BT, types_BT = arrays = [
-        np.zeros((len(batch), unit.lengths[batch[-1]]), np.int64) for _ in range(3)
-    ]
-    for place, position in enumerate(batch):
-        text = unit.encoded[position]
-        ids_BT[place, : len(text.ids)] = text.ids
-        mask_BT[place, : len(text.ids)] = 1
-        if text.token_type_ids is not None:
-            types_BT[place, : len(text.ids)] = text.token_type_ids
-    return arrays
+    texts = [unit.encoded[position] for position in batch]
+    mask_BT = token_mask(np.array([len(text.ids) for text in texts]))
+    ids_BT = padded(np.concatenate([text.ids for text in texts]), mask_BT)
+    types = [text.token_type_ids for text in texts if text.token_type_ids is not None]
+    types_BT = padded(np.concatenate(types), mask_BT) if types else np.zeros_like(ids_BT)
+    return ids_BT, mask_BT.astype(np.int64), types_BT
 
 
 def _peak_bytes() -> int:
-    """Return the most memory that this process has had; getrusage would count its parent's before the exec."""
-    try:
+    """Return the most memory that this process has had."""
+    try:  # getrusage would count what the parent had before the exec
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     except (OSError, StopIteration):  # no Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _printable(row: Row) -> dict[str, Any]:
-    """A row as JSON; the text of a rejected one may hold what UTF-8 cannot."""
-    fields = asdict(row)
-    for name in ("text", "pair"):
-        if isinstance(fields[name], str):
-            fields[name] = fields[name].encode("utf-8", "backslashreplace").decode()
-    return fields
+def _as_json(row: Row) -> dict[str, object]:
+    """Return a row as JSON, for its hash."""
+    texts = {
+        name: None if text is None else _printable(text)
+        for name, text in (("text", row.text), ("pair", row.pair))
+    }
+    return {**asdict(row), **texts}
+
+
+def _printable(text: str) -> str:
+    """Return a text with what UTF-8 cannot hold written as escapes; only rejected rows have such texts."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -12,19 +12,20 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Self
 
 from amix.engine.base.errors import AmixError, ShardError
 from amix.engine.base.processes import become_worker, start_worker
 from amix.engine.base.stopping import undisturbed
+from amix.loaders.precompute.progress import UnitSummary
 from amix.loaders.precompute.unit import Unit, UnitBuilder, UnitSettings
 
-_FAREWELL = 10.0  # seconds that a worker has for leaving when its work is done
-_LOOK = 0.2  # seconds between looks whether a worker that waits for work is to end
+_FAREWELL = 10.0  # seconds that a worker has to end when its work is done
+_LOOK = 0.2  # seconds; how often a worker that waits for work looks whether it should end
 
 
 class WorkerPool:
-    """A few worker processes. Leaving the `with` block ends them: by an exception, whatever they were at."""
+    """A few worker processes. Leaving the `with` block ends them; with an exception, in the middle of their work."""
 
     def __init__(self, settings: UnitSettings, count: int, devices: Sequence[str] = ()) -> None:
         """Take what every worker is told; `devices` are given to the workers in turn."""
@@ -64,7 +65,7 @@ class WorkerPool:
     def _end(self, *, at_once: bool) -> None:
         with undisturbed():
             for connection, process in self._workers.items():
-                connection.close()  # for an idle worker the end of its work
+                connection.close()  # ends a worker that waits for work
                 if at_once:
                     process.kill()
             for process in self._workers.values():
@@ -72,10 +73,11 @@ class WorkerPool:
                 process.kill()
                 process.join()
 
-    def map(self, units: Iterator[Unit]) -> Iterator[dict[str, Any]]:
+    def map(self, units: Iterator[Unit]) -> Iterator[UnitSummary]:
         """Yield the summary of each unit as it is published, in any order.
 
-        A unit is drawn only when a worker is done with its last, or nearly, so a slow worker slows the reading down.
+        The next unit is read only when a worker is done, or nearly done, with its last, so that slow workers slow down
+        the reading.
         Raises the worker's own AmixError, or ShardError when a worker died.
         """
         ready = list(self._workers)
@@ -114,7 +116,7 @@ class WorkerPool:
         process, unit = self._workers[connection], self._busy[connection][0]
         process.join(10)
         if process.exitcode in (-signal.SIGTERM, -signal.SIGHUP):
-            # Who ends a whole group of processes ends this one too: its own signal, not this death, is the news.
+            # A signal to a whole group of processes reaches this one too, and its message is the better one.
             time.sleep(1)
         return ShardError(
             f"worker {process.pid} died with exit code {process.exitcode} at unit {unit} (a negative code is a signal; "

@@ -1,31 +1,21 @@
-"""The data set card of a cache, `README.md`: what a person who finds the folder should know."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The data set card of a cache, `README.md`: what somebody who finds the folder should know."""
 
 from amix.engine.base.heads import describe
+from amix.loaders.shards.manifest import Manifest
 
 CODE = " Relevance is stored in a square-root code: scale.npy * (relevance.npy / 255)^2, one scale per head."
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card(fields: Mapping[str, Any], location: str = "this/folder") -> str:
-    """Return the card: a YAML head, what the cache holds, and how to load it from `location`.
-
-    fields: of its manifest.
-    """
-    names, layout, plan = fields["label_names"], fields["layout"], fields["plan"]
-    received = fields["relevance"] == "received"
+def card(manifest: Manifest, location: str = "this/folder") -> str:
+    """Return the card: a YAML head, what the cache holds, and how to load it from `location`."""
+    names, layout, heads = manifest.label_names, manifest.layout, manifest.heads
+    received = manifest.relevance == "received"
     queries = "summed over" if received else "from the first token, times the number of"
-    code = CODE if layout["dtype"] == "uint8" else ""
-    heads = [(layer, head) for layer, head in fields["heads"]]
-    members = ["input_ids.npy", f"relevance.npy ({len(heads)} heads x tokens, {layout['dtype']})"]
+    code = CODE if layout.dtype == "uint8" else ""
+    members = ["input_ids.npy", f"relevance.npy ({len(heads)} heads x tokens, {layout.dtype})"]
     members += [] if names is None else ["its label"]
-    size = next((name for limit, name in _SIZES if fields["samples"] < limit), "n>1M")
-    fingerprints = {
-        "extractor": (plan.get("extractor") or {}).get("fingerprint", "unknown"),
-        "tokenizer": fields["tokenizer"]["fingerprint"],
-    }
+    size = next((name for limit, name in _SIZES if manifest.samples < limit), "n>1M")
     return f"""---
 configs:
 - config_name: default
@@ -43,18 +33,18 @@ tags:
 
 # Token ids with attention relevance
 
-Written by [amix](https://pypi.org/project/attentionmix/): {fields["samples"]} texts with
-{fields["tokens"]} tokens, in plain WebDataset tars. Per text: {", ".join(members)}.{code}
-Relevance is the attention that a token receives in one head of a frozen encoder (`{fields["relevance"]}`),
+Written by [amix](https://pypi.org/project/attentionmix/): {manifest.samples} texts with
+{manifest.tokens} tokens, in plain WebDataset tars. Per text: {", ".join(members)}.{code}
+Relevance is the attention that a token receives in one head of a frozen encoder (`{manifest.relevance}`),
 {queries} the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.
 
 | | |
 |---|---|
 | heads | {describe(heads)} |
-| longest text | {fields["max_length"]} tokens; {fields["truncated"]} texts were cut there |
+| longest text | {manifest.max_length} tokens; {manifest.truncated} texts were cut there |
 | labels | {"none" if names is None else ", ".join(f"{number} = {_cell(name)}" for number, name in enumerate(names))} |
-| extractor | `{fingerprints["extractor"]}` |
-| tokenizer | `{fingerprints["tokenizer"]}`, in `tokenizer.json` |
+| extractor | `{manifest.recipe.extractor_fingerprint or "unknown"}` |
+| tokenizer | `{manifest.tokenizer.fingerprint}`, in `tokenizer.json` |
 
     from amix import RelevanceDataset                    # random access, checksums verified
     dataset = RelevanceDataset("{location}", head="{"0.mean" if any(layer == 0 for layer, _ in heads) else "mean"}")

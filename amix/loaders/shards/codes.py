@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError
+from amix.loaders.shards.choices import RelevanceDtype
 from amix.loaders.shards.layout import RELEVANCE_DTYPES
 
-_BEYOND_HALVES = 65_520  # what is no less becomes an infinity in float16
+_BEYOND_HALVES = 65_520  # from here on, float16 has only infinity
 
 
-def encode(relevance_HT: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """Return relevance as stored, and the scale per head, (H,) float32, for `uint8` alone.
+def encode(
+    relevance_HT: NDArray[np.float32], dtype: RelevanceDtype
+) -> tuple[NDArray[Any], NDArray[np.float32] | None]:  # Any: one of several types
+    """Return relevance as stored, and for `uint8` the scale per head, (H,) float32.
 
     The square root spreads the codes: most of a text's relevance is far below its largest value, where a
     linear code would store zeros.  Raises ShardError for values that are not finite, negative or too large.
     """
-    # The least and the largest of numbers among which there is a NaN are NaN, and compare as neither.
+    # With a NaN among the numbers, min and max are NaN, and both comparisons are false.
     least, largest = relevance_HT.min(initial=0), relevance_HT.max(initial=0)
     if not (least >= 0 and largest < np.inf):
         raise ShardError(
@@ -36,7 +39,10 @@ def encode(relevance_HT: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any],
     return relevance_HT.astype(RELEVANCE_DTYPES[dtype]), None
 
 
-def decode(stored_HT: NDArray[Any], scale_HT: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def decode(
+    stored_HT: NDArray[Any],  # Any: as above
+    scale_HT: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
     """Return the float32 relevance that `encode` stored, (H, T).
 
     scale_HT: of `uint8`; (H, 1) for one sample, (H, T) for several end to end.

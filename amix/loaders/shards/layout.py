@@ -1,4 +1,4 @@
-"""Where the bytes of a sample stand in its tar: a function of its length and of what the cache holds.
+"""What the files of a shard are called, and where in its tar the bytes of a sample are.
 
 A sample is a run of members, in this order: input_ids, relevance, scale, token_type_ids, labels (arrays whose
 size follows from the number of tokens), then cls and txt. So the index needs one offset per sample.
@@ -12,31 +12,43 @@ from typing import Any
 
 import numpy as np
 
+from amix.loaders.shards.choices import RelevanceDtype
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header
 
+FILE_ENDINGS = {"tar": "tar", "index": "index.npy", "crc": "crc.npy"}  # of what a record vouches for
 BLOCK = 512  # of a tar
 INDEX_DTYPE = np.dtype([("row", "<i8"), ("offset", "<i8"), ("tokens", "<i4"), ("label", "<i4")])
 INDEX_HEADER_BYTES = 192
 CRC_DTYPE = np.dtype("<u4")
-RELEVANCE_DTYPES: dict[str, np.dtype[Any]] = {
+RELEVANCE_DTYPES: dict[RelevanceDtype, np.dtype[Any]] = {  # Any: a table of several types
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
     "uint8": np.dtype("|u1"),
 }
 
 
-def padded(size: int) -> int:
-    """Return the size that a member's data takes in a tar."""
+def shard_name(unit: int) -> str:
+    """Return the name of a unit's files without their endings."""
+    return f"shard-{unit:08d}"
+
+
+def sample_key(row: int) -> str:
+    """Return the key of a sample: its row number, 12 digits."""
+    return f"{row:012d}"
+
+
+def in_blocks(size: int) -> int:
+    """Return the size that a member's data takes in a tar: whole blocks."""
     return -size % BLOCK + size
 
 
 def index_header(samples: int) -> bytes:
-    """Return what `.index.npy` begins with: (samples,) of `INDEX_DTYPE` follow."""
+    """Return the header of `.index.npy`, which (samples,) of `INDEX_DTYPE` follow."""
     return npy_header(INDEX_DTYPE, (samples,), INDEX_HEADER_BYTES)
 
 
 def crc_header(columns: int, samples: int) -> bytes:
-    """Return what `.crc.npy` begins with: (columns, samples) of `CRC_DTYPE` follow.
+    """Return the header of `.crc.npy`, which (columns, samples) of `CRC_DTYPE` follow.
 
     A column is what one head's reader needs, so that its checksums lie together.
     """
@@ -47,12 +59,13 @@ def crc_header(columns: int, samples: int) -> bytes:
 class Layout:
     """What every sample of a cache consists of.
 
-    heads: number of relevance rows.  dtype: of relevance.  wide_ids: ids are uint32 in place of uint16.
-    classes: width of `labels.npy`, 0 where the cache holds class ids or no labels.
+    heads: number of relevance rows.  dtype: of relevance.  wide_ids: ids are uint32 instead of uint16.
+    classes: width of `labels.npy`, 0 where the cache holds class ids or no labels.  cls: samples have class ids.
+    text: samples keep their text.
     """
 
     heads: int
-    dtype: str
+    dtype: RelevanceDtype
     wide_ids: bool
     token_types: bool
     classes: int
@@ -60,13 +73,13 @@ class Layout:
     text: bool
 
     @property
-    def ids_dtype(self) -> np.dtype[Any]:
-        """Of `input_ids.npy`."""
-        return np.dtype("<u4" if self.wide_ids else "<u2")
+    def ids_dtype(self) -> np.dtype[np.uint32] | np.dtype[np.uint16]:
+        """The type of `input_ids.npy`."""
+        return np.dtype("<u4") if self.wide_ids else np.dtype("<u2")
 
     @property
-    def relevance_dtype(self) -> np.dtype[Any]:
-        """Of `relevance.npy`."""
+    def relevance_dtype(self) -> np.dtype[Any]:  # Any: one of several types
+        """The type of `relevance.npy`."""
         return RELEVANCE_DTYPES[self.dtype]
 
     @cached_property
@@ -83,7 +96,7 @@ class Layout:
         """Names of all members after the key and a dot, in the order of the tar."""
         return (*(f"{name}.npy" for name in self.arrays), *(["cls"] * self.cls), *(["txt"] * self.text))
 
-    def array(self, name: str, tokens: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    def array(self, name: str, tokens: int) -> tuple[np.dtype[Any], tuple[int, ...]]:  # Any: as above
         """Return dtype and shape of an array member of a sample of `tokens` tokens."""
         match name:
             case "input_ids":
@@ -99,24 +112,24 @@ class Layout:
         raise AssertionError(name)
 
     def crc_column(self, name: str) -> int:
-        """Return the column of an array's checksums; of relevance, that of its first head's row."""
+        """Return the column of an array's checksums; for relevance, the column of its first head."""
         return self.crc_names.index(name)
 
     @cached_property
     def crc_names(self) -> tuple[str, ...]:
-        """The array that each column of `.crc.npy` is about."""
+        """The array that each column of `.crc.npy` covers."""
         ids, relevance, *others = self.arrays
         return (ids, *[relevance] * self.heads, *others)
 
     def array_bytes(self, tokens: int) -> int:
-        """Return how many bytes of the tar the array members of a sample take, headers and filling included."""
+        """Return how many bytes of the tar a sample's array members take, with headers and filling."""
         end = 0
         for begin, size in self.payloads(tokens).values():
-            end = begin - HEADER_BYTES + padded(HEADER_BYTES + size)
+            end = begin - HEADER_BYTES + in_blocks(HEADER_BYTES + size)
         return end
 
     def payloads(self, tokens: int) -> Mapping[str, tuple[int, int]]:
-        """Return for every array member where its payload begins, from the sample's offset, and its size in bytes."""
+        """Return where each array member's payload begins, from the sample's offset on, and its size in bytes."""
         places = self._payloads.get(tokens)
         if places is None:
             places = self._payloads[tokens] = self._measured(tokens)
@@ -124,7 +137,7 @@ class Layout:
 
     @cached_property
     def _payloads(self) -> dict[int, Mapping[str, tuple[int, int]]]:
-        """By length: a corpus has few lengths, and a reader asks for one with every sample."""
+        """Places by length: a corpus has few lengths, and a reader asks with every sample."""
         return {}
 
     def _measured(self, tokens: int) -> dict[str, tuple[int, int]]:
@@ -134,5 +147,5 @@ class Layout:
             dtype, shape = self.array(name, tokens)
             size = math.prod(shape) * dtype.itemsize
             places[name] = (position + BLOCK + HEADER_BYTES, size)
-            position += BLOCK + padded(HEADER_BYTES + size)
+            position += BLOCK + in_blocks(HEADER_BYTES + size)
         return places

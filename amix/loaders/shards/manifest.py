@@ -1,60 +1,57 @@
-"""The documents of a shard folder: the record of each shard, and the manifest that lists them."""
+"""The manifest of a cache: what the folder holds, and which record each of its shards must have."""
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self, get_args
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
 from amix.engine.base.heads import Head
-from amix.engine.base.publish import sha256_bytes
+from amix.loaders.shards.choices import RelevanceDtype, RelevanceKind
+from amix.loaders.shards.fields import Fields, pair, text
 from amix.loaders.shards.layout import Layout
-from amix.loaders.shards.schema import FILE_KINDS, check_manifest, check_record
+from amix.loaders.shards.recipe import FORMAT, VERSION, Recipe
+from amix.loaders.shards.records import Reject, ShardEntry, ShardRecord, read_bytes
+from amix.loaders.shards.tokenizer import TokenizerInfo
 
-FORMAT = "amix-shards"
-VERSION = 2
 MANIFEST = "manifest.json"
+CARD = "README.md"
+REJECTS = "rejects.jsonl"
+_MOST_TOKENS = 1 << 20  # of a text
 
 
-def read_document(path: Path) -> tuple[dict[str, Any], str]:
-    """Return a sealed JSON document and the sha256 of its file. Raises ShardError naming the file."""
-    try:
-        data = path.read_bytes()
-    except OSError as problem:
-        raise ShardError(
-            f"{path}: cannot be read ({problem.strerror}). Run the same 'amix precompute' again."
-        ) from None
-    return canonical.unseal(data, str(path), error=ShardError), sha256_bytes(data)
-
-
-def file_size(path: Path) -> int:
-    """Return the size of a regular file, or -1 where there is none (a link is none)."""
-    return path.stat().st_size if path.is_file() and not path.is_symlink() else -1
-
-
-def check_files(folder: Path, record: Mapping[str, Any]) -> None:
-    """Raise ShardError unless tar, index and checksums of a record are there with their sizes."""
-    for kind in FILE_KINDS:
-        entry = record["files"][kind]
-        path = folder / entry["name"]
-        size = file_size(path)
-        if size < 0:
-            raise ShardError(f"{path}: is missing (or is a link). Run the same 'amix precompute' again.")
-        if size != entry["bytes"]:
-            raise ShardError(
-                f"{path}: has {size} bytes, the record says {entry['bytes']}. The file is damaged; "
-                "remove it and run the same 'amix precompute' again."
-            )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a shard folder holds, read from `manifest.json`. Every field of the file is in `fields`."""
+    """What a cache holds.
+
+    folder: where it is; not stored.  sha256: what identifies the cache.
+    samples, tokens, tar_bytes: of all shards; special tokens are counted.  reject_count: rows without a sample.
+    truncated: texts that were cut at `max_length`, the most tokens that a sample can have.
+    heads: (layer, head) of each stored relevance row.  layout: what every sample consists of.
+    label_names: names of the classes by id; None where the cache holds no labels.
+    """
 
     folder: Path
-    fields: Mapping[str, Any]
+    sha256: str = ""
+    samples: int
+    tokens: int
+    tar_bytes: int
+    reject_count: int
+    truncated: int
+    relevance: RelevanceKind
+    heads: tuple[Head, ...]
+    layout: Layout
+    max_length: int
+    label_names: tuple[str, ...] | None
+    tokenizer: TokenizerInfo
+    recipe: Recipe
+    shards: tuple[ShardEntry, ...]
+
+    def __post_init__(self) -> None:
+        if not self.sha256:  # one that is to be written
+            object.__setattr__(self, "sha256", canonical.digest(self._document()))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -77,122 +74,140 @@ class Manifest:
                     else "Name a folder that 'amix precompute' wrote."
                 )
             )
-        fields, _ = read_document(path)
-        if fields.get("format") != FORMAT or fields.get("version") != VERSION:
+        return cls.parse(read_bytes(path), str(path), folder)
+
+    @classmethod
+    def parse(cls, data: bytes, where: str, folder: Path) -> Self:
+        """Return the manifest in `data`, of the cache in `folder`. Raises ShardError naming `where` and the field."""
+        fields = Fields(canonical.unseal(data, where, error=ShardError), where)
+        if (fields.get("format"), fields.get("version")) != (FORMAT, VERSION):
             raise ShardError(
-                f"{path}: is {fields.get('format')} version {fields.get('version')}; this amix reads {FORMAT} "
+                f"{where}: is {fields.get('format')} version {fields.get('version')}; this amix reads {FORMAT} "
                 f"version {VERSION}. Build the folder again with 'amix precompute --restart'."
             )
-        check_manifest(fields, str(path))
-        return cls(folder, fields)
+        heads = fields.items("heads", pair)
+        label_names = None if fields.is_null("label_names") else fields.items("label_names", text)
+        return cls(
+            folder=folder,
+            sha256=fields.sha256("sha256"),
+            samples=fields.count("samples"),
+            tokens=fields.count("tokens"),
+            tar_bytes=fields.count("bytes"),
+            reject_count=fields.count("rejects"),
+            truncated=fields.count("truncated"),
+            relevance=fields.choice("relevance", get_args(RelevanceKind)),
+            heads=heads,
+            layout=_layout(fields, len(heads), len(label_names or ())),
+            max_length=fields.count("max_length", _MOST_TOKENS),
+            label_names=label_names,
+            tokenizer=TokenizerInfo.read(fields.inner("tokenizer")),
+            recipe=Recipe(fields.mapping("plan")),
+            shards=tuple(map(ShardEntry.read, fields.each("shards", "shard"))),
+        )
+
+    def sealed(self) -> bytes:
+        """Return the bytes of the manifest's file."""
+        return canonical.seal(self._document())
+
+    def _document(self) -> dict[str, object]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "samples": self.samples,
+            "tokens": self.tokens,
+            "bytes": self.tar_bytes,
+            "rejects": self.reject_count,
+            "truncated": self.truncated,
+            "relevance": self.relevance,
+            "heads": self.heads,
+            "layout": dataclasses.asdict(self.layout),
+            "max_length": self.max_length,
+            "label_names": self.label_names,
+            "tokenizer": dataclasses.asdict(self.tokenizer),
+            "plan": self.recipe.document,
+            "shards": [entry.document() for entry in self.shards],
+        }
 
     @property
-    def sha256(self) -> str:
-        """What identifies the cache."""
-        return str(self.fields["sha256"])
+    def portable_sha256(self) -> str:
+        """What identifies the cache wherever it was computed: corpus, extractor, options, and how much came of them.
 
-    @property
-    def origin(self) -> str:
-        """What the cache was made of: sha256 over corpus, extractor and options, and how much came of it.
-
-        The same where another machine made it, whose relevance may differ in the last bits; `sha256` is not.
+        On another machine, relevance may differ in its last bits and `sha256` with it; this hash is the same.
         """
-        plan = {key: each for key, each in self.fields["plan"].items() if key != "environment"}
-        # Another version of the tokenizer library is no other corpus, unless it cuts texts into other tokens.
-        counts = {key: self.fields[key] for key in ("samples", "tokens", "label_names")}
-        return canonical.digest({"plan": plan, **counts})
-
-    @property
-    def samples(self) -> int:
-        """Number of samples in all shards."""
-        return int(self.fields["samples"])
-
-    @property
-    def tokens(self) -> int:
-        """Number of tokens in all shards, special tokens included."""
-        return int(self.fields["tokens"])
-
-    @cached_property
-    def heads(self) -> tuple[Head, ...]:
-        """(layer, head) of each stored relevance row."""
-        return tuple((layer, head) for layer, head in self.fields["heads"])
-
-    @property
-    def relevance(self) -> Literal["received", "cls"]:
-        """The kind of relevance that is stored (rule 1 of docs/architecture.md, section 2)."""
-        return "cls" if self.fields["relevance"] == "cls" else "received"
-
-    @property
-    def label_names(self) -> tuple[str, ...] | None:
-        """Names of the classes by id; None where the cache holds no labels."""
-        names = self.fields["label_names"]
-        return None if names is None else tuple(names)
+        # Another version of the tokenizer library is the same corpus, unless it splits texts into other tokens.
+        return canonical.digest(
+            {
+                "plan": self.recipe.without_environment(),
+                "samples": self.samples,
+                "tokens": self.tokens,
+                "label_names": self.label_names,
+            }
+        )
 
     @property
     def multi_label(self) -> bool:
-        """Whether labels are class weights (`labels.npy`) in place of class ids."""
+        """Whether labels are class weights (`labels.npy`) instead of class ids."""
         return self.layout.classes > 0
 
     @property
     def tokenizer_fingerprint(self) -> str:
         """What the classifier's tokenizer must agree with."""
-        return str(self.fields["tokenizer"]["fingerprint"])
+        return self.tokenizer.fingerprint
 
     @property
     def special_ids(self) -> tuple[int, ...]:
         """Token ids that are never content."""
-        return tuple(self.fields["tokenizer"]["special_ids"])
+        return self.tokenizer.special_ids
 
     @property
     def pad_id(self) -> int:
         """Token id to pad batches with."""
-        return int(self.fields["tokenizer"]["pad_id"])
+        return self.tokenizer.pad_id
 
     @property
     def vocab_size(self) -> int:
         """Ids are below this."""
-        return int(self.fields["tokenizer"]["vocab_size"])
+        return self.tokenizer.vocab_size
 
-    @property
-    def max_length(self) -> int:
-        """Longest a sample can be, in tokens."""
-        return int(self.fields["max_length"])
-
-    @cached_property
-    def layout(self) -> Layout:
-        """What every sample consists of."""
-        return Layout(**self.fields["layout"])
-
-    @property
-    def shards(self) -> list[dict[str, Any]]:
-        """Per shard: name, rows [first, end), samples, tokens, bytes, sha256 of its record's file."""
-        return list(self.fields["shards"])
-
-    def record(self, position: int) -> dict[str, Any]:
+    def record(self, position: int) -> ShardRecord:
         """Return the record of a shard. Raises ShardError when it is not the one that the manifest vouches for."""
-        entry = self.fields["shards"][position]
-        name = str(entry["name"])
-        path = self.folder / f"{name}.json"
+        entry = self.shards[position]
+        path = self.folder / f"{entry.name}.json"
         if path.is_symlink():
             raise ShardError(
                 f"{path}: is a link. It was not written by 'amix precompute'; do not use this folder."
             )
-        record, sha256 = read_document(path)
-        if sha256 != entry["record_sha256"]:
-            raise ShardError(f"{path}: is the record of another run than {MANIFEST}. Build the folder again.")
-        check_record(record, entry, str(path))
-        return record
+        return entry.record(read_bytes(path), str(path))
 
-    def rejects(self) -> Iterator[tuple[int, str]]:
-        """Yield the row and the reason of every corpus row that has no sample, from the records."""
+    def rejects(self) -> Iterator[Reject]:
+        """Yield every corpus row that has no sample, from the records."""
         for position in range(len(self.shards)):
-            yield from ((row, reason) for row, reason in self.record(position)["rejects"])
+            yield from self.record(position).rejects
 
     def require_listed(self) -> None:
         """Raise ShardError when the folder holds a tar that the manifest does not list: it is of another run."""
-        listed = {f"{entry['name']}.tar" for entry in self.fields["shards"]}
+        listed = {f"{entry.name}.tar" for entry in self.shards}
         for path in sorted(self.folder.glob("shard-*.tar")):
             if path.name not in listed:
                 raise ShardError(
                     f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it."
                 )
+
+
+def _layout(fields: Fields, heads: int, label_count: int) -> Layout:
+    layout = fields.inner("layout")
+    if layout.names() != {field.name for field in dataclasses.fields(Layout)}:
+        raise fields.refused("layout")
+    if layout.count("heads") != heads:
+        raise layout.refused("heads")
+    if layout.count("classes") not in (0, label_count):
+        raise layout.refused("classes")
+    return Layout(
+        heads=heads,
+        dtype=layout.choice("dtype", get_args(RelevanceDtype)),
+        wide_ids=layout.flag("wide_ids"),
+        token_types=layout.flag("token_types"),
+        classes=layout.count("classes"),
+        cls=layout.flag("cls"),
+        text=layout.flag("text"),
+    )

@@ -1,4 +1,4 @@
-"""Files mapped into memory, and how many shards a process keeps open: as many as its limit on open files allows."""
+"""Files mapped into memory, and the number of shards that a process keeps open, within its limit on open files."""
 
 import mmap
 import resource
@@ -22,8 +22,8 @@ class Closable(Protocol):
 class OpenShards:
     """Closes the shard that was opened first when one more would be too many.
 
-    First in, first out: under a global shuffle every shard is as likely to be needed as any other, and under a
-    window the oldest is the one that is done with. So reading keeps no book of its own.
+    First in, first out: with a global shuffle every shard is as likely to be needed as any other, and with a window
+    the oldest is the one that is finished. So nothing needs to be noted on reading.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -38,11 +38,11 @@ class OpenShards:
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """Return a file's bytes, read when they are looked at. Raises ShardError naming the file."""
+    """Return a file's bytes, which are read when they are used. Raises ShardError naming the file."""
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as problem:  # an empty file is a value that mmap does not take
+    except (OSError, ValueError) as problem:  # mmap refuses an empty file with a ValueError
         raise ShardError(
             f"{path}: cannot be read ({problem}). Run the same 'amix precompute' again."
         ) from None

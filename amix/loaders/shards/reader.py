@@ -3,7 +3,7 @@
 import contextlib
 import mmap
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_bytes
-from amix.loaders.shards.layout import INDEX_DTYPE, INDEX_HEADER_BYTES, crc_header, index_header
+from amix.loaders.shards.layout import INDEX_DTYPE, INDEX_HEADER_BYTES, crc_header, index_header, sample_key
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.npy import HEADER_BYTES
 from amix.loaders.shards.openfiles import OpenShards, mapped
-from amix.loaders.shards.writer import sample_key
+from amix.loaders.shards.records import FileEntry, ShardRecord
 
 _ENTRY = struct.Struct("<qqii")  # INDEX_DTYPE
 _CRC = struct.Struct("<I")
@@ -28,7 +28,7 @@ _AGAIN = "remove it and run the same 'amix precompute' again."
 class StoredSample(NamedTuple):
     """The bytes of one sample, as stored and checked.
 
-    tar: the shard that it stands in.  tokens: how many.  label: class id, or -1.  ids: of `Layout.ids_dtype`.
+    tar: path of its shard.  tokens: how many.  label: class id, or -1.  ids: of `Layout.ids_dtype`.
     relevance: of `Layout.relevance_dtype`, one row for each head asked for, in that order.
     others: payloads of the further arrays by name; `scale` only with heads.
     """
@@ -45,24 +45,26 @@ class StoredSample(NamedTuple):
 class ShardReader:
     """Random access to the samples of one shard.
 
-    Files are opened at the first read, and again after `close`; it pickles small.
+    Files are opened at the first read, and again after `close`. Pickles stay small.
     path: of the tar.
     open_shards: bounds how many readers have their files open.
-    provide: called with the files of the record before they are opened; brings them here.
+    provide: brings a file here before it is opened; None for files that are here.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        record: Mapping[str, Any],
+        record: ShardRecord,
         open_shards: OpenShards | None = None,
-        provide: Callable[[Mapping[str, Any]], None] | None = None,
+        provide: Callable[[FileEntry], object] | None = None,
     ) -> None:
         layout = manifest.layout
-        self._folder = manifest.folder
-        self._files = record["files"]
-        self.path = self._path("tar")
-        self._samples = int(record["samples"])
+        # Not the record itself, whose recipe and rejects would be pickled with every data set.
+        self._tar, self._index_file, self._crc = record.files
+        self.path = manifest.folder / self._tar.name
+        self._index_path = manifest.folder / self._index_file.name
+        self._crc_path = manifest.folder / self._crc.name
+        self._samples = record.samples
         self._layout = layout
         self._labels = range(len(manifest.label_names or ())) if layout.cls else range(-1, 0)
         self._open_shards = open_shards
@@ -71,14 +73,14 @@ class ShardReader:
         self._index: bytes | None = None
         self._maps: tuple[mmap.mmap, mmap.mmap] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:  # Any: attributes of all types
         return {**self.__dict__, "_maps": None, "_index": None}
 
     def __len__(self) -> int:
         return self._samples
 
     @property
-    def index(self) -> NDArray[Any]:
+    def index(self) -> NDArray[Any]:  # Any: NumPy has no type for records
         """(samples,) of `INDEX_DTYPE`: row, offset, tokens, label."""
         return np.frombuffer(self._entries(), INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
 
@@ -122,10 +124,11 @@ class ShardReader:
     def fetch(self) -> None:
         """Bring the files here that are elsewhere, unless they are open."""
         if self._provide is not None and self._maps is None:
-            self._provide(self._files)
+            for file in (self._tar, self._crc):
+                self._provide(file)
 
     def close(self) -> None:
-        """Let go of the files; they close when no other thread is reading them any more."""
+        """Let go of the files, which close when no other thread reads them any more."""
         self._maps = None
 
     def _damage(self, row: int, column: int) -> ShardError:
@@ -134,45 +137,44 @@ class ShardReader:
             f"their checksum. The shard is damaged; {_AGAIN}"
         )
 
-    def _path(self, kind: str) -> Path:
-        return self._folder / str(self._files[kind]["name"])
-
     def _entries(self) -> bytes:
-        """Return the index file, checked at the first time against the record and for what it says."""
+        """Return the index file. The first time, it is compared with the record, and its entries are checked."""
         if self._index is None:
-            path = self._path("index")
+            path = self._index_path
             try:
                 data = path.read_bytes()
             except OSError as problem:
                 raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
-            if sha256_bytes(data) != self._files["index"]["sha256"]:
+            if sha256_bytes(data) != self._index_file.sha256:
                 raise ShardError(f"{path}: does not match its record; {_AGAIN}")
             _require_header(path, data, index_header(self._samples), self._samples * _ENTRY.size)
             index = np.frombuffer(data, INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
             is_label = (index["label"] >= self._labels.start) & (index["label"] < self._labels.stop)
-            # A place before the file's beginning would be read from its end.
+            # A negative offset would be read from the end of the file.
             if (index["offset"] < 0).any() or (index["tokens"] < 0).any() or not is_label.all():
-                raise ShardError(f"{path}: holds places or classes that cannot be; {_AGAIN}")
+                raise ShardError(f"{path}: holds places or classes that cannot exist; {_AGAIN}")
             self._index = data
         return self._index
 
     def _open(self) -> tuple[mmap.mmap, mmap.mmap]:
-        # The tar may grow to gigabytes and the checksums of many heads too: map both, read what is asked for.
-        path, columns = self._path("crc"), len(self._layout.crc_names)
+        # The tar may have gigabytes, and the checksums of many heads too: both are mapped, not read.
+        columns = len(self._layout.crc_names)
         tar, crc = self._fetched()
-        _require_header(path, crc, crc_header(columns, self._samples), columns * self._samples * _CRC.size)
+        _require_header(
+            self._crc_path, crc, crc_header(columns, self._samples), columns * self._samples * _CRC.size
+        )
         self._maps = (tar, crc)
         if self._open_shards is not None:
             self._open_shards.add(self)
         return self._maps
 
     def _fetched(self) -> tuple[mmap.mmap, mmap.mmap]:
-        """Map both files; what was fetched may be evicted again before it is opened."""
+        """Map tar and checksums. What was fetched may be evicted before it is opened, so it is tried again."""
         for _ in range(_TRIES if self._provide else 0):
             self.fetch()
             with contextlib.suppress(ShardError):
-                return mapped(self.path), mapped(self._path("crc"))
-        return mapped(self.path), mapped(self._path("crc"))
+                return mapped(self.path), mapped(self._crc_path)
+        return mapped(self.path), mapped(self._crc_path)
 
 
 def _require_header(path: Path, data: bytes | mmap.mmap, header: bytes, size: int) -> None:

@@ -1,11 +1,42 @@
-"""The members of one sample in its tar, each with exactly the header that amix writes."""
+"""The members of a tar: the one header that amix gives each, and the members of a sample read back."""
 
+import functools
 import mmap
 from collections.abc import Iterator
 
 from amix.engine.base.errors import ShardError
-from amix.loaders.shards.layout import BLOCK, Layout, padded
-from amix.loaders.shards.writer import tar_header
+from amix.loaders.shards.layout import BLOCK, Layout, in_blocks
+
+_ZEROS = bytes(BLOCK)
+_KEY = 12  # characters of a key
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """Return a POSIX ustar header with mode 644, owner 0 and time 0, so that equal samples give equal bytes."""
+    key = name[:_KEY].encode("ascii")
+    rest, total = _keyless_header(len(key), name[_KEY:], size)
+    return b"%b%b%06o\0 %b" % (key, rest[: 148 - len(key)], total + sum(key), rest[156 - len(key) :])
+
+
+@functools.lru_cache(1 << 14)  # members differ by their keys, and have few names and sizes
+def _keyless_header(length: int, rest: str, size: int) -> tuple[bytes, int]:
+    """Return a header without the `length` bytes of its key, and the sum of its bytes."""
+    head = bytearray(BLOCK)
+    head[length : length + len(rest)] = rest.encode("ascii")
+    head[100:108] = b"0000644\0"
+    head[108:124] = b"0000000\0" * 2
+    head[124:136] = b"%011o\0" % size
+    head[136:148] = b"00000000000\0"
+    head[148:156] = b" " * 8  # the checksum counts its own place as spaces
+    head[156:157] = b"0"
+    head[257:265] = b"ustar\x0000"
+    return bytes(head[length:]), sum(head)
+
+
+def member(name: str, *parts: bytes) -> list[bytes]:
+    """Return a member of a tar in pieces: header, content, filling."""
+    size = sum(len(part) for part in parts)
+    return [tar_header(name, size), *parts, _ZEROS[: in_blocks(size) - size]]
 
 
 def members_of(
@@ -13,7 +44,7 @@ def members_of(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of the members of the sample `key` that begins at `position` of a tar.
 
-    Raises ShardError naming `where` and the member for any other header.
+    Raises ShardError naming `where` and the member when its header is not the one that amix writes.
     """
     for name in layout.members:
         try:
@@ -25,8 +56,8 @@ def members_of(
         if (
             size < 0
             or data[position:begin] != tar_header(f"{key}.{name}", size)
-            or begin + padded(size) > len(data)
+            or begin + in_blocks(size) > len(data)
         ):
             raise ShardError(f"{where}: the tar header of {name} is damaged.")
         yield name, data[begin : begin + size]
-        position = begin + padded(size)
+        position = begin + in_blocks(size)

@@ -1,34 +1,35 @@
-"""Is a shard folder whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
+"""Is a cache whole? Fast: hashes of documents, sizes and counts. Deep: every byte and every member."""
 
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from amix.engine.base.errors import FetchError, ShardError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.codes import decode
-from amix.loaders.shards.layout import BLOCK, padded
-from amix.loaders.shards.manifest import MANIFEST, Manifest, check_files
+from amix.loaders.shards.layout import BLOCK, in_blocks, sample_key
+from amix.loaders.shards.manifest import MANIFEST, Manifest
 from amix.loaders.shards.npy import parse_npy
 from amix.loaders.shards.openfiles import mapped
 from amix.loaders.shards.reader import ShardReader
+from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.remote import Store, is_remote
 from amix.loaders.shards.tar import members_of
-from amix.loaders.shards.writer import sample_key
+from amix.loaders.shards.tokenizer import TOKENIZER
 
 
 def verify(
     folder: str | Path, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
 ) -> list[str]:
-    """Return what is wrong with a shard folder, one sentence each; nothing when it is whole.
+    """Return what is wrong with a cache, in sentences; an empty list when it is whole.
 
-    folder: a path, or a URL, whose files are asked for there whatever was fetched before. Its extra tars go unnoticed.
-    deep: also the sha256 of every file, every tar member against index and checksums, and the values in them. Of a URL
-        one shard at a time is brought here, into a temporary folder.
+    folder: a path or a URL. The files of a URL are checked there, whatever was fetched before; tars that its manifest
+        does not list are not found.
+    deep: also compare the sha256 of every file, and every tar member and its values with index and checksums. From a
+        URL, one shard at a time is brought here, into a temporary folder.
     on_shard: called with each shard's name before it is read.
     """
     if is_remote(folder):
@@ -41,10 +42,10 @@ def verify(
     problems = [
         *_checked(manifest.require_listed),
         *_checked(partial(_check_totals, manifest)),
-        *_checked(partial(_check_hash, folder / "tokenizer.json", manifest.fields["tokenizer"]["sha256"])),
+        *_checked(partial(_check_hash, folder / TOKENIZER, manifest.tokenizer.sha256)),
     ]
     for position, entry in enumerate(manifest.shards):
-        on_shard(entry["name"])
+        on_shard(entry.name)
         problems += _checked(partial(_check_shard, manifest, position, deep))
     return problems
 
@@ -58,13 +59,13 @@ def _verify_remote(store: Store, deep: bool, on_shard: Callable[[str], None]) ->
         except (FetchError, ShardError) as problem:
             problems = [str(problem)]
         else:
-            tokenizer = manifest.fields["tokenizer"]["sha256"]
+            sha256 = manifest.tokenizer.sha256
             problems = [
                 *_checked(partial(_check_totals, manifest)),
-                *_checked(partial(_check_remote_hash, store, folder / "tokenizer.json", tokenizer)),
+                *_checked(partial(_check_remote_hash, store, folder / TOKENIZER, sha256)),
             ]
             for position, entry in enumerate(manifest.shards):
-                on_shard(entry["name"])
+                on_shard(entry.name)
                 problems += _checked(partial(_check_remote_shard, store, manifest, position, deep))
         return [problem.replace(temporary, str(store)) for problem in problems]
 
@@ -75,9 +76,9 @@ def _check_remote_hash(store: Store, path: Path, sha256: str) -> None:
 
 
 def _check_remote_shard(store: Store, manifest: Manifest, position: int, deep: bool) -> None:
-    name = f"{manifest.shards[position]['name']}.json"
+    name = f"{manifest.shards[position].name}.json"
     (manifest.folder / name).write_bytes(store.read(name))
-    files = [manifest.folder / entry["name"] for entry in manifest.record(position)["files"].values()]
+    files = [manifest.folder / file.name for file in manifest.record(position).files]
     try:
         for path in files:
             size = None if deep else store.size(path.name)
@@ -85,7 +86,7 @@ def _check_remote_shard(store: Store, manifest: Manifest, position: int, deep: b
                 store.copy(path.name, path)
             else:
                 with path.open("wb") as file:
-                    file.truncate(size)  # sparse: the fast checks ask for no more than the size
+                    file.truncate(size)  # sparse: the fast checks ask for its size alone
         _check_shard(manifest, position, deep)
     finally:
         for path in files:
@@ -94,10 +95,10 @@ def _check_remote_shard(store: Store, manifest: Manifest, position: int, deep: b
 
 def _check_shard(manifest: Manifest, position: int, deep: bool) -> None:
     record = manifest.record(position)
-    check_files(manifest.folder, record)
+    record.require_files(manifest.folder)
     if deep:
-        for entry in record["files"].values():
-            _check_hash(manifest.folder / entry["name"], entry["sha256"])
+        for file in record.files:
+            _check_hash(manifest.folder / file.name, file.sha256)
         _check_contents(manifest, record)
 
 
@@ -115,19 +116,19 @@ def _checked(check: Callable[[], None]) -> list[str]:
 
 def _check_totals(manifest: Manifest) -> None:
     end = 0
-    totals = dict.fromkeys(("samples", "tokens", "bytes"), 0)
     for entry in manifest.shards:
-        if entry["rows"][0] != end:
+        begin = entry.row_range[0]
+        if begin != end:
+            raise ShardError(f"{manifest.folder}: {entry.name} begins at row {begin}, expected {end}.")
+        end = entry.row_range[1]
+    for name, found, total in (
+        ("samples", manifest.samples, sum(entry.samples for entry in manifest.shards)),
+        ("tokens", manifest.tokens, sum(entry.tokens for entry in manifest.shards)),
+        ("bytes", manifest.tar_bytes, sum(entry.tar_bytes for entry in manifest.shards)),
+    ):
+        if found != total:
             raise ShardError(
-                f"{manifest.folder}: {entry['name']} begins at row {entry['rows'][0]}, expected {end}."
-            )
-        end = entry["rows"][1]
-        for name in totals:
-            totals[name] += entry[name]
-    for name, total in totals.items():
-        if manifest.fields[name] != total:
-            raise ShardError(
-                f"{manifest.folder}: the manifest says {manifest.fields[name]} {name}, its shards {total}."
+                f"{manifest.folder}: the manifest says {found} {name}, its shards have {total} together."
             )
 
 
@@ -138,20 +139,22 @@ def _check_hash(path: Path, sha256: str) -> None:
         )
 
 
-def _check_contents(manifest: Manifest, record: dict[str, Any]) -> None:
+def _check_contents(manifest: Manifest, record: ShardRecord) -> None:
     """Walk the tar member by member; everything in it must be what index, checksums and layout say."""
     reader = ShardReader(manifest, record)
     layout, data, position = manifest.layout, mapped(reader.path), 0
-    classes, last = len(manifest.label_names or ()), record["rows"][0] - 1
-    if (len(reader.index), int(reader.index["tokens"].sum())) != (record["samples"], record["tokens"]):
+    classes = len(manifest.label_names or ())
+    first, end = record.row_range
+    last = first - 1
+    if (len(reader.index), int(reader.index["tokens"].sum())) != (record.samples, record.tokens):
         raise ShardError(f"{reader.path}: its index counts other samples or tokens than its record.")
     for number, (row, offset, tokens, label) in enumerate(reader.index.tolist()):
         where = f"{reader.path}: sample {sample_key(row)}"
-        if offset != position or not last < row < record["rows"][1]:
+        if offset != position or not last < row < end:
             raise ShardError(f"{where}: the index does not agree with the tar.")
         last = row
         members = dict(members_of(data, position, sample_key(row), layout, where))
-        position += sum(BLOCK + padded(len(content)) for content in members.values())
+        position += sum(BLOCK + in_blocks(len(content)) for content in members.values())
         arrays = {name: parse_npy(members[f"{name}.npy"], f"{where}: {name}.npy") for name in layout.arrays}
         for name, array in arrays.items():
             if (array.dtype, array.shape) != layout.array(name, tokens):

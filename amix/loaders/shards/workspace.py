@@ -1,26 +1,32 @@
-"""A shard folder while it is written: locked, cleared of leftovers, and compared with what is asked for."""
+"""A folder that a run writes shards to: locked, cleared of leftovers, and compared with what is asked for."""
 
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.processes import lock_folder
 from amix.engine.base.publish import TEMPORARY, explained, fsync_folder, sha256_file, temporary_sibling
 from amix.engine.base.stopping import undisturbed
 from amix.loaders.shards.layout import BLOCK
-from amix.loaders.shards.manifest import MANIFEST, Manifest, check_files, read_document
+from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
+from amix.loaders.shards.recipe import Recipe
+from amix.loaders.shards.records import ShardRecord
+from amix.loaders.shards.tokenizer import TOKENIZER
 
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
 _FIRST_MEMBER = re.compile(rb"\d{12}\.input_ids\.npy\0")
-_LAST_FILES = ("tokenizer.json", "README.md", "rejects.jsonl", MANIFEST)  # written when every record stands
+_LAST_FILES = (TOKENIZER, CARD, REJECTS, MANIFEST)  # written when every record is there
 
 
 def shards_are_kept(out: Path, restart: bool) -> Callable[[str], str]:
-    """Return what `signals_end` logs of a run that writes shards to `out`, begun with --restart or without."""
+    """Return the message of a run that writes shards to `out` and is ended by a signal, for `signals_end`.
+
+    restart: it was begun with --restart.
+    """
     again = ", without --restart." if restart else "."
 
     def message(name: str) -> str:
@@ -30,14 +36,10 @@ def shards_are_kept(out: Path, restart: bool) -> Callable[[str], str]:
 
 
 class Workspace:
-    """The output folder of one precompute run; the `with` block holds its lock.
-
-    records: the records of finished units, by unit; filled by `resume`.
-    """
+    """The output folder of one run that writes shards; the `with` block holds its lock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.records: dict[int, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         if (self._folder.exists() or self._folder.is_symlink()) and not self._folder.is_dir():
@@ -46,7 +48,7 @@ class Workspace:
             _make(self._folder)
         except OSError as problem:
             raise UsageError(
-                f"{self._folder}: cannot be made ({problem.strerror}). Name another place, or mend it."
+                f"{self._folder}: cannot be made ({problem.strerror}). Name another place, or repair this one."
             ) from None
         self._descriptor = lock_folder(self._folder, "writing shards", ShardError)
         try:
@@ -61,15 +63,15 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         with undisturbed():
             try:
-                # Workers that were ended in the middle of a write left their temporary files. What cannot be
-                # removed now, the next run removes.
+                # Workers that were ended while they wrote left temporary files. The next run removes what cannot be
+                # removed now.
                 with contextlib.suppress(OSError):
                     self._sweep()
             finally:
                 os.close(self._descriptor)
 
     def clear(self) -> None:
-        """Remove what earlier runs published; the manifest first, so that no half-removed folder looks whole."""
+        """Remove what earlier runs published, the manifest first: no folder that is half removed may look whole."""
         with explained(self._folder):
             (self._folder / MANIFEST).unlink(missing_ok=True)
             fsync_folder(self._folder)
@@ -77,67 +79,72 @@ class Workspace:
                 if path.name in _LAST_FILES or _SHARD_FILE.fullmatch(path.name):
                     path.unlink()
 
-    def resume(self, plan: Mapping[str, Any]) -> Manifest | None:
-        """Find out what is done; return the manifest when everything is.
+    def finished(self, recipe: Recipe) -> Manifest | None:
+        """Return the manifest when the folder is a whole cache of `recipe`, else None. Changes nothing.
 
-        Raises ShardError naming the first difference when the folder was begun with another plan.
+        Raises ShardError naming the first difference when it is a cache of another recipe.
         """
-        manifest = self._whole(plan)
-        if manifest is not None:
-            return manifest
-        for path in sorted(self._folder.glob("shard-*.json")):
-            try:
-                record, _ = read_document(path)
-            except ShardError:
-                continue  # a damaged record commits nothing; its unit is built again
-            self._compare(record["plan"], plan)
-            try:
-                check_files(self._folder, record)
-            except ShardError:
-                continue
-            self.records[record["unit"]] = record
-        with explained(self._folder):
-            # A folder that cannot be written is found here, before anything is computed.
-            probe = temporary_sibling(self._folder / MANIFEST)
-            probe.touch()
-            probe.unlink()
-            # A manifest over damaged files is none: what it lists and still stands was found by the records.
-            (self._folder / MANIFEST).unlink(missing_ok=True)
-        return None
-
-    def read_records(self, plan: Mapping[str, Any], units: set[int]) -> list[dict[str, Any]]:
-        """Return the records of `units`, in order; raises ShardError unless exactly these are there."""
-        self.records = {}
-        self.resume(plan)
-        odd = sorted(units ^ set(self.records))
-        if odd:
-            raise ShardError(
-                f"{self._folder}: the shard of unit {odd[0]} changed while the run went on. Run the same command again."
-            )
-        return [self.records[unit] for unit in sorted(units)]
-
-    def _whole(self, plan: Mapping[str, Any]) -> Manifest | None:
         try:
             manifest = Manifest.read(self._folder)
         except ShardError:
             return None
-        self._compare(manifest.fields["plan"], plan)
+        self._require_same(manifest.recipe, recipe)
         try:
             for position in range(len(manifest.shards)):
-                check_files(self._folder, manifest.record(position))
-            tokenizer = self._folder / "tokenizer.json"
-            intact = sha256_file(tokenizer) == manifest.fields["tokenizer"]["sha256"]
+                manifest.record(position).require_files(self._folder)
+            intact = sha256_file(self._folder / TOKENIZER) == manifest.tokenizer.sha256
         except (ShardError, OSError):
             return None
         return manifest if intact else None
+
+    def records(self, recipe: Recipe) -> dict[int, ShardRecord]:
+        """Return the records of the units that are finished, by unit. Changes nothing.
+
+        Raises ShardError naming the first difference when the folder was begun with another recipe.
+        """
+        found = {}
+        for path in sorted(self._folder.glob("shard-*.json")):
+            try:
+                record = ShardRecord.read(path)
+            except ShardError:
+                continue  # a damaged record commits nothing; its unit is built again
+            self._require_same(record.recipe, recipe)
+            try:
+                record.require_files(self._folder)
+            except ShardError:
+                continue
+            found[record.unit] = record
+        return found
+
+    def prepare(self) -> None:
+        """Make the folder ready for further units: it must be writable, and must not look finished.
+
+        Raises StorageError when it cannot be written, before anything is computed.
+        """
+        with explained(self._folder):
+            probe = temporary_sibling(self._folder / MANIFEST)
+            probe.touch()
+            probe.unlink()
+            # Only a manifest of damaged files is left here. Its whole shards are known by their records.
+            (self._folder / MANIFEST).unlink(missing_ok=True)
+
+    def final_records(self, recipe: Recipe, units: set[int]) -> list[ShardRecord]:
+        """Return the records of `units`, in order. Raises ShardError unless exactly these are there."""
+        found = self.records(recipe)
+        odd = sorted(units ^ set(found))
+        if odd:
+            raise ShardError(
+                f"{self._folder}: the shard of unit {odd[0]} changed while the run went on. Run the same command again."
+            )
+        return [found[unit] for unit in sorted(units)]
 
     def _sweep(self) -> None:
         for path in self._folder.iterdir():
             if _is_leftover(path.name):
                 path.unlink(missing_ok=True)
 
-    def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        for name, old, new in _differences("", before, now):
+    def _require_same(self, before: Recipe, now: Recipe) -> None:
+        for name, old, new in before.differences(now):
             raise ShardError(
                 f"{self._folder}: was begun with {name} = {old}, now it is {new}. Use the same as before, name another "
                 "folder, or start anew with --restart."
@@ -156,7 +163,7 @@ class Workspace:
             )
 
     def _is_ours(self, name: str) -> bool:
-        """Tell a tar of a killed run, which may lack its record, from somebody else's of the same name."""
+        """Tell our files from somebody else's of the same name; the tar of a killed run may lack its record."""
         if not name.endswith(".tar"):
             return True
         try:
@@ -168,7 +175,7 @@ class Workspace:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder and those above it, durably: a crash of the machine must not lose it with what it holds."""
+    """Make a folder and those above it, durably: a crash of the machine must not lose it and what it holds."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
@@ -183,18 +190,3 @@ def _is_leftover(name: str) -> bool:
         and bool(mark)
         and (published in _LAST_FILES or bool(_SHARD_FILE.fullmatch(published)))
     )
-
-
-def _differences(prefix: str, before: object, now: object) -> list[tuple[str, object, object]]:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        return [
-            found
-            for key in sorted(before.keys() | now.keys())
-            for found in _differences(f"{prefix}.{key}".lstrip("."), before.get(key), now.get(key))
-        ]
-    return [] if before == now else [(prefix, _short(before), _short(now))]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,14 +1,13 @@
 """Samples in, one published shard out: tar, index, checksums, record, in this order.
 
-Where every sample stands in the tar follows from the lengths of the texts. So the file gets its size first, which finds
-out about a full disk before any work is done, and samples go to their places in whatever order their relevance
-comes: no more than a batch of it is ever in memory.
+The place of every sample in the tar follows from the lengths of the texts. So the file gets its size first, and a full
+disk is found before any work is done. Samples go to their places in whatever order their relevance comes, so that no
+more than a batch of it is in memory.
 
 Axes: H heads, T tokens.
 """
 
 import errno
-import functools
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,58 +18,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amix.engine.base import canonical
 from amix.engine.base.publish import atomic_writer, fsync_folder, sha256_bytes, sha256_file
 from amix.loaders.shards.codes import encode
-from amix.loaders.shards.layout import BLOCK, CRC_DTYPE, INDEX_DTYPE, Layout, crc_header, index_header, padded
+from amix.loaders.shards.layout import (
+    BLOCK,
+    CRC_DTYPE,
+    FILE_ENDINGS,
+    INDEX_DTYPE,
+    Layout,
+    crc_header,
+    index_header,
+    sample_key,
+    shard_name,
+)
 from amix.loaders.shards.npy import npy_header
-
-_ZEROS = bytes(BLOCK)
-_KEY = 12  # characters of a key
+from amix.loaders.shards.records import FileEntry, ShardFacts, ShardRecord
+from amix.loaders.shards.tar import member
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One text as it is stored, but for its relevance: ids (T,), and what belongs to it."""
+    """What is stored of one text, without its relevance.
+
+    row: of the corpus.  ids: (T,) of any integer type.  label: class id, -1 without.  labels: class weights.
+    token_type_ids: (T,) of any integer type, or bool.
+    """
 
     row: int
-    ids: NDArray[Any]
+    ids: NDArray[np.integer[Any]]  # Any: of any width
     label: int = -1
     labels: tuple[float, ...] | None = None
-    token_type_ids: NDArray[Any] | None = None
+    token_type_ids: NDArray[np.integer[Any] | np.bool_] | None = None  # Any: of any width
     text: str | None = None
-
-
-def shard_name(unit: int) -> str:
-    """Return the name of a unit's files without their endings."""
-    return f"shard-{unit:08d}"
-
-
-def sample_key(row: int) -> str:
-    """Return the key of a sample: its row number, 12 digits."""
-    return f"{row:012d}"
-
-
-def tar_header(name: str, size: int) -> bytes:
-    """Return a POSIX ustar header with mode 644, owner 0 and time 0, so that equal samples give equal bytes."""
-    key = name[:_KEY].encode("ascii")
-    rest, total = _keyless_header(len(key), name[_KEY:], size)
-    return b"%b%b%06o\0 %b" % (key, rest[: 148 - len(key)], total + sum(key), rest[156 - len(key) :])
-
-
-@functools.lru_cache(1 << 14)  # members differ by their keys, and have few names and sizes
-def _keyless_header(length: int, rest: str, size: int) -> tuple[bytes, int]:
-    """Return a header from behind a key of `length` bytes on, and the sum of its bytes."""
-    head = bytearray(BLOCK)
-    head[length : length + len(rest)] = rest.encode("ascii")
-    head[100:108] = b"0000644\0"
-    head[108:124] = b"0000000\0" * 2
-    head[124:136] = b"%011o\0" % size
-    head[136:148] = b"00000000000\0"
-    head[148:156] = b" " * 8  # what the checksum counts in its own place
-    head[156:157] = b"0"
-    head[257:265] = b"ustar\x0000"
-    return bytes(head[length:]), sum(head)
 
 
 class ShardWriter:
@@ -85,13 +64,12 @@ class ShardWriter:
         self,
         samples: Sequence[Sample],
         relevance: Iterable[tuple[int, NDArray[np.float32]]],
-        facts: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Write all files of the unit and return the record; the record's own file is the commit.
+        facts: ShardFacts,
+    ) -> ShardRecord:
+        """Write all files of the unit and return the record, whose own file is the commit.
 
         samples: in the order of the corpus.
         relevance: (position in samples, (H, T) float32) of every sample once, in any order.
-        facts: what the record says beside the files (rows, rejects, plan).
         """
         tails = [self._tail(sample) for sample in samples]
         index = np.zeros(len(samples), INDEX_DTYPE)
@@ -101,7 +79,7 @@ class ShardWriter:
             position += self._layout.array_bytes(len(sample.ids)) + len(tail)
         size = position + 2 * BLOCK  # a tar ends with two empty blocks
         crc = np.zeros((len(self._layout.crc_names), len(samples)), CRC_DTYPE)
-        tar = self._path.with_suffix(".tar")
+        tar = self._named("tar")
         with atomic_writer(tar) as file:
             _reserve(file.fileno(), size)
             count = 0
@@ -111,30 +89,30 @@ class ShardWriter:
                 count += 1
             assert count == len(samples), (count, len(samples))
             sha256 = sha256_file(Path(file.name))
-        files = {"tar": {"name": tar.name, "bytes": size, "sha256": sha256}}
-        for kind, header, array in (
-            ("index", index_header(len(samples)), index),
-            ("crc", crc_header(*crc.shape), crc),
-        ):
-            data = header + array.tobytes()
-            path = self._path.with_suffix(f".{kind}.npy")
-            with atomic_writer(path) as file:
-                file.write(data)
-            files[kind] = {"name": path.name, "bytes": len(data), "sha256": sha256_bytes(data)}
-
-        record = {
-            **facts,
-            "unit": self._unit,
-            "samples": len(samples),
-            "tokens": int(index["tokens"].sum()),
-            "files": files,
-        }
+        record = ShardRecord(
+            **vars(facts),
+            unit=self._unit,
+            samples=len(samples),
+            tokens=int(index["tokens"].sum()),
+            tar=FileEntry(tar.name, size, sha256),
+            index=self._published("index", index_header(len(samples)) + index.tobytes()),
+            crc=self._published("crc", crc_header(*crc.shape) + crc.tobytes()),
+        )
         # The names of tar, index and checksums must be durable before the record that vouches for them.
         fsync_folder(self._path.parent)
         with atomic_writer(self._path.with_suffix(".json")) as file:
-            file.write(canonical.seal(record))
+            file.write(record.sealed())
         fsync_folder(self._path.parent)
         return record
+
+    def _named(self, kind: str) -> Path:
+        return self._path.with_suffix(f".{FILE_ENDINGS[kind]}")
+
+    def _published(self, kind: str, data: bytes) -> FileEntry:
+        path = self._named(kind)
+        with atomic_writer(path) as file:
+            file.write(data)
+        return FileEntry(path.name, len(data), sha256_bytes(data))
 
     def _arrays(self, sample: Sample, relevance_HT: NDArray[np.float32], crc: NDArray[np.uint32]) -> bytes:
         """Return the members of a sample that are arrays, and fill in their checksums."""
@@ -154,7 +132,7 @@ class ShardWriter:
             array = np.ascontiguousarray(arrays[name], dtype)
             assert array.shape == shape, (name, array.shape, shape)
             payload = array.tobytes()
-            parts += _member(f"{key}.{name}.npy", npy_header(dtype, shape), payload)
+            parts += member(f"{key}.{name}.npy", npy_header(dtype, shape), payload)
             if name == "relevance":
                 view, row = memoryview(payload), len(payload) // len(array)
                 sums += [zlib.crc32(view[head * row : (head + 1) * row]) for head in range(len(array))]
@@ -164,19 +142,13 @@ class ShardWriter:
         return b"".join(parts)
 
     def _tail(self, sample: Sample) -> bytes:
-        """Return the members of a sample that are no arrays; they stand behind the arrays."""
+        """Return the members of a sample that follow its arrays."""
         key, parts = sample_key(sample.row), []
         if self._layout.cls:
-            parts += _member(f"{key}.cls", str(sample.label).encode())
+            parts += member(f"{key}.cls", str(sample.label).encode())
         if self._layout.text:
-            parts += _member(f"{key}.txt", (sample.text or "").encode())
+            parts += member(f"{key}.txt", (sample.text or "").encode())
         return b"".join(parts)
-
-
-def _member(name: str, *parts: bytes) -> list[bytes]:
-    """Return a member of a tar in pieces: header, content, filling."""
-    size = sum(len(part) for part in parts)
-    return [tar_header(name, size), *parts, _ZEROS[: padded(size) - size]]
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -1,10 +1,12 @@
-"""What a batch holds, by name.
+"""What a batch holds, by name: as tensors, and as the arrays that they are made of.
 
 Axes: B batch, S head specs, T tokens of the longest sample, C classes.
 """
 
 from typing import NotRequired, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -23,3 +25,15 @@ class Batch(TypedDict):
     content: NotRequired[Tensor]
     labels: NotRequired[Tensor]
     keys: NotRequired[list[str]]
+
+
+class ArrayBatch(TypedDict):
+    """A `Batch` before its arrays become tensors, as `RelevanceDataset.batch` returns it."""
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    token_type_ids: NotRequired[NDArray[np.int64]]
+    relevance: NotRequired[NDArray[np.float32]]
+    content: NotRequired[NDArray[np.bool_]]
+    labels: NotRequired[NDArray[np.int64] | NDArray[np.float32]]
+    keys: list[str]

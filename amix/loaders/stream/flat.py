@@ -3,43 +3,46 @@
 Axes: B batch, S head specs, N tokens of all samples, T tokens of the longest sample, C classes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-ArrayBatch = dict[str, NDArray[Any] | list[str]]
+from amix.engine.base.padding import padded, token_mask
+from amix.loaders.stream.batch import ArrayBatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlatBatch:
     """Samples of any lengths without padding.
 
-    lengths: (B,) int64, which sum to N.
-    tokens: by name, (N,) or (S, N): input_ids, and what else there is per token.
-    labels: (B,) int64, (B, C) float32, or None.
+    lengths: (B,), which sum to N.  input_ids, content, token_type_ids: (N,).  relevance: (N,) or (S, N).
+    labels: (B,) class ids or (B, C) class weights.  None = the samples have none.
     """
 
     keys: list[str]
     lengths: NDArray[np.int64]
-    tokens: Mapping[str, NDArray[Any]]
-    labels: NDArray[Any] | None
+    input_ids: NDArray[np.int64]
+    content: NDArray[np.bool_] | None
+    relevance: NDArray[np.float32] | None
+    token_type_ids: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | NDArray[np.float32] | None
 
     def padded(self, pad_id: int) -> ArrayBatch:
         """Return arrays (B, T) or (B, S, T) with `pad_id` behind input_ids and zeros behind the rest."""
-        shape = len(self.lengths), int(self.lengths.max(initial=0))
-        mask_BT = np.arange(shape[1]) < self.lengths[:, None]
-        batch: ArrayBatch = {"attention_mask": mask_BT.astype(np.int64)}
-        for name, flat in self.tokens.items():
-            rows = []
-            for flat_N in np.atleast_2d(flat):
-                padded = np.full(shape, pad_id if name == "input_ids" else 0, flat.dtype)
-                padded[mask_BT] = flat_N  # twice as fast as by numbers of places
-                rows.append(padded)
-            batch[name] = rows[0] if flat.ndim == 1 else np.stack(rows, axis=1)
+        mask_BT = token_mask(self.lengths)
+        batch: ArrayBatch = {
+            "attention_mask": mask_BT.astype(np.int64),
+            "input_ids": padded(self.input_ids, mask_BT, pad_id),
+            "keys": self.keys,
+        }
+        if self.content is not None:
+            batch["content"] = padded(self.content, mask_BT)
+        if self.relevance is not None:
+            rows = [padded(relevance_N, mask_BT) for relevance_N in np.atleast_2d(self.relevance)]
+            batch["relevance"] = rows[0] if self.relevance.ndim == 1 else np.stack(rows, axis=1)
+        if self.token_type_ids is not None:
+            batch["token_type_ids"] = padded(self.token_type_ids, mask_BT)
         if self.labels is not None:
             batch["labels"] = self.labels
-        batch["keys"] = self.keys
         return batch

@@ -1,6 +1,6 @@
-"""The order of an epoch: a function of manifest, seed and epoch, whatever the ranks and workers."""
+"""The order of an epoch: a function of manifest, seed and epoch, the same for any number of ranks and workers."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,10 @@ def order(
     shards: Numbers | None = None,
     window: int = WINDOW,
 ) -> Numbers:
-    """Return the sample numbers of an epoch, (samples,) int64, every one once.
+    """Return the sample numbers of an epoch, (samples,) int64, each once.
 
-    shuffle: `global` = a uniform permutation; `window` = shards in a random order, each spread over its own size and
-        `window` samples more, so that few shards are in use at a time; `none` = corpus order.
+    shuffle: `global` = a uniform permutation; `window` = shards in a random order, the samples of each spread over its
+        own size plus `window`, so that few shards are in use at a time; `none` = corpus order.
     shards: (samples,) the shard of each sample, for `window`.
     """
     match shuffle:
@@ -40,8 +40,8 @@ def bucketed(
 ) -> Numbers:
     """Return `numbers` rearranged so that texts of a batch are of similar length.
 
-    Stretches of `batches` batches are sorted by length and cut up, and their batches shuffled. What does not fill a
-    batch stays at the end as it is: it would be the longest texts each time.
+    Stretches of `batches` batches are sorted by length and cut into batches, which are then shuffled. Samples that do
+    not fill a batch stay at the end as they are; sorted, they would be the longest texts each time.
     lengths: (samples,) tokens of every sample.
     """
     whole = len(numbers) // batch_size
@@ -63,6 +63,5 @@ def _windowed(shards: Numbers, window: int, generator: np.random.Generator) -> N
 
 
 def _generator(*seeds: int) -> np.random.Generator:
-    # Philox is counter-based and specified, so the stream is the same on every platform.
-    key: Any = np.random.SeedSequence(seeds)
-    return np.random.Generator(np.random.Philox(key))
+    # Philox is specified, so its stream is the same on every platform.
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seeds)))

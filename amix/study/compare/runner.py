@@ -208,7 +208,9 @@ class _Identities:
 
 
 def _origins(corpus: Corpus) -> dict[str, str]:
-    found = {"shards": read_manifest(corpus.train).origin}
+    found = {"shards": read_manifest(corpus.train).portable_sha256}
     if corpus.dev is not None:
-        found["dev"] = read_manifest(corpus.dev).origin
-    return found | {f"eval {name}": read_manifest(folder).origin for name, folder in corpus.evals.items()}
+        found["dev"] = read_manifest(corpus.dev).portable_sha256
+    return found | {
+        f"eval {name}": read_manifest(folder).portable_sha256 for name, folder in corpus.evals.items()
+    }

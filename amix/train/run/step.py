@@ -67,7 +67,7 @@ class TrainingStep:
         A process without a row in the last batch gets another one with weight 0: gradients are averaged by all.
         """
         for number, batch in enumerate(self._loader, start=done):
-            own, everywhere = self._loader.rows(number)
+            own, everywhere = self._loader.row_counts(number)
             yield batch, self._ranks * own / everywhere
         if len(self._loader) < self._loader.global_batches:
             yield shortest_and_longest(self._loader), 0.0

@@ -93,7 +93,7 @@ def test_identity_is_bytes_and_options_not_places(tmp_path: Path, reviews: Path)
     assert opened(copy).identity == identity
     assert str(tmp_path) not in json.dumps(identity)
     assert "reviews" not in json.dumps(identity)
-    others = [
+    others: list[dict[str, Any]] = [
         {"limit": 5},
         {"pair_column": "second"},
         {"text_column": "second"},
@@ -164,7 +164,7 @@ def test_given_labels_must_be_names(reviews: Path) -> None:
     for labels, message in (
         ((), "no names"),
         (("a", " "), "name 2 is empty"),
-        (("a", "b", "a"), "'a' is named twice"),
+        (("a", "b", "a"), "'a' is listed twice"),
     ):
         with pytest.raises(UsageError, match=message):
             opened(reviews, labels=labels)

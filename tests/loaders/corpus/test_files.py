@@ -3,8 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it has no types
 import pytest
 import zstandard
 
@@ -118,7 +118,9 @@ def test_a_glob_is_read_in_the_order_of_its_names(tmp_path: Path, write_jsonl: C
     assert texts(corpus) == ["a0", "a1", "b0", "b1", "c0", "c1"]
     for start in range(7):
         assert [row.number for row in corpus.rows(start)] == list(range(start, 6))
-    assert len(corpus.identity["files"]) == 3
+    files = corpus.identity["files"]
+    assert isinstance(files, list)
+    assert len(files) == 3
 
 
 def test_a_relative_glob_and_a_name_with_glob_characters(

@@ -7,7 +7,13 @@ from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 from amix.loaders.corpus.hub import HubSource
 
-IDENTITY = {"kind": "hub", "id": "some/data", "commit": "0" * 40, "config": None, "split": "train"}
+IDENTITY: dict[str, object] = {
+    "kind": "hub",
+    "id": "some/data",
+    "commit": "0" * 40,
+    "config": None,
+    "split": "train",
+}
 
 
 def corpus_of(stream: IterableDataset, **given: Any) -> Corpus:
@@ -79,7 +85,7 @@ def test_a_stream_that_breaks_off_is_an_error_that_names_the_row() -> None:
         raise ConnectionError("reset by peer")
 
     corpus = corpus_of(IterableDataset.from_generator(rows), no_labels=True)
-    with pytest.raises(CorpusError, match=r"broke off at row 2 .*reset by peer"):
+    with pytest.raises(CorpusError, match=r"ended with an error at row 2 .*reset by peer"):
         list(corpus.rows())
 
 
@@ -90,5 +96,5 @@ def test_an_empty_stream_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["nobody/nothing-here", "nothing-here"])
 def test_a_name_that_is_neither_here_nor_on_the_hub(name: str) -> None:
-    with pytest.raises(CorpusError, match=f"{name}: there is no such file or folder here, and the Hub"):
+    with pytest.raises(CorpusError, match=f"{name}: there is no such file or folder here, and no data set"):
         open_corpus(name, CorpusOptions())

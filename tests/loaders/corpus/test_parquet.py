@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 from amix.engine.base.errors import CorpusError
@@ -55,8 +55,8 @@ def test_several_files_go_on_counting(tmp_path: Path) -> None:
     corpus = opened(tmp_path / "*.parquet")
     assert corpus.row_count == opened(tmp_path / "*.parquet", no_labels=True).row_count == 8
     for start in range(9):
-        rows = list(corpus.rows(start))
-        assert [(row.number, row.text) for row in rows] == [(row, f"row {row}") for row in range(start, 8)]
+        found = list(corpus.rows(start))
+        assert [(row.number, row.text) for row in found] == [(row, f"row {row}") for row in range(start, 8)]
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.99])

@@ -199,6 +199,7 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
         import sys
         from pathlib import Path
         from amix.loaders.shards.layout import Layout
+        from amix.loaders.shards.recipe import Recipe
         from amix.loaders.precompute.unit import UnitSettings
         from amix.loaders.precompute.workers import WorkerPool
 
@@ -208,7 +209,7 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
 
         settings = UnitSettings(
             out=Path(), extractor=Path(sys.argv[1]), device="cpu", backend="onnxruntime", threads=1,
-            head_indices=(), max_length=8, plan={}, layout=Layout(
+            head_indices=(), max_length=8, recipe=Recipe({}), layout=Layout(
                 heads=1, dtype="float16", wide_ids=False, token_types=False, classes=0, cls=True, text=False
             ),
         )
@@ -241,9 +242,9 @@ def test_a_second_run_is_refused_from_the_first_unit_to_the_manifest(
             precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)
         refused.append(sorted(path.name for path in out.glob("*.json")))
 
-    def publish(*arguments):
+    def publish(*arguments, **named):
         intrude()
-        original(*arguments)
+        original(*arguments, **named)
         intrude()
 
     original = precompute_module.publish_manifest
@@ -256,15 +257,17 @@ def test_a_second_run_is_refused_from_the_first_unit_to_the_manifest(
 
 # Publishes a unit, then a manifest, each killed before every single step of it; what stands is compared each time.
 STEPS = """
-import itertools, json, os, shutil, signal, sys
+import itertools, os, shutil, signal, sys
 from pathlib import Path
 
 import numpy as np
 
 from amix.engine.extractor.folder import open_extractor
 from amix.loaders.shards.layout import Layout
-from amix.loaders.precompute.run import origin_of
+from amix.loaders.precompute.recipe import tokenizer_of
 from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.recipe import Recipe
+from amix.loaders.shards.records import ShardFacts, ShardRecord
 from amix.loaders.shards.writer import Sample, ShardWriter
 from amix.loaders.shards.workspace import Workspace
 
@@ -288,13 +291,13 @@ def killed_before(step, work):
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-def count_deaths(prepare, work, want, plan, is_done):
+def count_deaths(prepare, work, want, is_done):
     for step in itertools.count():
         shutil.rmtree(out, ignore_errors=True)
         prepare()
         killed = killed_before(step, work)
         with Workspace(out) as workspace:
-            done = is_done(workspace, workspace.resume(plan))
+            done = is_done(workspace)
             assert all(want[name] == data for name, data in contents(out).items()), step
             if done:
                 assert contents(out) == want, step
@@ -310,24 +313,23 @@ samples = [Sample(row=row, ids=np.arange(row + 3), label=0) for row in range(4)]
 
 def unit():
     relevance = ((row, np.ones((1, row + 3), np.float32)) for row in range(4))
-    ShardWriter(out, 0, layout).publish(samples, relevance, {"rows": [0, 4], "rejects": [], "truncated": 0, "plan": {}})
+    ShardWriter(out, 0, layout).publish(samples, relevance, ShardFacts(row_range=(0, 4), recipe=Recipe({})))
 
 out.mkdir()
 unit()
-unit_deaths = count_deaths(out.mkdir, unit, contents(out), {}, lambda workspace, _: 0 in workspace.records)
+unit_deaths = count_deaths(out.mkdir, unit, contents(out), lambda workspace: 0 in workspace.records(Recipe({})))
 
-records = [json.loads(path.read_bytes()) for path in sorted(shards.glob("shard-*.json"))]
-plan, artifact = records[0]["plan"], open_extractor(extractor)
-for record in records:
-    record.pop("sha256")
+records = [ShardRecord.read(path) for path in sorted(shards.glob("shard-*.json"))]
+recipe, tokenizer = records[0].recipe, tokenizer_of(open_extractor(extractor))
 
 def without_manifest():
     shutil.copytree(shards, out, ignore=shutil.ignore_patterns("manifest.json", "tokenizer.json", "README.md"))
 
 manifest_deaths = count_deaths(
-    without_manifest, lambda: publish_manifest(out, records, plan, origin_of(artifact), 0),
-    contents(shards), plan,
-    lambda workspace, manifest: manifest is not None,
+    without_manifest,
+    lambda: publish_manifest(out, records, recipe, relevance="received", tokenizer=tokenizer, truncated=0),
+    contents(shards),
+    lambda workspace: workspace.finished(recipe) is not None,
 )
 print(unit_deaths, manifest_deaths)
 """

@@ -3,21 +3,22 @@
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from amix.loaders.precompute.prefetch import Prefetched
 
 
-def test_items_come_in_order_and_the_end_ends():
+def test_items_come_in_order_and_the_end_ends() -> None:
     with Prefetched(iter(range(100)), depth=3) as ahead:
         assert list(ahead) == list(range(100))
 
 
-def test_the_source_stops_when_nobody_takes():
-    begun = []
+def test_the_source_stops_when_nobody_takes() -> None:
+    begun: list[int] = []
 
-    def source():
+    def source() -> Iterator[int]:
         for number in itertools.count():
             begun.append(number)
             yield number
@@ -31,8 +32,8 @@ def test_the_source_stops_when_nobody_takes():
         assert len(begun) == 6  # one taken, four waiting, one in the thread's hands
 
 
-def test_an_error_of_the_source_is_raised_where_it_is_consumed():
-    def source():
+def test_an_error_of_the_source_is_raised_where_it_is_consumed() -> None:
+    def source() -> Iterator[int]:
         yield 1
         raise ValueError("no more")
 
@@ -43,7 +44,7 @@ def test_an_error_of_the_source_is_raised_where_it_is_consumed():
             next(items)
 
 
-def test_leaving_early_stops_the_thread():
+def test_leaving_early_stops_the_thread() -> None:
     before = set(threading.enumerate())
     with Prefetched(iter(itertools.count()), depth=2) as ahead:
         next(iter(ahead))

@@ -21,6 +21,8 @@ SMALL, LARGE = 90_000_000, 440_000_000  # graphs of MiniLM and of BERT-base
         (2, GB // 4, LARGE, 1),
     ],
 )
-def test_one_worker_a_core_as_far_as_memory_goes(cores, memory, model, workers):
+def test_one_worker_a_core_as_far_as_memory_goes(
+    cores: int, memory: int | None, model: int, workers: int
+) -> None:
     assert sensible_workers(cores, memory, model) == workers
     assert workers == 1 or memory is None or workers * worker_bytes(model) <= memory

@@ -10,7 +10,7 @@ from amix.engine.base.errors import ShardError
 from amix.loaders.precompute.batching import length_batches
 from amix.loaders.shards.codes import decode, encode
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header, parse_npy
-from amix.loaders.shards.writer import tar_header
+from amix.loaders.shards.tar import tar_header
 
 
 @given(
@@ -18,7 +18,7 @@ from amix.loaders.shards.writer import tar_header
     st.integers(0, 9),
     st.one_of(st.none(), st.integers(0, 9)),
 )
-def test_headers_are_read_by_numpy_and_by_us(dtype, rows, columns):
+def test_headers_are_read_by_numpy_and_by_us(dtype: str, rows: int, columns: int | None) -> None:
     shape = (rows,) if columns is None else (rows, columns)
     array = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
     data = npy_header(array.dtype, shape) + array.tobytes()
@@ -30,7 +30,7 @@ def test_headers_are_read_by_numpy_and_by_us(dtype, rows, columns):
 
 
 @given(st.binary(max_size=300))
-def test_anything_else_is_refused(data):
+def test_anything_else_is_refused(data: bytes) -> None:
     with pytest.raises(ShardError, match="member"):
         parse_npy(data, "member")
 
@@ -45,14 +45,14 @@ def test_anything_else_is_refused(data):
         "{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }",
     ],
 )
-def test_hostile_headers_are_refused(header):
+def test_hostile_headers_are_refused(header: str) -> None:
     data = b"\x93NUMPY\x01\x00\x76\x00" + header.encode().ljust(117) + b"\n" + bytes(4)
     with pytest.raises(ShardError, match="member"):
         parse_npy(data, "member")
 
 
 @given(st.from_regex(r"[0-9]{12}\.[a-z_]{1,20}(\.npy)?", fullmatch=True), st.integers(0, 2**32))
-def test_tar_headers_are_what_tarfile_writes(name, size):
+def test_tar_headers_are_what_tarfile_writes(name: str, size: int) -> None:
     ours = tarfile.TarInfo.frombuf(tar_header(name, size), "ascii", "strict")
     assert (ours.name, ours.size, ours.mode, ours.mtime, ours.uid, ours.type) == (
         name,
@@ -70,7 +70,9 @@ def test_tar_headers_are_what_tarfile_writes(name, size):
 @given(
     st.lists(st.integers(1, 512), max_size=60), st.sampled_from([512, 2048]), st.sampled_from([2**12, 2**18])
 )
-def test_batches_hold_every_text_once_within_the_budgets(lengths, max_tokens, max_scores):
+def test_batches_hold_every_text_once_within_the_budgets(
+    lengths: list[int], max_tokens: int, max_scores: int
+) -> None:
     batches = list(length_batches(lengths, max_tokens, max_scores))
     assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
     for batch in batches:
@@ -82,7 +84,7 @@ def test_batches_hold_every_text_once_within_the_budgets(lengths, max_tokens, ma
 
 
 @given(st.lists(st.floats(0, 512, width=32), min_size=1, max_size=40))
-def test_the_square_root_code_keeps_small_values(values):
+def test_the_square_root_code_keeps_small_values(values: list[float]) -> None:
     relevance = np.array([values], np.float32)
     stored, scale = encode(relevance, "uint8")
     back = decode(stored, scale)
@@ -92,11 +94,11 @@ def test_the_square_root_code_keeps_small_values(values):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
-def test_values_that_are_no_relevance_are_not_stored(value):
+def test_values_that_are_no_relevance_are_not_stored(value: float) -> None:
     with pytest.raises(ShardError, match="NaN, infinite or negative"):
         encode(np.array([[1.0, value]], np.float32), "float16")
 
 
-def test_values_beyond_float16_are_refused_with_the_option():
+def test_values_beyond_float16_are_refused_with_the_option() -> None:
     with pytest.raises(ShardError, match="--dtype float32"):
         encode(np.array([[1e6]], np.float32), "float16")

@@ -1,6 +1,8 @@
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -13,45 +15,52 @@ from amix.engine.base.errors import FetchError, ShardError, StorageError, UsageE
 from amix.loaders.shards.push import push
 from amix.loaders.shards.remote import CacheOptions, transfer
 from amix.loaders.stream.dataset import RelevanceDataset
-from tests.loaders.flaky import FlakyStore
+from tests.loaders.fixtures import assert_same
+from tests.loaders.flaky import Fault, FlakyStore
 from tests.loaders.forge import forge, layout_of
 
 LENGTHS = np.random.default_rng(4).integers(2, 30, 40).tolist()
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return forge(tmp_path_factory.mktemp("push") / "x", LENGTHS, per_shard=8, rejects=(7,))
 
 
 @pytest.fixture
-def cache(tmp_path):
+def cache(tmp_path: Path) -> CacheOptions:
     return CacheOptions(folder=tmp_path / "cache")
 
 
-def assert_reads_like(location, shards, **options):
+def assert_reads_like(location: str | Path, shards: Path, **options: Any) -> None:  # Any: of a data set
     there, here = (
         RelevanceDataset(location, head="0.1", **options),
         RelevanceDataset(shards, head="0.1"),
     )
     assert list(there.manifest.rejects()) == list(here.manifest.rejects())
-    one, other = (dataset.batch(range(len(here))) for dataset in (there, here))
-    for name in other:
-        np.testing.assert_array_equal(one[name], other[name])
+    assert_same(there.batch(range(len(here))), here.batch(range(len(here))))
 
 
 class FolderHub:
     """A stand-in for the Hub: data sets are folders, and a commit copies files."""
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.commits = []
+        self.commits: list[tuple[str, list[str]]] = []
 
-    def create_repo(self, repo_id, *, repo_type, private, exist_ok):
+    def create_repo(self, repo_id: str, *, repo_type: str, private: bool | None, exist_ok: bool) -> None:
         assert repo_type == "dataset"
         (self.root / "datasets" / repo_id).mkdir(parents=True, exist_ok=exist_ok)
 
-    def upload_folder(self, *, repo_id, repo_type, folder_path, allow_patterns, commit_message):
+    def upload_folder(
+        self,
+        *,
+        repo_id: str,
+        repo_type: str,
+        folder_path: str,
+        allow_patterns: list[str],
+        commit_message: str,
+    ) -> None:
         assert repo_type == "dataset"
         found = sorted(path.name for path in Path(folder_path).iterdir() if path.name in allow_patterns)
         for name in found:
@@ -60,23 +69,23 @@ class FolderHub:
 
 
 class RefusingHub(FolderHub):
-    def upload_folder(self, **_):
+    def upload_folder(self, **_: object) -> None:
         raise OSError("403 Forbidden")
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderHub:
     """The stand-in, which also answers for hf:// URLs."""
     hub = FolderHub(tmp_path / "hub")
 
-    class HubFiles(DirFileSystem):
+    class HubFiles(DirFileSystem):  # type: ignore[misc]  # fsspec has no types
         protocol = "hf"
 
-        def __init__(self, **_):
+        def __init__(self, **_: object) -> None:
             super().__init__(path=str(hub.root), fs=LocalFileSystem(), skip_instance_cache=True)
 
         @classmethod
-        def _strip_protocol(cls, path):
+        def _strip_protocol(cls, path: str) -> str:
             return path.removeprefix("hf://")
 
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "hf", HubFiles)  # as a first import would
@@ -84,7 +93,9 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("target", ["me/cache", "hf://datasets/me/cache"])
-def test_what_is_pushed_to_the_hub_reads_like_the_folder(shards, hub, cache, target):
+def test_what_is_pushed_to_the_hub_reads_like_the_folder(
+    shards: Path, hub: FolderHub, cache: CacheOptions, target: str
+) -> None:
     url = push(shards, target, hub=hub)
     assert url == "hf://datasets/me/cache"
     ((message, names),) = hub.commits  # one commit, so that nobody meets half of it
@@ -93,7 +104,7 @@ def test_what_is_pushed_to_the_hub_reads_like_the_folder(shards, hub, cache, tar
     assert_reads_like(url, shards, cache=cache)
 
 
-def test_the_card_tells_what_the_cache_is_and_how_to_load_it(tmp_path, hub):
+def test_the_card_tells_what_the_cache_is_and_how_to_load_it(tmp_path: Path, hub: FolderHub) -> None:
     shards = forge(
         tmp_path / "x",
         LENGTHS,
@@ -119,7 +130,7 @@ def test_the_card_tells_what_the_cache_is_and_how_to_load_it(tmp_path, hub):
         assert part in body
 
 
-def test_a_damaged_folder_is_not_sent(tmp_path, shards, hub):
+def test_a_damaged_folder_is_not_sent(tmp_path: Path, shards: Path, hub: FolderHub) -> None:
     damaged = Path(shutil.copytree(shards, tmp_path / "damaged"))
     (damaged / "shard-00000001.tar").write_bytes(b"")
     with pytest.raises(ShardError, match=r"nothing was sent.*shard-00000001\.tar"):
@@ -127,18 +138,18 @@ def test_a_damaged_folder_is_not_sent(tmp_path, shards, hub):
     assert not hub.root.exists()
 
 
-def test_a_refusal_says_what_to_do(tmp_path, shards):
+def test_a_refusal_says_what_to_do(tmp_path: Path, shards: Path) -> None:
     with pytest.raises(StorageError, match=r"me/cache: .*403 Forbidden.*hf auth login"):
         push(shards, "me/cache", hub=RefusingHub(tmp_path))
 
 
-def test_other_targets_are_refused(shards):
+def test_other_targets_are_refused(shards: Path) -> None:
     with pytest.raises(UsageError, match="a/b/c: is neither"):
         push(shards, "a/b/c")
 
 
 @pytest.fixture(scope="module")
-def s3():
+def s3() -> Iterator[str]:
     """A real S3-compatible server on loopback."""
     pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -148,7 +159,7 @@ def s3():
     server.stop()
 
 
-def s3_options(endpoint):
+def s3_options(endpoint: str) -> dict[str, object]:
     return {
         "key": "name",
         "secret": "s3cr3t",
@@ -158,7 +169,7 @@ def s3_options(endpoint):
 
 
 @pytest.fixture
-def bucket(s3):
+def bucket(s3: str) -> str:
     system = fsspec.filesystem("s3", skip_instance_cache=True, **s3_options(s3))
     name = "caches"
     if not system.exists(name):
@@ -167,12 +178,14 @@ def bucket(s3):
 
 
 @pytest.mark.parametrize("fault", [None, "500", "short", "wrong"])
-def test_a_bucket_that_fails_now_and_then(shards, cache, s3, bucket, fault, monkeypatch):
+def test_a_bucket_that_fails_now_and_then(
+    shards: Path, cache: CacheOptions, s3: str, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
     url = f"s3://{bucket}/{fault}"
     assert push(shards, url, storage_options=s3_options(s3)) == url
 
-    def fails(method, path, before):
+    def fails(method: str, path: str, before: int) -> Fault:
         is_shard = path.endswith((".tar", ".index.npy"))
         return fault if method == "GET" and is_shard and before < 2 else None
 
@@ -182,13 +195,13 @@ def test_a_bucket_that_fails_now_and_then(shards, cache, s3, bucket, fault, monk
         assert store.times("0.tar") >= (1 if fault is None else 3)
 
 
-def test_a_bucket_that_is_not_there(cache, s3, bucket):
+def test_a_bucket_that_is_not_there(cache: CacheOptions, s3: str, bucket: str) -> None:
     with pytest.raises(FetchError, match=r"s3://nowhere/x/manifest\.json: ") as problem:
         RelevanceDataset("s3://nowhere/x", cache=cache, storage_options=s3_options(s3))
     assert "s3cr3t" not in str(problem.value)
 
 
-def test_the_manifest_is_sent_last(shards, s3, bucket):
+def test_the_manifest_is_sent_last(shards: Path, s3: str, bucket: str) -> None:
     with FlakyStore(s3) as store:
         push(shards, f"s3://{bucket}/order", storage_options=s3_options(store.url))
     sent = [path for method, path in store.requests if method == "PUT"]

@@ -1,6 +1,8 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from amix.loaders.shards.repack import RepackOptions, repack
 from amix.loaders.shards.verify import verify
 from amix.loaders.stream.dataset import RelevanceDataset
 from tests.loaders.conftest import contents
+from tests.loaders.fixtures import assert_same
 from tests.loaders.forge import forge, layout_of
 
 LENGTHS = np.random.default_rng(1).integers(1, 30, 50).tolist()
@@ -22,18 +25,12 @@ KINDS = {
 }
 
 
-def tars(folder):
+def tars(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.glob("*.tar"))]
 
 
-def assert_same_sample(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_shards_hold_the_same_samples_and_go_back_to_the_same_bytes(tmp_path, kind):
+def test_other_shards_hold_the_same_samples_and_go_back_to_the_same_bytes(tmp_path: Path, kind: str) -> None:
     source = forge(tmp_path / "source", LENGTHS, KINDS[kind], rejects=(3, 16, 17, 49))
     manifest = repack([source], tmp_path / "small", RepackOptions(samples_per_shard=7))
     assert len(manifest.shards) == 8
@@ -41,7 +38,7 @@ def test_other_shards_hold_the_same_samples_and_go_back_to_the_same_bytes(tmp_pa
     one, two = RelevanceDataset(source, head="mean"), RelevanceDataset(tmp_path / "small", head="mean")
     assert len(one) == len(two) == 46
     for number in range(len(one)):
-        assert_same_sample(one[number], two[number])
+        assert_same(one[number], two[number])
     rejected = list(one.manifest.rejects())
     assert list(two.manifest.rejects()) == rejected
     assert (tmp_path / "small" / "rejects.jsonl").read_bytes() == (source / "rejects.jsonl").read_bytes()
@@ -49,11 +46,11 @@ def test_other_shards_hold_the_same_samples_and_go_back_to_the_same_bytes(tmp_pa
     assert tars(tmp_path / "back") == tars(source)
 
 
-def test_fewer_heads_in_bytes(tmp_path):
+def test_fewer_heads_in_bytes(tmp_path: Path) -> None:
     source = forge(tmp_path / "source", [10 * length for length in LENGTHS], layout_of(heads=36))
     manifest = repack([source], tmp_path / "slim", RepackOptions(heads="0,3.1", dtype="uint8"))
     assert manifest.heads == ((0, 0), (0, 1), (3, 1))
-    assert manifest.fields["bytes"] < sum(map(len, tars(source))) / 2
+    assert manifest.tar_bytes < sum(map(len, tars(source))) / 2
     assert verify(tmp_path / "slim", deep=True) == []
     before, after = (RelevanceDataset(folder, head="3.1") for folder in (source, tmp_path / "slim"))
     for number in range(len(before)):
@@ -63,7 +60,7 @@ def test_fewer_heads_in_bytes(tmp_path):
         RelevanceDataset(tmp_path / "slim", head="3.0")
 
 
-def test_several_caches_become_one_by_class_names(tmp_path):
+def test_several_caches_become_one_by_class_names(tmp_path: Path) -> None:
     one = forge(tmp_path / "one", LENGTHS[:20], rejects=(4,), names=("a", "b", "c"))
     two = forge(tmp_path / "two", LENGTHS[20:], rejects=(0,), names=("c", "d", "a"), per_shard=9)
     manifest = repack([one, two], tmp_path / "both", RepackOptions(samples_per_shard=11))
@@ -77,6 +74,7 @@ def test_several_caches_become_one_by_class_names(tmp_path):
         for number in range(len(part)):
             want, got = part[number], both[place]
             assert int(got["key"]) == int(want["key"]) + base
+            assert part.manifest.label_names is not None
             assert manifest.label_names[got["labels"]] == part.manifest.label_names[want["labels"]]
             np.testing.assert_array_equal(got["relevance"], want["relevance"])
             np.testing.assert_array_equal(got["input_ids"], want["input_ids"])
@@ -94,14 +92,16 @@ def test_several_caches_become_one_by_class_names(tmp_path):
         ({"layout": layout_of(token_types=True)}, "another second texts"),
     ],
 )
-def test_caches_that_do_not_fit_together_are_refused(tmp_path, options, message):
+def test_caches_that_do_not_fit_together_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     one, two = forge(tmp_path / "one", LENGTHS[:5]), forge(tmp_path / "two", LENGTHS[:5], **options)
     with pytest.raises(ShardError, match=f"two: has {message} than .*one"):
         repack([one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
 
-def test_texts_are_kept_by_all_or_left_out_on_request(tmp_path):
+def test_texts_are_kept_by_all_or_left_out_on_request(tmp_path: Path) -> None:
     one, two = (
         forge(tmp_path / "one", LENGTHS[:5], layout_of(text=True)),
         forge(tmp_path / "two", LENGTHS[:5]),
@@ -112,7 +112,7 @@ def test_texts_are_kept_by_all_or_left_out_on_request(tmp_path):
     assert "txt" in repack([one], tmp_path / "kept").layout.members
 
 
-def test_damage_in_a_source_stops_it_and_names_the_sample(tmp_path):
+def test_damage_in_a_source_stops_it_and_names_the_sample(tmp_path: Path) -> None:
     source = forge(tmp_path / "source", LENGTHS)
     tar = source / "shard-00000001.tar"
     content = bytearray(tar.read_bytes())
@@ -123,7 +123,7 @@ def test_damage_in_a_source_stops_it_and_names_the_sample(tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_out_is_none_of_the_sources(tmp_path):
+def test_out_is_none_of_the_sources(tmp_path: Path) -> None:
     source = forge(tmp_path / "source", LENGTHS)
     before = contents(source)
     with pytest.raises(UsageError, match="one of the sources"):
@@ -131,7 +131,7 @@ def test_out_is_none_of_the_sources(tmp_path):
     assert contents(source) == before
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     source, out = forge(tmp_path / "source", LENGTHS), tmp_path / "out"
     repack([source], tmp_path / "want", RepackOptions(samples_per_shard=2))
     code = """if True:
@@ -142,14 +142,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
         from amix.loaders.shards.repack import RepackOptions, repack
 
         def die(record):
-            if record["unit"] == 12:
+            if record.unit == 12:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         repack([Path(sys.argv[1])], Path(sys.argv[2]), RepackOptions(samples_per_shard=2), on_unit=die)
     """
     done = subprocess.run([sys.executable, "-c", code, source, out], check=False)
     assert done.returncode == -signal.SIGKILL
-    started = []
+    started: list[tuple[int, int]] = []
     options = RepackOptions(samples_per_shard=2)
     repack([source], out, options, on_start=lambda done, units: started.append((done, units)))
     assert started == [(13, 25)]

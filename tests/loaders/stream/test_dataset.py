@@ -2,6 +2,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,31 +11,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.engine.base.errors import HeadError, ShardError
+from amix.loaders.shards.layout import Layout
 from amix.loaders.stream.collate import Collate, as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
-from tests.loaders.forge import VOCABULARY, forge, layout_of, random_sample
+from tests.loaders.fixtures import WriteJsonl, by_name
+from tests.loaders.forge import VOCABULARY, Made, forge, layout_of, random_sample
 
 
 @pytest.fixture(scope="module")
-def dataset(shards):
+def dataset(shards: Path) -> RelevanceDataset:
     return RelevanceDataset(shards, head="0.mean")
 
 
-def test_a_head_spec_is_the_mean_of_its_heads(shards):
+def test_a_head_spec_is_the_mean_of_its_heads(shards: Path) -> None:
     one, two, both = (
         RelevanceDataset(shards, head=head)[7]["relevance"] for head in ("0.0", "1.1", "0.0,1.1")
     )
     np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-6)
 
 
-def test_content_is_what_is_not_special(dataset):
+def test_content_is_what_is_not_special(dataset: RelevanceDataset) -> None:
     sample = dataset[0]
     assert not sample["content"][0]
     assert not sample["content"][-1]
     assert sample["content"][1:-1].all()
 
 
-def test_an_unknown_word_is_content(tiny_extractor, tmp_path, write_jsonl):
+def test_an_unknown_word_is_content(tiny_extractor: Path, tmp_path: Path, write_jsonl: WriteJsonl) -> None:
     from amix.loaders.precompute.run import PrecomputeOptions, precompute
 
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": "\u4e2d", "label": 0}])
@@ -42,12 +45,12 @@ def test_an_unknown_word_is_content(tiny_extractor, tmp_path, write_jsonl):
     assert RelevanceDataset(tmp_path / "out")[0]["content"].tolist() == [False, True, False]
 
 
-def test_a_head_that_is_not_stored_is_refused_with_what_is(shards):
+def test_a_head_that_is_not_stored_is_refused_with_what_is(shards: Path) -> None:
     with pytest.raises(HeadError, match=r"head '9\.0'.*layers 0, 1: heads 0, 1"):
         RelevanceDataset(shards, head="9.0")
 
 
-def test_numbers_count_from_both_ends_and_stop_there(dataset):
+def test_numbers_count_from_both_ends_and_stop_there(dataset: RelevanceDataset) -> None:
     assert len(dataset) == 60
     assert dataset[-1]["key"] == dataset[59]["key"] == f"{59:012d}"
     for number in (60, -61):
@@ -55,7 +58,7 @@ def test_numbers_count_from_both_ends_and_stop_there(dataset):
             dataset[number]
 
 
-def test_pickling_a_used_dataset_keeps_it_small(dataset):
+def test_pickling_a_used_dataset_keeps_it_small(dataset: RelevanceDataset) -> None:
     before = pickle.dumps(dataset)
     dataset[0]
     after = pickle.dumps(dataset)
@@ -75,7 +78,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def kinds(tmp_path_factory):
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     lengths = np.random.default_rng(0).integers(2, 40, 50).tolist()
     folder = tmp_path_factory.mktemp("kinds")
     return {name: forge(folder / name, lengths, layout) for name, layout in KINDS.items()}
@@ -83,13 +86,15 @@ def kinds(tmp_path_factory):
 
 @pytest.mark.parametrize("head", [None, "0.1", "0.mean", "mean", "0.0|mean|0.1"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_batch_is_what_collating_its_samples_gives(kinds, kind, head):
+def test_a_batch_is_what_collating_its_samples_gives(
+    kinds: dict[str, Path], kind: str, head: str | None
+) -> None:
     dataset = RelevanceDataset(kinds[kind], head=head)
 
     @given(st.lists(st.integers(0, len(dataset) - 1), min_size=1, max_size=8))
-    def check(numbers):
-        want = Collate(dataset.manifest.pad_id)([dataset[number] for number in numbers])
-        got = as_tensors(dataset.batch(numbers))
+    def check(numbers: list[int]) -> None:
+        want = by_name(Collate(dataset.manifest.pad_id)([dataset[number] for number in numbers]))
+        got = by_name(as_tensors(dataset.batch(numbers)))
         assert got.keys() == want.keys()
         assert got.pop("keys") == want.pop("keys")
         for name, tensor in want.items():
@@ -100,7 +105,7 @@ def test_a_batch_is_what_collating_its_samples_gives(kinds, kind, head):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_written_is_read(kinds, kind):
+def test_what_was_written_is_read(kinds: dict[str, Path], kind: str) -> None:
     dataset = RelevanceDataset(kinds[kind], head="0.1")
     rel = {"float16": 1e-3, "float32": 1e-6, "uint8": 0.03}[KINDS[kind].dtype]
     for number in range(len(dataset)):
@@ -118,10 +123,12 @@ def test_what_was_written_is_read(kinds, kind):
 
 
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinite"), (-0.5, "negative")])
-def test_relevance_that_no_run_writes_is_refused_on_reading(tmp_path, monkeypatch, value, message):
+def test_relevance_that_no_run_writes_is_refused_on_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, message: str
+) -> None:
     monkeypatch.setattr("amix.loaders.shards.writer.encode", lambda relevance, dtype: (relevance, None))
 
-    def make(row, tokens, layout):
+    def make(row: int, tokens: int, layout: Layout) -> Made:
         sample, relevance_HT = random_sample(row, tokens, layout)
         if row == 20:
             relevance_HT[1, 3] = value
@@ -133,8 +140,8 @@ def test_relevance_that_no_run_writes_is_refused_on_reading(tmp_path, monkeypatc
         dataset.batch([19, 20, 21])
 
 
-def test_an_id_beyond_the_vocabulary_is_refused_on_reading(tmp_path):
-    def make(row, tokens, layout):
+def test_an_id_beyond_the_vocabulary_is_refused_on_reading(tmp_path: Path) -> None:
+    def make(row: int, tokens: int, layout: Layout) -> Made:
         sample, relevance_HT = random_sample(row, tokens, layout)
         return (replace(sample, ids=sample.ids + VOCABULARY) if row == 3 else sample), relevance_HT
 
@@ -143,7 +150,7 @@ def test_an_id_beyond_the_vocabulary_is_refused_on_reading(tmp_path):
         dataset.batch(range(5))
 
 
-def test_a_cache_of_more_shards_than_files_may_be_open(tmp_path):
+def test_a_cache_of_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
     forge(tmp_path / "x", [3] * 120, per_shard=1)
     code = """if True:
         import os
@@ -164,7 +171,7 @@ def test_a_cache_of_more_shards_than_files_may_be_open(tmp_path):
     assert max(map(int, run.stdout.split())) < 64
 
 
-def test_a_batch_reads_its_own_bytes_only(tmp_path):
+def test_a_batch_reads_its_own_bytes_only(tmp_path: Path) -> None:
     """One head of many costs the bytes of one: the others may even be damaged."""
     folder = forge(tmp_path / "x", [8] * 4, layout_of(heads=8))
     tar = folder / "shard-00000000.tar"

@@ -1,29 +1,36 @@
 import itertools
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from amix.engine.base.errors import ShardError, UsageError
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.loader import RelevanceLoader
+from amix.loaders.stream.loader import Ends, Reading, RelevanceLoader
+from amix.loaders.stream.order import Shuffle
+from amix.loaders.stream.reading import StartMethod
+from tests.loaders.fixtures import by_name
 
 
 @pytest.fixture(scope="module")
-def dataset(shards):
+def dataset(shards: Path) -> RelevanceDataset:
     return RelevanceDataset(shards, head="0.mean")
 
 
-def keys(batches):
+def keys(batches: Iterable[Batch]) -> list[str]:
     return [key for batch in batches for key in batch["keys"]]
 
 
-def named(numbers):
+def named(numbers: Iterable[int]) -> list[str]:
     return [f"{number:012d}" for number in numbers]
 
 
-def test_batches_are_padded_and_masked(dataset):
+def test_batches_are_padded_and_masked(dataset: RelevanceDataset) -> None:
     batch = next(iter(RelevanceLoader(dataset, batch_size=8)))
     shape = batch["input_ids"].shape
     assert shape[0] == 8
@@ -33,19 +40,19 @@ def test_batches_are_padded_and_masked(dataset):
         ("relevance", torch.float32),
         ("content", torch.bool),
     ):
-        assert batch[name].shape == shape
-        assert batch[name].dtype == dtype
+        assert by_name(batch)[name].shape == shape
+        assert by_name(batch)[name].dtype == dtype
     assert batch["labels"].dtype == torch.int64
     padding = batch["attention_mask"] == 0
     assert bool(padding.any())
     for name in ("input_ids", "relevance", "content"):
-        assert not bool(batch[name][padding].any())
+        assert not bool(by_name(batch)[name][padding].any())
     for row, key in enumerate(batch["keys"]):
         sample, length = dataset[int(key)], int(batch["attention_mask"][row].sum())
         assert batch["input_ids"][row, :length].tolist() == sample["input_ids"].tolist()
 
 
-def test_every_sample_once_per_epoch_in_an_order_of_seed_and_epoch(dataset):
+def test_every_sample_once_per_epoch_in_an_order_of_seed_and_epoch(dataset: RelevanceDataset) -> None:
     orders = {}
     for seed, epoch in itertools.product((0, 1), (0, 1)):
         loader = RelevanceLoader(dataset, batch_size=7, seed=seed)
@@ -59,7 +66,7 @@ def test_every_sample_once_per_epoch_in_an_order_of_seed_and_epoch(dataset):
     assert tuple(keys(again)) == orders[1, 1]
 
 
-def test_ranks_share_each_batch_in_whole_groups(dataset):
+def test_ranks_share_each_batch_in_whole_groups(dataset: RelevanceDataset) -> None:
     whole = list(RelevanceLoader(dataset, batch_size=16, group_size=4))
     parts = [
         list(RelevanceLoader(dataset, batch_size=16, group_size=4, rank=r, world_size=2)) for r in (0, 1)
@@ -71,7 +78,7 @@ def test_ranks_share_each_batch_in_whole_groups(dataset):
 
 @pytest.mark.parametrize("batch_size", [14, 16, 22, 58, 64])
 @pytest.mark.parametrize("ends", ["exact", "drop", "pad"])
-def test_uneven_ends_are_what_was_asked_for(dataset, batch_size, ends):
+def test_uneven_ends_are_what_was_asked_for(dataset: RelevanceDataset, batch_size: int, ends: Ends) -> None:
     loaders = [
         RelevanceLoader(dataset, batch_size=batch_size, ends=ends, rank=rank, world_size=2) for rank in (0, 1)
     ]
@@ -93,7 +100,7 @@ def test_uneven_ends_are_what_was_asked_for(dataset, batch_size, ends):
         assert len(parts[0]) == len(parts[1])
 
 
-def test_fewer_samples_than_a_batch(dataset):
+def test_fewer_samples_than_a_batch(dataset: RelevanceDataset) -> None:
     few = np.array([7, 3])
     lengths = {
         ends: [len(batch["keys"]) for batch in RelevanceLoader(dataset, batch_size=5, ends=ends, subset=few)]
@@ -104,11 +111,15 @@ def test_fewer_samples_than_a_batch(dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [0, 1, 5, 8])
-def test_going_on_gives_exactly_the_batches_that_were_missing(dataset, workers, stop):
+def test_going_on_gives_exactly_the_batches_that_were_missing(
+    dataset: RelevanceDataset, workers: int, stop: int
+) -> None:
     whole = RelevanceLoader(dataset, batch_size=7, seed=5)
     whole.set_epoch(2)
     expected = [batch["keys"] for batch in whole]
-    first = RelevanceLoader(dataset, batch_size=7, seed=5, workers=workers if stop == 5 else 0)
+    first = RelevanceLoader(
+        dataset, batch_size=7, seed=5, reading=Reading(workers=workers if stop == 5 else 0)
+    )
     first.set_epoch(2)
     seen = [batch["keys"] for batch in itertools.islice(first, stop)]
     state = json.loads(json.dumps(first.state_dict()))
@@ -130,28 +141,30 @@ def test_going_on_gives_exactly_the_batches_that_were_missing(dataset, workers, 
         ({"bucket_batches": 4}, "bucket_batches"),
     ],
 )
-def test_a_state_of_another_loader_is_refused_by_field(dataset, change, field):
+def test_a_state_of_another_loader_is_refused_by_field(
+    dataset: RelevanceDataset, change: dict[str, Any], field: str
+) -> None:
     state = RelevanceLoader(dataset, batch_size=14).state_dict()
     with pytest.raises(ShardError, match=field):
         RelevanceLoader(dataset, **{"batch_size": 14, **change}).load_state_dict(state)
 
 
-def test_a_state_of_another_cache_is_refused(dataset):
+def test_a_state_of_another_cache_is_refused(dataset: RelevanceDataset) -> None:
     loader = RelevanceLoader(dataset)
     with pytest.raises(ShardError, match="manifest"):
         loader.load_state_dict({**loader.state_dict(), "manifest": "0" * 64})
 
 
-def test_a_state_of_another_window_is_refused(dataset):
+def test_a_state_of_another_window_is_refused(dataset: RelevanceDataset) -> None:
     state = RelevanceLoader(dataset, shuffle="window", window=10).state_dict()
     with pytest.raises(ShardError, match="window"):
         RelevanceLoader(dataset, shuffle="window", window=20).load_state_dict(state)
 
 
-def test_going_on_under_other_numbers_of_ranks_and_workers(dataset):
+def test_going_on_under_other_numbers_of_ranks_and_workers(dataset: RelevanceDataset) -> None:
     """What two ranks have not had, four ranks get, with other workers, and then one."""
 
-    def loaders(world_size, workers=0):
+    def loaders(world_size: int, workers: int = 0) -> list[RelevanceLoader]:
         return [
             RelevanceLoader(
                 dataset,
@@ -162,12 +175,12 @@ def test_going_on_under_other_numbers_of_ranks_and_workers(dataset):
                 bucket_batches=2,
                 rank=rank,
                 world_size=world_size,
-                workers=workers,
+                reading=Reading(workers=workers),
             )
             for rank in range(world_size)
         ]
 
-    def steps(of, count):
+    def steps(of: list[RelevanceLoader], count: int) -> list[list[str]]:
         iterators = [iter(loader) for loader in of]
         return [
             sorted(keys(batch for iterator in iterators if (batch := next(iterator, None)) is not None))
@@ -187,22 +200,24 @@ def test_going_on_under_other_numbers_of_ranks_and_workers(dataset):
 
 @pytest.mark.parametrize("bucket_batches", [0, 3])
 @pytest.mark.parametrize("shuffle", ["global", "window", "none"])
-def test_every_order_has_every_sample_once(dataset, shuffle, bucket_batches):
+def test_every_order_has_every_sample_once(
+    dataset: RelevanceDataset, shuffle: Shuffle, bucket_batches: int
+) -> None:
     loader = RelevanceLoader(dataset, batch_size=8, shuffle=shuffle, window=12, bucket_batches=bucket_batches)
     assert sorted(keys(loader)) == named(range(60))
 
 
-def test_texts_of_a_bucket_are_of_similar_length(dataset):
+def test_texts_of_a_bucket_are_of_similar_length(dataset: RelevanceDataset) -> None:
     lengths = dataset.lengths()
 
-    def spread(**options):
+    def spread(**options: Any) -> list[float]:  # Any: of a loader
         loader = RelevanceLoader(dataset, batch_size=6, seed=1, **options)
-        return [np.ptp(lengths[[int(key) for key in batch["keys"]]]) for batch in loader]
+        return [float(np.ptp(lengths[[int(key) for key in batch["keys"]]])) for batch in loader]
 
     assert np.mean(spread(bucket_batches=10)) < np.mean(spread()) / 3
 
 
-def test_an_order_over_a_subset(dataset):
+def test_an_order_over_a_subset(dataset: RelevanceDataset) -> None:
     subset = np.array([3, 50, 8])
     for shuffle in ("global", "window", "none"):
         loader = RelevanceLoader(dataset, batch_size=2, subset=subset, shuffle=shuffle, window=1)
@@ -210,10 +225,13 @@ def test_an_order_over_a_subset(dataset):
 
 
 @pytest.mark.parametrize("start_method", ["spawn", "fork", "forkserver"])
-def test_workers_that_stay_read_the_next_epochs_too(dataset, start_method):
-    options = {"batch_size": 16, "seed": 2}
+def test_workers_that_stay_read_the_next_epochs_too(
+    dataset: RelevanceDataset, start_method: StartMethod
+) -> None:
+    options: dict[str, Any] = {"batch_size": 16, "seed": 2}
     plain = RelevanceLoader(dataset, **options)
-    ahead = RelevanceLoader(dataset, workers=2, start_method=start_method, persistent_workers=True, **options)
+    reading = Reading(workers=2, start_method=start_method, persistent_workers=True)
+    ahead = RelevanceLoader(dataset, reading=reading, **options)
     next(iter(ahead))  # an epoch that is left early
     for epoch in (0, 1):
         for loader in (plain, ahead):
@@ -221,19 +239,27 @@ def test_workers_that_stay_read_the_next_epochs_too(dataset, start_method):
         for one, other in zip(plain, ahead, strict=True):
             assert one["keys"] == other["keys"]
             for name in ("input_ids", "relevance", "content", "labels", "attention_mask"):
-                assert torch.equal(one[name], other[name])
-                other[name].zero_()  # its owner may write to it
+                assert torch.equal(by_name(one)[name], by_name(other)[name])
+                by_name(other)[name].zero_()  # its owner may write to it
 
 
-def test_pinned_memory_is_asked_for_only_where_there_is_a_device(dataset):
-    batch = next(iter(RelevanceLoader(dataset, batch_size=2, pin_memory=True)))
+def test_pinned_memory_is_asked_for_only_where_there_is_a_device(dataset: RelevanceDataset) -> None:
+    batch = next(iter(RelevanceLoader(dataset, batch_size=2, reading=Reading(pin_memory=True))))
     assert batch["input_ids"].is_pinned() == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("workers", -1), ("prefetch_batches", 0), ("start_method", "thread")]
+)
+def test_ways_of_reading_that_cannot_be_are_refused_by_name(option: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=option):
+        Reading(**{option: value})
 
 
 @pytest.mark.parametrize(
     "sizes", [{"batch_size": 0}, {"batch_size": 8, "group_size": 3}, {"batch_size": 9, "world_size": 2}]
 )
-def test_sizes_that_do_not_divide_are_refused(dataset, sizes):
+def test_sizes_that_do_not_divide_are_refused(dataset: RelevanceDataset, sizes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="batch_size"):
         RelevanceLoader(dataset, **sizes)
 
@@ -242,6 +268,6 @@ def test_sizes_that_do_not_divide_are_refused(dataset, sizes):
     ("option", "value"),
     [("shuffle", "windows"), ("ends", "keep"), ("seed", -1), ("window", -1), ("bucket_batches", -2)],
 )
-def test_options_out_of_range_are_refused_by_name(dataset, option, value):
+def test_options_out_of_range_are_refused_by_name(dataset: RelevanceDataset, option: str, value: Any) -> None:
     with pytest.raises(UsageError, match=option):
         RelevanceLoader(dataset, **{option: value})

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,12 @@ SEEDS = st.integers(0, 2**32)
         ({"shuffle": "window", "shards": np.arange(8) // 2, "window": 2}, [1, 0, 6, 7, 5, 3, 4, 2]),
     ],
 )
-def test_orders_are_pinned(options, want):
+def test_orders_are_pinned(options: dict[str, Any], want: list[int]) -> None:
     # Runs that are resumed under a later version must meet the same order.
     assert order(8, seed=0, epoch=0, **options).tolist() == want
 
 
-def test_buckets_are_pinned():
+def test_buckets_are_pinned() -> None:
     lengths = np.array([5, 1, 4, 2, 8, 7, 3, 6, 9], np.int32)
     assert bucketed(np.arange(9), lengths, 0, 0, batch_size=2, batches=2).tolist() == [
         2,
@@ -39,7 +40,9 @@ def test_buckets_are_pinned():
 
 
 @given(SEEDS, SEEDS, st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(0, 100))
-def test_a_window_has_every_sample_once_and_few_shards_in_use(seed, epoch, sizes, window):
+def test_a_window_has_every_sample_once_and_few_shards_in_use(
+    seed: int, epoch: int, sizes: list[int], window: int
+) -> None:
     shards = np.repeat(np.arange(len(sizes)), sizes)
     numbers = order(len(shards), seed, epoch, "window", shards=shards, window=window)
     assert sorted(numbers.tolist()) == list(range(len(shards)))
@@ -54,7 +57,7 @@ def test_a_window_has_every_sample_once_and_few_shards_in_use(seed, epoch, sizes
     assert most <= math.ceil((max(sizes) + window) / min(sizes)) + 1
 
 
-def test_a_window_as_wide_as_the_corpus_shuffles_well():
+def test_a_window_as_wide_as_the_corpus_shuffles_well() -> None:
     shards = np.arange(4096) // 64
     numbers = order(4096, 0, 0, "window", shards=shards, window=4096)
     apart = np.abs(np.argsort(numbers) - np.arange(4096)).mean() / 4096
@@ -70,7 +73,9 @@ def test_a_window_as_wide_as_the_corpus_shuffles_well():
     st.integers(1, 9),
     st.integers(1, 5),
 )
-def test_buckets_rearrange_whole_batches_within_their_stretch(seed, epoch, tokens, batch_size, batches):
+def test_buckets_rearrange_whole_batches_within_their_stretch(
+    seed: int, epoch: int, tokens: list[int], batch_size: int, batches: int
+) -> None:
     lengths = np.array(tokens, np.int32)
     before = order(len(tokens), seed, epoch)
     after = bucketed(before, lengths, seed, epoch, batch_size=batch_size, batches=batches)

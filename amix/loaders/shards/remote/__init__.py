@@ -1,4 +1,4 @@
-"""Shard folders that are elsewhere: fetched whole and ahead of use, checked, and kept in a cache of limited size."""
+"""Caches that are elsewhere: their shards are fetched ahead of use, checked, and kept on a local disk."""
 
 from amix.loaders.shards.remote.ahead import Ahead
 from amix.loaders.shards.remote.location import is_remote, shown

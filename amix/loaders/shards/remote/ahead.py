@@ -1,4 +1,4 @@
-"""Shards fetched ahead of use: a thread that follows the order of an epoch a few shards in front of its reader."""
+"""Shards fetched ahead of use: a thread goes through the order of an epoch, a few shards ahead of the reader."""
 
 import logging
 import threading
@@ -12,9 +12,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class Ahead:
-    """Provides `shards` in the order of their first use, at most `depth` beyond those that the reader has reached.
+    """Provides `shards` in the order of their first use, at most `depth` shards ahead of the reader.
 
-    provide: brings one shard here. Its errors are left to the reader, which meets them when it gets there.
+    provide: brings one shard here. Its errors are left to the reader, which gets them when it reaches that shard.
     """
 
     def __init__(self, shards: Sequence[int], provide: Callable[[int], None], depth: int = 4) -> None:
@@ -37,10 +37,10 @@ class Ahead:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        # A fetch under way is left to itself: the thread is a daemon, and what it leaves is swept by the next fetch.
+        # A fetch that is running is not waited for: the thread is a daemon, and the next fetch overwrites its rest.
 
     def reached(self, shards: Sequence[int]) -> None:
-        """Say that the reader is about to use `shards`."""
+        """Note that the reader is about to use `shards`."""
         with self._changed:
             self._reached = max([self._reached, *(self._place[shard] for shard in shards)])
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""Fetched shards on a local disk, shared by the processes of a machine, least recently used out first."""
+"""Fetched shards on a local disk, shared by the processes of a machine. The least recently used are removed first."""
 
 import contextlib
 import fcntl
@@ -11,10 +11,10 @@ from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.publish import explained
 
 DEFAULT_BYTES = 50 * 10**9
-_KEPT = (
+_EVICTED = (
     ".tar",
     ".crc.npy",
-)  # endings of what is counted and evicted; documents and indexes are small and stay
+)  # endings of files that count and are removed; documents and indexes are small and stay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +32,21 @@ class CacheOptions:
         return self.folder or Path(os.environ.get("AMIX_CACHE") or Path.home() / ".cache" / "amix")
 
     def bytes(self) -> int:
-        """Return the limit. Raises UsageError for a variable that is no number."""
+        """Return the limit. Raises UsageError when the variable is not a number."""
         if self.limit is not None:
             return self.limit
         text = os.environ.get("AMIX_CACHE_BYTES", str(DEFAULT_BYTES))
         try:
             return int(float(text))
         except ValueError:
-            raise UsageError(f"AMIX_CACHE_BYTES={text}: is no number of bytes.") from None
+            raise UsageError(f"AMIX_CACHE_BYTES={text}: is not a number of bytes.") from None
 
 
 class ShardCache:
-    """The folder of one cache under the root; files appear whole, and vanish when others need their room.
+    """The folder of one cache under the root. Files appear whole, and are removed when others need their room.
 
-    A reader that has a file mapped keeps its bytes when it is evicted; the room is free when it lets go. What several
-    fetch at the same time may exceed the limit until they are done.
+    A reader that has mapped a file keeps its bytes after the removal; the room is free when the reader closes it. When
+    several processes fetch at the same time, they may exceed the limit until they are done.
     limit: bytes of all shards under the root.
     """
 
@@ -61,14 +61,14 @@ class ShardCache:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def provide(self, name: str, size: int, fetch: Callable[[Path], None]) -> Path:
-        """Return the file `name`, fetched by one process alone if it is not there; the others wait for that one.
+        """Return the file `name`. If it is not there, one process fetches it and the others wait.
 
         Raises ShardError when it is larger than the whole cache may be.
         """
         path = self.folder / name
         if not _touch(path, size):
             with self._locked(self.folder / f".{name}.lock"):
-                if not _touch(path, size):  # another process may have been first
+                if not _touch(path, size):  # another process may have fetched it meanwhile
                     self._make_room(size)
                     with explained(self.folder):
                         fetch(path)
@@ -84,7 +84,7 @@ class ShardCache:
         with self._locked(self._root / ".lock"):
             held = []
             for path in self._root.glob("*/shard-*"):
-                if path.name.endswith(_KEPT):
+                if path.name.endswith(_EVICTED):
                     with contextlib.suppress(FileNotFoundError):
                         status = path.stat()
                         held.append((status.st_mtime_ns, status.st_size, path))
@@ -97,7 +97,7 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        # The lock goes with its holder however that ends; its file stays, since removing it would race.
+        # However its holder ends, the lock ends with it. The file stays, because removing it would be a race.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -107,7 +107,7 @@ class ShardCache:
 
 
 def _touch(path: Path, size: int) -> bool:
-    """Note that a file is in use; tell whether it is there."""
+    """Note that a file is in use, and tell whether it is there."""
     try:
         os.utime(path)
         return path.stat().st_size == size

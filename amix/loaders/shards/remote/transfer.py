@@ -1,4 +1,4 @@
-"""Files of a store, brought here whole, with patience: what fails for a moment is tried again."""
+"""Files of a store, brought here whole. A transfer that fails is tried again a few times."""
 
 import contextlib
 import errno
@@ -16,32 +16,34 @@ from amix.loaders.shards.remote.location import joined, shown
 
 ATTEMPTS = 6
 FIRST_PAUSE = (
-    0.5  # seconds; the next are twice as long each, up to LONGEST_PAUSE, and drawn from [half, whole]
+    0.5  # seconds; each next one is twice as long, up to LONGEST_PAUSE, and drawn from [half, whole]
 )
 LONGEST_PAUSE = 16.0
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
-# Of botocore and google.auth, which are not ours to import.
+# Errors of botocore and google.auth, by name, because these packages may not be there.
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
-_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine, which will not mend itself
+_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine; trying again does not help
 _EXTRAS = {"s3": "pip install 'attentionmix[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
+FileSystem = Any  # Any: fsspec has no types
+Options = dict[str, Any]  # Any: fsspec's own options
 
 
 class Store:
     """The files of one remote folder.
 
     location: its URL.  options: for fsspec's file system, credentials among them; never shown.
-    Opened at the first use in each process, since a connection survives neither a fork nor pickling.
+    It connects at the first use in each process, because a connection survives neither a fork nor pickling.
     """
 
-    def __init__(self, location: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, location: str, options: Options | None = None) -> None:
         self.location = location.rstrip("/")
         self._options = options or {}
-        self._opened: tuple[int, Any] | None = None  # process id, file system
+        self._opened: tuple[int, FileSystem] | None = None  # process id, file system
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_opened": None}
 
     def __str__(self) -> str:
@@ -51,22 +53,22 @@ class Store:
         return f"Store({shown(self.location)!r})"
 
     def read(self, name: str) -> bytes:
-        """Return a small file. Raises FetchError naming it when it is not there or cannot be had."""
+        """Return a small file. Raises FetchError naming it when it is not there or cannot be fetched."""
         return self._patiently(name, lambda system, path: bytes(system.cat_file(path)))
 
     def fetch(self, name: str, to: Path, size: int, sha256: str) -> None:
-        """Bring a file to `to`, whole and of this size and hash; a partial one is never left there under its name.
+        """Bring a file to `to`, whole and of this size and hash. A partial file never gets that name.
 
-        Raises FetchError when it cannot be had, or keeps arriving as other bytes.
+        Raises FetchError when the file cannot be fetched, or other bytes arrive every time.
         """
         part = to.with_name(f".{to.name}.part")
 
-        def get(system: Any, path: str) -> None:  # noqa: ANN401
+        def get(system: FileSystem, path: str) -> None:
             system.get_file(path, str(part))
             if part.stat().st_size != size:
-                raise _Different(f"{part.stat().st_size} bytes came, the record says {size}")
+                raise _Different(f"{part.stat().st_size} bytes arrived, the record says {size}")
             if sha256_file(part) != sha256:
-                raise _Different("other bytes came than the record says")
+                raise _Different("the bytes that arrived are not those of the record")
             with part.open("rb") as file:
                 os.fsync(file.fileno())
 
@@ -89,10 +91,10 @@ class Store:
     def document(self, name: str, sha256: str) -> bytes:
         """Return a small file of this hash."""
 
-        def get(system: Any, path: str) -> bytes:  # noqa: ANN401
+        def get(system: FileSystem, path: str) -> bytes:
             data = bytes(system.cat_file(path))
             if sha256_bytes(data) != sha256:
-                raise _Different("other bytes came than the manifest says")
+                raise _Different("the bytes that arrived are not those of the manifest")
             return data
 
         return self._patiently(name, get)
@@ -104,14 +106,14 @@ class Store:
     def send(self, file: Path) -> None:
         """Write a file of this machine under its own name."""
 
-        def put(system: Any, path: str) -> None:  # noqa: ANN401
+        def put(system: FileSystem, path: str) -> None:
             system.put_file(str(file), path)
             if system.info(path)["size"] != file.stat().st_size:
                 raise _Different("the store holds another size than was sent")
 
         self._patiently(file.name, put)
 
-    def _patiently(self, name: str, get: Callable[[Any, str], T]) -> T:
+    def _patiently(self, name: str, get: Callable[[FileSystem, str], T]) -> T:
         url = joined(self.location, name)
         pause = FIRST_PAUSE
         for attempt in range(1, ATTEMPTS + 1):
@@ -120,7 +122,7 @@ class Store:
                 return get(system, system._strip_protocol(url))
             except _FINAL as problem:
                 raise FetchError(
-                    f"{shown(url)}: {_reason(problem)}. Check the place and the right to read it."
+                    f"{shown(url)}: {_reason(problem)}. Check the location and your permission to read it."
                 ) from None
             except (ImportError, ValueError) as problem:
                 raise self._unusable(problem) from None
@@ -129,20 +131,20 @@ class Store:
                     raise
                 if type(problem).__name__ in _NO_CREDENTIALS:
                     raise FetchError(
-                        f"{shown(url)}: no credentials were found. Give them as the store's own tools take them, or in "
-                        "storage_options."
+                        f"{shown(url)}: no credentials were found. Give them as the store's own tools take them, "
+                        "or in storage_options."
                     ) from None
                 if attempt == ATTEMPTS:
                     raise FetchError(
-                        f"{shown(url)}: could not be had in {ATTEMPTS} attempts ({_reason(problem)}). Try again later; "
-                        "what was fetched before is kept."
+                        f"{shown(url)}: could not be fetched in {ATTEMPTS} attempts ({_reason(problem)}). Try again "
+                        "later; files that were fetched before are kept."
                     ) from None
                 _LOG.info(f"{shown(url)}: {_reason(problem)}; attempt {attempt + 1} in {pause:.1f} s at most")
-                time.sleep(pause * random.uniform(0.5, 1))  # so that many readers do not come back at once
+                time.sleep(pause * random.uniform(0.5, 1))  # so that many readers do not come back together
                 pause = min(2 * pause, LONGEST_PAUSE)
         raise AssertionError
 
-    def _system(self) -> Any:  # noqa: ANN401
+    def _system(self) -> FileSystem:
         if self._opened is None or self._opened[0] != os.getpid():
             import fsspec
 
@@ -155,15 +157,15 @@ class Store:
         if isinstance(problem, ImportError):
             extra = _EXTRAS.get(scheme, "pip install the package that fsspec names for it")
             return DependencyError(f"{self}: reading {scheme}:// needs another package. Install it: {extra}")
-        return FetchError(f"{self}: is no place that fsspec can read ({type(problem).__name__}).")
+        return FetchError(f"{self}: is not a location that fsspec can read ({type(problem).__name__}).")
 
 
 class _Different(Exception):
-    """What came is not what was asked for; a message of ours, free of secrets."""
+    """Other bytes arrived than were asked for. Its messages are ours, and hold no secrets."""
 
 
 def _reason(problem: Exception) -> str:
-    """Return what may be told of an error: a store's own message may hold a signed URL or a key."""
+    """Return what an error may tell the user; a store's own message may hold a signed URL or a key."""
     if isinstance(problem, _Different):
         return str(problem)
     if isinstance(problem, FileNotFoundError):

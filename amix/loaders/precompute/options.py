@@ -1,0 +1,51 @@
+"""How a corpus is turned into shards, and what these options can be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from amix.engine.base.errors import UsageError
+from amix.engine.extractor.folder import Backend
+from amix.loaders.shards.choices import RelevanceDtype
+
+SHORTEST = 8  # tokens; with fewer, special tokens would be all that is left of a text
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecomputeOptions:
+    """How a corpus is turned into shards.
+
+    heads: which heads to store: `all`, layers (`0`), heads (`0.8,1.3`).
+    dtype: of the stored relevance; uint8 is a square-root code.
+    max_length: the most tokens of a text, with special ones; never more than the encoder takes.
+    device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers take in turn.
+    workers: processes; None = one per core as far as memory allows, or one per GPU.
+    samples_per_shard: corpus rows of a shard.  restart: remove what an earlier run wrote.
+    max_rejects: unusable rows that are tolerated.
+    labels_from: another cache whose class names and numbers to use.  keep_text: store texts beside their ids.
+    """
+
+    heads: str = "all"
+    dtype: RelevanceDtype = "float16"
+    max_length: int = 512
+    workers: int | None = None
+    device: str = "cpu"
+    backend: Backend | None = None
+    samples_per_shard: int = 4096
+    restart: bool = False
+    max_rejects: int = 100
+    labels_from: Path | None = None
+    keep_text: bool = False
+
+    def __post_init__(self) -> None:
+        dtypes = get_args(RelevanceDtype)
+        if self.dtype not in dtypes:
+            raise UsageError(f"--dtype is '{self.dtype}'; it must be one of: {', '.join(dtypes)}.")
+        if self.max_length < SHORTEST:
+            raise UsageError(f"--max-length is {self.max_length}; it must be at least {SHORTEST} tokens.")
+        for name in ("samples_per_shard", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+        if self.max_rejects < 0:
+            raise UsageError(f"--max-rejects is {self.max_rejects}; it cannot be negative.")

@@ -1,0 +1,106 @@
+"""The recipe of a cache: everything that decides its bytes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from amix.engine.base.heads import Head
+from amix.loaders.shards.layout import Layout
+
+FORMAT = "amix-shards"
+VERSION = 2  # of the format; part of every recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the bytes of a cache. The manifest and every record hold it under the key `plan`.
+
+    document: JSON. Folders of other versions and other commands have other keys, so a document that was read may
+        hold anything and is only compared as a whole; `heads`, `layout`, `max_length` and `label_names` are for
+        recipes that `of` made.
+    """
+
+    document: Mapping[str, Any]  # Any: JSON
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        heads: Sequence[Head],
+        layout: Layout,
+        max_length: int,
+        label_names: Sequence[str] | None,
+        samples_per_shard: int,
+        extractor: object,
+        **source: object,
+    ) -> Self:
+        """Return the recipe of a run.
+
+        extractor: JSON about the extractor.  source: JSON about what is read; one key for each argument.
+        """
+        return cls(
+            {
+                "format": VERSION,
+                "heads": [list(head) for head in heads],
+                "layout": asdict(layout),
+                "max_length": max_length,
+                "labels": None if label_names is None else list(label_names),
+                "samples_per_shard": samples_per_shard,
+                "extractor": extractor,
+                **source,
+            }
+        )
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """(layer, head) of each stored relevance row."""
+        return tuple((layer, head) for layer, head in self.document["heads"])
+
+    @property
+    def layout(self) -> Layout:
+        """What every sample consists of."""
+        return Layout(**self.document["layout"])
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens that a sample can have."""
+        return int(self.document["max_length"])
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the classes by id; None without labels."""
+        names = self.document["labels"]
+        return None if names is None else tuple(names)
+
+    @property
+    def extractor(self) -> object:
+        """JSON about the extractor; None where the recipe does not say."""
+        return self.document.get("extractor")
+
+    @property
+    def extractor_fingerprint(self) -> str | None:
+        """Which extractor computed the relevance; None where the recipe does not say."""
+        extractor = self.extractor
+        fingerprint = extractor.get("fingerprint") if isinstance(extractor, dict) else None
+        return fingerprint if isinstance(fingerprint, str) else None
+
+    def without_environment(self) -> dict[str, Any]:  # Any: JSON
+        """Return the document without the machine and the versions that followed the recipe."""
+        return {key: value for key, value in self.document.items() if key != "environment"}
+
+    def differences(self, now: "Recipe") -> Iterator[tuple[str, str, str]]:
+        """Yield name, value here and value in `now` of everything that differs, values cut short."""
+        return _differences("", self.document, now.document)
+
+
+def _differences(name: str, before: object, now: object) -> Iterator[tuple[str, str, str]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(f"{name}.{key}".lstrip("."), before.get(key), now.get(key))
+    elif before != now:
+        yield name, _short(before), _short(now)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
