@@ -20,7 +20,7 @@ from tests.tinybert import write_bert
 
 # pytest hands its handler to every logger that does not propagate; with one, PyTorch traces
 # each step of torch.export in detail, which doubles the time of an export.
-logging.getLogger("torch.__trace").addHandler = lambda handler: None  # type: ignore[method-assign,assignment]  # on purpose: a stub
+logging.getLogger("torch.__trace").addHandler = lambda hdlr: None  # type: ignore[method-assign]  # that it has none
 
 MakeShards = Callable[..., Path]
 Rows = Iterable[Mapping[str, Any]]
