@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from tests.shared import SharedFolders
+from tests.slowness import Recorder, mark_slow
 from tests.tinybert import write_bert
 
 # pytest hands its handler to every logger that does not propagate; with one, PyTorch traces
@@ -24,6 +25,24 @@ logging.getLogger("torch.__trace").addHandler = lambda hdlr: None  # type: ignor
 
 MakeShards = Callable[..., Path]
 Rows = Iterable[Mapping[str, Any]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make slow`."""
+    parser.addoption(
+        "--record-slow", action="store_true", help="write tests/slow.txt anew, if all tests pass"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the durations of tests noted where that is wanted: in the process that all reports come to."""
+    if config.getoption("--record-slow") and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Recorder())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make quick` leaves out."""
+    mark_slow(items)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
