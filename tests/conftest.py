@@ -124,7 +124,8 @@ def make_shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     def make(rows: Rows, extractor: Path = tiny_extractor, heads: str = "all", **corpus: Any) -> Path:
         folder = tmp_path_factory.mktemp("shards")
-        return build_shards(folder, rows, extractor, heads, **corpus)
+        source = write_jsonl(folder / "rows.jsonl", rows)
+        return build_shards(source, folder / "shards", extractor, heads, **corpus)
 
     return make
 
@@ -132,31 +133,35 @@ def make_shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def reviews(shared: SharedFolders, tiny_extractor: Path, review_rows: list[dict[str, Any]]) -> Path:
     """Forty reviews to train on, with named classes."""
-    rows = [named(row) for row in review_rows[:40]]
-    return shared.make("reviews", lambda folder: build_shards(folder, rows, tiny_extractor)) / "shards"
+    return shared_shards(shared, "reviews", review_rows[:40], tiny_extractor)
 
 
 @pytest.fixture(scope="session")
 def held_out(shared: SharedFolders, tiny_extractor: Path, review_rows: list[dict[str, Any]]) -> Path:
     """The other twenty."""
-    rows = [named(row) for row in review_rows[40:]]
-    return shared.make("held-out", lambda folder: build_shards(folder, rows, tiny_extractor)) / "shards"
+    return shared_shards(shared, "held-out", review_rows[40:], tiny_extractor)
 
 
-def build_shards(folder: Path, rows: Rows, extractor: Path, heads: str = "all", **corpus: Any) -> Path:
-    """Write `rows` and their shards to `folder`; return the folder of the shards."""
+def shared_shards(shared: SharedFolders, name: str, rows: Rows, extractor: Path) -> Path:
+    """Return a cache of `rows` that all tests share; `amix train` may write a ranking of its heads beside it."""
+
+    source = shared.make(f"{name}-rows", lambda folder: write_jsonl(folder / "rows.jsonl", map(named, rows)))
+    return shared.make(name, lambda folder: build_shards(source / "rows.jsonl", folder, extractor))
+
+
+def build_shards(source: Path, out: Path, extractor: Path, heads: str = "all", **corpus: Any) -> Path:
+    """Precompute `source` in one worker and return `out`."""
     from amix.loaders.corpus import CorpusOptions
     from amix.loaders.precompute.run import PrecomputeOptions, precompute
 
-    source = write_jsonl(folder / "rows.jsonl", rows)
     precompute(
         str(source),
-        folder / "shards",
+        out,
         extractor=extractor,
         corpus_options=CorpusOptions(**corpus),
         options=PrecomputeOptions(workers=1, heads=heads),
     )
-    return folder / "shards"
+    return out
 
 
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
