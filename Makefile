@@ -6,7 +6,9 @@ OPTIMUM_VENV ?= .venv-optimum
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # The tests' models are tiny: threads that wait for each other cost more than they bring.
-test test-optimum: export OMP_NUM_THREADS = 1
+test quick test-all test-optimum slow: export OMP_NUM_THREADS = 1
+JOBS ?= 2
+PYTEST := python -m pytest -q -n $(JOBS) --dist worksteal
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -19,16 +21,23 @@ OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loader
 OPTIMUM_TESTS += --ignore=tests/train/run/test_parallel.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-optimum check format clean
+.PHONY: help venv venv-optimum demo test quick test-all test-optimum slow check format clean distclean
 
 help:
-	@echo 'make demo    install, and run the whole path on a small built-in corpus'
-	@echo 'make test    install, and run all tests'
-	@echo 'make test-optimum   the same for transformers 4.57 and Optimum, in an environment of their own'
-	@echo 'make check   install, and run linters, the type checker and the room rules'
-	@echo 'make venv    install only     make format    format the code     make clean    remove what was made'
+	@echo 'make quick         install, and run the tests that take no time: the inner loop, less than a minute'
+	@echo 'make test          install, and run all tests, on two processes (JOBS=4: on four)'
+	@echo 'make test-all      the same with the many further cases that .ci/run runs too (marker: exhaustive)'
+	@echo 'make test-optimum  the core for transformers 4.57 and Optimum, in an environment of its own'
+	@echo 'make slow          run all tests, and note in tests/slow.txt which of them make quick leaves out'
+	@echo 'make check         install, and run linters, the type checker and the room rules'
+	@echo 'make format        sort imports and format the code'
+	@echo 'make demo          install, and run the whole path on a small built-in corpus'
+	@echo 'make venv          install only'
+	@echo 'make clean         remove what was made, but the environments     make distclean   these too'
 
 venv: $(STAMP)
+
+venv-optimum: $(OPTIMUM_STAMP)
 
 # torch comes first and alone, at an exact version: any looser wish lets pip prefer a build with gigabytes of CUDA
 # where a smaller one is at hand. The packaged MiniLM declares sentence-transformers, which only its own loader uses.
@@ -53,10 +62,19 @@ demo: venv
 	$(BIN)/amix demo amix-demo
 
 test: venv
-	$(BIN)/python -m pytest -q
+	$(BIN)/$(PYTEST)
 
-test-optimum: $(OPTIMUM_STAMP)
-	$(OPTIMUM_VENV)/bin/python -m pytest -q $(OPTIMUM_TESTS)
+quick: venv
+	$(BIN)/$(PYTEST) -m 'not slow and not exhaustive'
+
+test-all: venv
+	$(BIN)/$(PYTEST) -m ''
+
+test-optimum: venv-optimum
+	$(OPTIMUM_VENV)/bin/$(PYTEST) $(OPTIMUM_TESTS)
+
+slow: venv
+	$(BIN)/$(PYTEST) --record-slow
 
 check: venv
 	$(BIN)/ruff check .
@@ -70,5 +88,8 @@ format: venv
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(OPTIMUM_VENV) build dist amix-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
-	find amix tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist amix-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	find amix tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) $(OPTIMUM_VENV)

@@ -29,7 +29,7 @@ def ratios(dataset: RelevanceDataset, numbers: list[int]) -> tuple[list[torch.Te
     """Return ratios (heads, n) where both texts have content, and label weights (heads, B), batch by batch."""
     found, weights = [], []
     for begin in range(0, len(numbers), BATCH):
-        batch: Any = {
+        batch: dict[str, torch.Tensor] = {
             name: torch.from_numpy(value)
             for name, value in dataset.batch(numbers[begin : begin + BATCH]).items()
             if isinstance(value, np.ndarray)
@@ -77,7 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for dtype in DTYPES:
             folder = Path(temporary) / dtype
-            manifest = repack([given.cache], folder, RepackOptions(dtype=dtype))  # type: ignore[arg-type]
+            manifest = repack([given.cache], folder, RepackOptions(dtype=dtype))  # type: ignore[arg-type]  # one of its literals
             seen = ratios(RelevanceDataset(folder, head=heads), numbers)
             true = true or seen
             apart, of_labels = (

@@ -59,7 +59,7 @@ def main() -> None:
     mixer = AttentionMix(partner="other-class")
     uniform: dict[float, list[torch.Tensor]] = {ratio: [] for ratio in RATIOS}
     mixed: list[tuple[torch.Tensor, torch.Tensor]] = []
-    loader: Any = RelevanceLoader(dataset, batch_size=32, seed=0)
+    loader: Any = RelevanceLoader(dataset, batch_size=32, seed=0)  # Any: its batches hold tensors and lists
     for number, batch in enumerate(loader):
         if number * 32 >= given.rows:
             break

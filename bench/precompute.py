@@ -126,7 +126,7 @@ class Bench:
         for stage in STAGES:
             self._note(f"{name}, {stage} rate", sums["tokens"] / sums[stage])
 
-    def _ours(self, name: str, corpus: Path | str, *options: str, **how: Any) -> Run:  # noqa: ANN401
+    def _ours(self, name: str, corpus: Path | str, *options: str, **how: Any) -> Run:  # noqa: ANN401  of precompute
         limit = ("--max-length", str(self.given.max_length))
         return precompute(corpus, self.extractors[name], self.scratch, *limit, *options, **how)
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,5 +33,7 @@ def colours_of(
     browse(page, profile, fragment, f"--screenshot={picture}", f"--window-size={width},1600", *options)
     with Image.open(picture) as image:
         assert image.width >= width
-        found = image.convert("RGB").getcolors(1 << 24)
+        found: Any = image.convert("RGB").getcolors(
+            1 << 24
+        )  # Any: of an RGB image these are counts and triples
     return {colour: count for count, colour in found}

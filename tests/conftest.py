@@ -4,8 +4,7 @@ import itertools
 import json
 import logging
 import os
-import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,34 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from tests.shared import SharedFolders
+from tests.slowness import Recorder, mark_slow
+from tests.tinybert import write_bert
+
 # pytest hands its handler to every logger that does not propagate; with one, PyTorch traces
 # each step of torch.export in detail, which doubles the time of an export.
-logging.getLogger("torch.__trace").addHandler = lambda handler: None  # type: ignore[method-assign]
+logging.getLogger("torch.__trace").addHandler = lambda hdlr: None  # type: ignore[method-assign]  # that it has none
 
 MakeShards = Callable[..., Path]
 Rows = Iterable[Mapping[str, Any]]
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = (
-    "the a an and or but of to in on at for with from by as is was are were be been it its this that "
-    "these those "
-    "i you he she they we his her their our my not no never very too so more most much little film "
-    "movie story plot "
-    "actor actors acting scene scenes ending director script dialogue music score camera cast character "
-    "characters "
-    "good great fine funny warm moving clever bright lovely tender sharp fresh bad dull slow boring "
-    "weak flat loud "
-    "cold stale tired messy hollow long short old new young best worst better worse first last time "
-    "year night day "
-    "makes made feels felt looks seems goes went loses lost finds found never ever every each one two "
-    "three all some "
-    "nothing something anything love loved hate hated like liked enjoy enjoyed laugh cried watch "
-    "watched see seen "
-    "again once more than then there here what who why how when where which while because if into out "
-    "up down over"
-).split()
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make slow`."""
+    parser.addoption(
+        "--record-slow", action="store_true", help="write tests/slow.txt anew, if all tests pass"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the durations of tests noted where that is wanted: in the process that all reports come to."""
+    if config.getoption("--record-slow") and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Recorder())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make quick` leaves out."""
+    mark_slow(items)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -51,36 +52,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_tokenizer(folder: Path, max_length: int) -> int:
-    """Write a small uncased WordPiece tokenizer that knows every ASCII text; return its vocabulary size."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-    letters = string.ascii_lowercase + string.digits
-    pieces = [*SPECIAL, *string.punctuation, *letters, *(f"##{letter}" for letter in letters), *WORDS]
-    vocab = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=1000))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens(list(SPECIAL))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocab), encoding="utf-8")
-    settings = {
-        "tokenizer_class": "BertTokenizerFast",
-        "do_lower_case": True,
-        "model_max_length": max_length,
-        **dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True)),
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    return len(vocab)
-
-
 @pytest.fixture(name="write_jsonl", scope="session")
 def write_jsonl_fixture() -> Callable[[Path, Iterable[Mapping[str, Any]]], Path]:
     """The function `write_jsonl(path, rows) -> path`."""
@@ -88,38 +59,40 @@ def write_jsonl_fixture() -> Callable[[Path, Iterable[Mapping[str, Any]]], Path]
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved BERT with random weights: 2 layers, 2 heads, width 16, 64 positions, and its tokenizer."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("encoder") / "tiny-bert"
-    size = write_tokenizer(folder, max_length=64)
-    config = BertConfig(
-        vocab_size=size,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        initializer_range=0.5,  # wide, so that attention is far from uniform
-        pad_token_id=0,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BertModel(config)
-    model.save_pretrained(folder)
-    return folder
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedFolders]:
+    """The folders of this run. If a test has written to one of them, the run fails at its end."""
+    base = tmp_path_factory.getbasetemp()
+    # With pytest-xdist each process has a folder of its own, and those are in one.
+    folders = SharedFolders((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared")
+    yield folders
+    assert not folders.changed(), "a test wrote to folders that all tests read: it must copy them first"
 
 
 @pytest.fixture(scope="session")
-def tiny_extractor(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bert(shared: SharedFolders) -> Path:
+    """The folder of a BERT with random weights: 2 layers, 2 heads, width 16, 64 positions, and its tokenizer."""
+    return shared.make("tiny-bert", write_bert)
+
+
+@pytest.fixture(scope="session")
+def still_bert(tiny_bert: Path, shared: SharedFolders) -> Path:
+    """The tiny encoder without dropout, whose numbers differ between processes and compilers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    def build(folder: Path) -> None:
+        still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        AutoModel.from_pretrained(tiny_bert, **still).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
+
+    return shared.make("still-bert", build)
+
+
+@pytest.fixture(scope="session")
+def tiny_extractor(tiny_bert: Path, shared: SharedFolders) -> Path:
     """The ONNX extractor of `tiny_bert`: four heads, relevance kind `received`."""
     from amix.exporters.export import export
 
-    out = tmp_path_factory.mktemp("extractor") / "tiny"
-    export(str(tiny_bert), out)
-    return out
+    return shared.make("tiny", lambda folder: export(str(tiny_bert), folder))
 
 
 @pytest.fixture(scope="session")
@@ -146,52 +119,49 @@ def review_rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def make_shards(
-    tiny_extractor: Path,
-    write_jsonl: Callable[[Path, Rows], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> MakeShards:
+def make_shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeShards:
     """`make_shards(rows, extractor=..., no_labels=...)` -> a shard folder."""
-    from amix.loaders.corpus import CorpusOptions
-    from amix.loaders.precompute.run import PrecomputeOptions, precompute
 
     def make(rows: Rows, extractor: Path = tiny_extractor, heads: str = "all", **corpus: Any) -> Path:
         folder = tmp_path_factory.mktemp("shards")
         source = write_jsonl(folder / "rows.jsonl", rows)
-        precompute(
-            str(source),
-            folder / "shards",
-            extractor=extractor,
-            corpus_options=CorpusOptions(**corpus),
-            options=PrecomputeOptions(workers=1, heads=heads),
-        )
-        return folder / "shards"
+        return build_shards(source, folder / "shards", extractor, heads, **corpus)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def reviews(make_shards: MakeShards, review_rows: list[dict[str, Any]]) -> Path:
+def reviews(shared: SharedFolders, tiny_extractor: Path, review_rows: list[dict[str, Any]]) -> Path:
     """Forty reviews to train on, with named classes."""
-    return make_shards([named(row) for row in review_rows[:40]])
+    return shared_shards(shared, "reviews", review_rows[:40], tiny_extractor)
 
 
 @pytest.fixture(scope="session")
-def held_out(make_shards: MakeShards, review_rows: list[dict[str, Any]]) -> Path:
+def held_out(shared: SharedFolders, tiny_extractor: Path, review_rows: list[dict[str, Any]]) -> Path:
     """The other twenty."""
-    return make_shards([named(row) for row in review_rows[40:]])
+    return shared_shards(shared, "held-out", review_rows[40:], tiny_extractor)
 
 
-@pytest.fixture(scope="session")
-def still_bert(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder without dropout, whose numbers differ between processes and compilers."""
-    from transformers import AutoModel, AutoTokenizer
+def shared_shards(shared: SharedFolders, name: str, rows: Rows, extractor: Path) -> Path:
+    """Return a cache of `rows` that all tests share; `amix train` may write a ranking of its heads beside it."""
 
-    folder = tmp_path_factory.mktemp("still")
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    AutoModel.from_pretrained(tiny_bert, **still).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
-    return folder
+    source = shared.make(f"{name}-rows", lambda folder: write_jsonl(folder / "rows.jsonl", map(named, rows)))
+    return shared.make(name, lambda folder: build_shards(source / "rows.jsonl", folder, extractor))
+
+
+def build_shards(source: Path, out: Path, extractor: Path, heads: str = "all", **corpus: Any) -> Path:
+    """Precompute `source` in one worker and return `out`."""
+    from amix.loaders.corpus import CorpusOptions
+    from amix.loaders.precompute.run import PrecomputeOptions, precompute
+
+    precompute(
+        str(source),
+        out,
+        extractor=extractor,
+        corpus_options=CorpusOptions(**corpus),
+        options=PrecomputeOptions(workers=1, heads=heads),
+    )
+    return out
 
 
 def named(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Every example as a user runs it: a program of its own, on the packaged sentences, with a tiny encoder."""
 
 import importlib.util
+import math
 import os
 import re
 import subprocess
@@ -47,12 +48,18 @@ def shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def check_table(output: str) -> None:
+def check_table(output: str, texts: int) -> None:
+    """Check what an example says of a set of `texts` texts: they are measured, and mixing makes a difference."""
     lines = output.splitlines()[-3:]  # the Trainer writes its log before
     assert lines[0].split() == ["method", "accuracy", "nll", "ece"]
     assert [line.split()[0] for line in lines[1:]] == ["plain", "mixed"]
     rows = [[float(cell) for cell in line.split()[1:]] for line in lines[1:]]
-    assert all(0 <= accuracy <= 1 and nll > 0 and 0 <= ece <= 1 for accuracy, nll, ece in rows)
+    for accuracy, nll, ece in rows:
+        assert (
+            min(abs(accuracy - right / texts) for right in range(texts + 1)) < 0.001
+        )  # a share of the texts
+        assert nll >= (1 - accuracy) * math.log(2) - 0.001  # the loss of a text that is wrong, of two classes
+        assert 0 <= ece <= 1
     assert rows[0][1] != rows[1][1]
 
 
@@ -60,13 +67,13 @@ def check_table(output: str) -> None:
 def test_the_example_runs_on_shards(name: str, tiny_bert: Path, shards: Path) -> None:
     done = run(EXAMPLES / f"{name}.py", "--model", tiny_bert, "--shards", shards, "--epochs", "1")
     assert done.returncode == 0, done.stderr
-    check_table(done.stdout)
+    check_table(done.stdout, texts=20)
 
 
 def test_an_example_makes_its_shards_itself(tiny_bert: Path) -> None:
     done = run(EXAMPLES / "plain_pytorch.py", "--model", tiny_bert, "--epochs", "1")
     assert done.returncode == 0, done.stderr
-    check_table(done.stdout)
+    check_table(done.stdout, texts=200)
 
 
 def test_without_lightning_a_sentence_says_so() -> None:

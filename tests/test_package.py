@@ -113,8 +113,11 @@ def test_the_wheel_brings_command_licence_and_extras(wheel: zipfile.ZipFile) -> 
     assert "amix = amix.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert "Apache License" in wheel.read(f"{info}/licenses/LICENSE").decode()
     metadata = wheel.read(f"{info}/METADATA").decode()
-    for extra in ("cpu", "gpu", "onnx", "optimum", "demo", "dev"):
-        assert f"Provides-Extra: {extra}" in metadata
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {
+        line.partition(": ")[2] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")
+    }
+    assert extras == set(project["optional-dependencies"])
 
 
 # List of tested versions -> the extras that are installed with it.

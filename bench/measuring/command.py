@@ -103,7 +103,7 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _started(arguments: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:  # noqa: ANN401
+def _started(arguments: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:  # noqa: ANN401  of Popen
     process = subprocess.Popen(
         arguments,
         stdout=subprocess.PIPE,

@@ -27,7 +27,7 @@ import torch  # the memory of `open` is counted from here
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from measuring.payload import Text, texts  # noqa: E402
+from measuring.payload import Text, texts  # noqa: E402  its folder is put on the path above
 
 BATCH = 64
 HEAD = 41  # 3.5
@@ -58,13 +58,13 @@ def without_images() -> None:
             "torchvision.transforms.functional",
         )
         for name in names:
-            module: Any = types.ModuleType(name)
+            module: Any = types.ModuleType(name)  # Any: it gets attributes that a module has not
             module.VisionDataset, module.to_tensor = type("VisionDataset", (), {}), None
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)  # others look whether there is one
             sys.modules[name] = module
 
 
-def sample(number: int, ids: Any, relevance: Any, label: int) -> dict[str, Any]:  # noqa: ANN401
+def sample(number: int, ids: Any, relevance: Any, label: int) -> dict[str, Any]:  # noqa: ANN401  whatever is read
     """Return what amix's data set gives for a text, from a decoded one with all heads."""
     ids_T = np.asarray(ids).astype(np.int64)
     return {
@@ -181,7 +181,10 @@ class _LitData:
         from litdata import StreamingDataLoader, StreamingDataset
 
         dataset = StreamingDataset(str(folder), shuffle=True)
-        return StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=_rows_collated)
+        batches: Batches = StreamingDataLoader(
+            dataset, batch_size=BATCH, num_workers=0, collate_fn=_rows_collated
+        )
+        return batches
 
     def random(self, folder: Path) -> tuple[int, Callable[[list[int]], dict[str, Any]]]:
         from litdata import StreamingDataset

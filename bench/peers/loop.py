@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +128,7 @@ def main() -> None:
         prepare(given.model, given.graph)
         return
     maps = eager(given.model) if given.kind == "eager" else optimum(given.graph, given.threads)
-    texts: list[Any] = json.loads(given.texts.read_text())
+    texts: list[str] = json.loads(given.texts.read_text())
     print(json.dumps(run(texts, given.model, maps, given.max_length, given.out)))  # noqa: T201  its answer
 
 

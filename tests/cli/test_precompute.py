@@ -4,29 +4,37 @@ import io
 import json
 import shutil
 import sys
-from typing import get_args
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from amix.cli import main
 from amix.cli.precompute import command
 from amix.engine.extractor.folder import Backend
 
+Built = tuple[Path, Result]  # a folder, and what the run that filled it said
 UNIT_KEYS = {"unit", "rows", "samples", "tokens", "computed_tokens", "rejects", "stages", "peak_bytes"}
 
 
-def amix(*arguments):
+def amix(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def lines(text):
+def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
+def built(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_extractor: Path,
+    review_rows: list[dict[str, Any]],
+    write_jsonl: Callable[..., Path],
+) -> Built:
     """A folder with train.jsonl and its shards, three units; and what the run said."""
     folder = tmp_path_factory.mktemp("cli")
     rows = [*review_rows[:20], {"text": "", "label": 0}, {"text": "film " * 100, "label": 1}]
@@ -38,7 +46,7 @@ def built(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
 
 
 @pytest.fixture
-def begun(built, tmp_path):
+def begun(built: Built, tmp_path: Path) -> Path:
     """A copy of the folder in which the last of the three units is still to do."""
     folder = shutil.copytree(built[0], tmp_path / "begun")
     for name in ("manifest.json", "shard-00000002.json"):
@@ -46,7 +54,7 @@ def begun(built, tmp_path):
     return folder
 
 
-def test_the_last_line_is_the_result(built):
+def test_the_last_line_is_the_result(built: Built) -> None:
     folder, done = built
     last = lines(done.stdout)[-1]
     assert (last["samples"], last["shards"], last["rejects"], last["truncated"]) == (21, 3, 1, 1)
@@ -62,7 +70,7 @@ def test_the_last_line_is_the_result(built):
     assert run["peak_bytes"] > 1_000_000
 
 
-def test_events_tell_each_unit_as_it_is_published(built):
+def test_events_tell_each_unit_as_it_is_published(built: Built) -> None:
     _, done = built
     start, *units, last = lines(done.stdout)
     assert (start["event"], start["rows_done"], last["event"]) == ("start", 0, "done")
@@ -74,7 +82,7 @@ def test_events_tell_each_unit_as_it_is_published(built):
     assert [row for each in units for row, _ in each["rejects"]] == [20]
 
 
-def test_notices_go_to_stderr_and_no_bar_where_it_is_no_terminal(built):
+def test_notices_go_to_stderr_and_no_bar_where_it_is_no_terminal(built: Built) -> None:
     _, done = built
     assert "rejects.jsonl" in done.stderr
     assert "1 texts were longer than 64 tokens" in done.stderr
@@ -82,7 +90,7 @@ def test_notices_go_to_stderr_and_no_bar_where_it_is_no_terminal(built):
     assert "texts/s" not in done.stderr
 
 
-def test_the_same_command_again_computes_nothing(built, tiny_extractor):
+def test_the_same_command_again_computes_nothing(built: Built, tiny_extractor: Path) -> None:
     folder, _ = built
     given = ("--extractor", tiny_extractor, "--max-length", 64, "--samples-per-shard", 8)
     again = amix("precompute", folder / "train.jsonl", folder / "shards", *given)
@@ -93,7 +101,7 @@ def test_the_same_command_again_computes_nothing(built, tiny_extractor):
     assert [each["event"] for each in lines(again.stdout)] == ["done"]
 
 
-def test_a_resumed_run_says_what_it_cost(begun, tiny_extractor):
+def test_a_resumed_run_says_what_it_cost(begun: Path, tiny_extractor: Path) -> None:
     given = ("--extractor", tiny_extractor, "--samples-per-shard", 8)
     done = amix("precompute", begun / "train.jsonl", begun / "shards", *given)
     assert done.exit_code == 0, done.output
@@ -107,17 +115,23 @@ def test_a_resumed_run_says_what_it_cost(begun, tiny_extractor):
 class Terminal(io.StringIO):
     """A stderr that says it is a terminal."""
 
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
-def test_the_bar_goes_on_where_the_last_run_stopped(built, tmp_path, tiny_extractor, monkeypatch, capsys):
+def test_the_bar_goes_on_where_the_last_run_stopped(
+    built: Built,
+    tmp_path: Path,
+    tiny_extractor: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     shards = tmp_path / "shards"
     arguments = ["precompute", built[0] / "train.jsonl", shards, "--extractor", tiny_extractor, "--json"]
     arguments += ["--limit", 99, "--samples-per-shard", 16, "--workers", "auto"]
 
-    def run():
+    def run() -> tuple[str, list[Any]]:
         terminal = Terminal()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", terminal)
@@ -138,7 +152,7 @@ def test_the_bar_goes_on_where_the_last_run_stopped(built, tmp_path, tiny_extrac
     assert (last["samples"], last["run"]["samples"]) == (21, 5)
 
 
-def test_label_options_exclude_each_other(tmp_path, tiny_extractor):
+def test_label_options_exclude_each_other(tmp_path: Path, tiny_extractor: Path) -> None:
     given = ("--extractor", tiny_extractor, "--no-labels", "--labels", "a,b")
     done = amix("precompute", "x.jsonl", tmp_path / "o", *given)
     assert done.exit_code == 2
@@ -148,13 +162,13 @@ def test_label_options_exclude_each_other(tmp_path, tiny_extractor):
 @pytest.mark.parametrize(
     ("workers", "says"), [("many", "neither a number nor 'auto'"), ("0", "must be at least 1")]
 )
-def test_workers_are_a_number_or_auto(tmp_path, tiny_extractor, workers, says):
+def test_workers_are_a_number_or_auto(tmp_path: Path, tiny_extractor: Path, workers: str, says: str) -> None:
     done = amix("precompute", "x.jsonl", tmp_path / "o", "--extractor", tiny_extractor, "--workers", workers)
     assert done.exit_code == 2
     assert says in done.stderr
 
 
-def test_every_backend_can_be_chosen():
+def test_every_backend_can_be_chosen() -> None:
     option = next(each for each in command.params if each.name == "backend")
     assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == get_args(Backend)

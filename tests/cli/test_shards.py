@@ -2,21 +2,29 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from amix.cli import main
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
 from tests.loaders.flaky import FlakyStore
 
 
-def amix(*arguments):
+def amix(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
+def shards(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_extractor: Path,
+    review_rows: list[dict[str, Any]],
+    write_jsonl: Callable[..., Path],
+) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     corpus = write_jsonl(folder / "train.jsonl", review_rows[:21])
     options = PrecomputeOptions(workers=1)
@@ -24,7 +32,7 @@ def shards(tmp_path_factory, tiny_extractor, review_rows, write_jsonl):
     return folder / "shards"
 
 
-def test_verify_says_whole_or_what_is_wrong(shards, tmp_path, tiny_extractor):
+def test_verify_says_whole_or_what_is_wrong(shards: Path, tmp_path: Path, tiny_extractor: Path) -> None:
     assert "whole" in amix("verify", shards, "--deep").stdout
     assert "whole" in amix("verify", tiny_extractor).stdout
     damaged = shutil.copytree(shards, tmp_path / "damaged")
@@ -38,17 +46,19 @@ def test_verify_says_whole_or_what_is_wrong(shards, tmp_path, tiny_extractor):
     assert len(report["problems"]) == 1
 
 
-def test_info_describes_shards_and_extractors(shards, tiny_extractor):
+def test_info_describes_shards_and_extractors(shards: Path, tiny_extractor: Path) -> None:
     found = json.loads(amix("info", shards, "--json").stdout.splitlines()[-1])
     assert (found["kind"], found["samples"], found["heads"]) == ("shards", 21, "layers 0, 1: heads 0, 1")
     assert sum(found["classes"].values()) == 21
     assert "layers 0, 1" in amix("info", tiny_extractor).stdout
 
 
-def test_shards_at_a_url_are_described_verified_and_looked_into(shards, tmp_path, monkeypatch):
+def test_shards_at_a_url_are_described_verified_and_looked_into(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AMIX_CACHE", str(tmp_path / "cache"))
 
-    def found(command, place, *more):
+    def found(command: str, place: object, *more: object) -> Any:
         done = amix(command, place, *more, "--json")
         assert done.exit_code == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
@@ -66,13 +76,13 @@ def test_shards_at_a_url_are_described_verified_and_looked_into(shards, tmp_path
 
 
 @pytest.mark.parametrize("command", ["verify", "info"])
-def test_other_folders_are_refused(tmp_path, command):
+def test_other_folders_are_refused(tmp_path: Path, command: str) -> None:
     done = amix(command, tmp_path)
     assert done.exit_code == 1
     assert "manifest.json" in done.stderr
 
 
-def test_repack_slims_and_says_by_how_much(shards, tmp_path):
+def test_repack_slims_and_says_by_how_much(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "slim"
     done = amix(
         "repack", shards, out, "--heads", "0.1", "--dtype", "uint8", "--samples-per-shard", 5, "--json"

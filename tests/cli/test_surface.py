@@ -1,6 +1,7 @@
 """The command's surface: what is there, what help costs, and how errors, Ctrl-C and broken pipes end."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,12 +49,23 @@ def failing(error: BaseException) -> Callable[[], object]:
     return run
 
 
-def test_help_names_every_command_and_exits_0() -> None:
-    done = CliRunner().invoke(main, ["--help"])
+def test_help_lists_every_command_with_its_line_and_exits_0() -> None:
+    done = CliRunner().invoke(main, ["--help"], terminal_width=200, max_content_width=200)
     assert done.exit_code == 0
-    for name, line in COMMANDS.items():
-        assert name in done.stdout
-        assert line.split()[0] in done.stdout
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert dict(line.split(maxsplit=1) for line in listed) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_has_help_that_is_shown(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    shown = " ".join(CliRunner().invoke(main, [name, "--help"], max_content_width=200).stdout.split())
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.help, f"{name} {option.opts[0]} has no help"
+            assert max(option.opts, key=len) in shown
+            assert " ".join(option.help.split()) in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -64,16 +76,20 @@ def test_every_command_has_help(name: str) -> None:
     assert "--debug" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_nothing_heavy() -> None:
+    every = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
     done = python(
-        "import sys\n"
+        "import contextlib, sys\n"
         "from amix.cli import main\n"
-        f"try: main({arguments!r}, prog_name='amix')\n"
-        f"finally: print('loaded:', *(name for name in {HEAVY!r} if name in sys.modules))\n"
+        f"for arguments in {every!r}:\n"
+        "    with contextlib.suppress(SystemExit): main(arguments, prog_name='amix')\n"
+        f"    print('loaded by', *arguments, ':', *(name for name in {HEAVY!r} if name in sys.modules))\n"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "loaded:"
+    told = [
+        line.removeprefix("loaded by ") for line in done.stdout.splitlines() if line.startswith("loaded by")
+    ]
+    assert told == [f"{' '.join(arguments)} :" for arguments in every]
 
 
 def test_version() -> None:
@@ -98,7 +114,7 @@ def test_an_unknown_command_names_the_nearest() -> None:
 def test_a_command_unlike_any_lists_those_there_are() -> None:
     done = CliRunner().invoke(main, ["zzzzzz"])
     assert done.exit_code == 2
-    assert "doctor" in done.stderr
+    assert set(COMMANDS) <= set(re.findall(r"\w+", done.stderr))
 
 
 @pytest.mark.parametrize(("kind", "code"), [(AmixError, 1), (ShardError, 1), (ConfigError, 2)])

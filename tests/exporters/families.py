@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from tests.conftest import write_tokenizer
+from tests.tinybert import write_tokenizer
 
 SMALL = {
     "hidden_size": 16,

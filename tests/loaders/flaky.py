@@ -102,7 +102,7 @@ class FlakyStore:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()  # a quick end
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it has no types
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile

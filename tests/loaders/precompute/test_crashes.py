@@ -1,201 +1,43 @@
 """Runs that a full disk, a signal or a kill ends early: nothing is damaged, and the same command goes on."""
 
 import errno
-import fcntl
 import os
-import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from amix.engine.base.errors import ShardError, StorageError
 from amix.engine.base.publish import atomic_writer
-from amix.loaders.precompute import run as precompute_module
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
+from amix.loaders.shards.finish import publish_manifest
 from tests.loaders.conftest import contents
+from tests.loaders.precompute.runs import (
+    assert_whole_so_far,
+    command,
+    is_running,
+    needs_proc,
+    records,
+    wait_until,
+    workers_of,
+)
 from tests.processes import started
 
-needs_proc = pytest.mark.skipif(
-    not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(),
-    reason="finding workers and open files needs Linux's /proc",
-)
-
 OPTIONS = PrecomputeOptions(samples_per_shard=16, workers=1)
-TINY = PrecomputeOptions(samples_per_shard=2, workers=1)
-KILLS = 50
-PATIENCE = 60.0  # seconds; far more than anything here takes
-
-
-@pytest.fixture(scope="module")
-def long_corpus(tmp_path_factory, review_rows, write_jsonl):
-    """Three hundred texts: 150 units of two."""
-    rows = [{**row, "text": f"{row['text']} {turn}"} for turn in range(5) for row in review_rows]
-    return write_jsonl(tmp_path_factory.mktemp("corpus") / "long.jsonl", rows)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, long_corpus, tiny_extractor):
-    """What a run over `long_corpus` that nobody disturbs publishes: name -> bytes."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    precompute(str(long_corpus), out, extractor=tiny_extractor, options=TINY)
-    return contents(out)
-
-
-def command(corpus, out, extractor, options, *extra):
-    arguments = [corpus, out, "--extractor", extractor, "--samples-per-shard", options.samples_per_shard]
-    return [sys.executable, "-m", "amix", "precompute", *map(str, [*arguments, *extra])]
-
-
-def records(out):
-    return {path.name for path in out.glob("shard-*.json")}
-
-
-def workers_of(pid):
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            for child in task.read_text().split():
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(int(child))
-        except OSError:  # it has just gone
-            continue
-    return found
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def assert_whole_so_far(out, want):
-    """What stands in `out` under a final name is whole, and the folder can be had at once."""
-    for name, data in contents(out).items():
-        if ".tmp-" not in name:
-            assert data == want[name], name
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(descriptor)
-
-
-def stumble(start, out, want, chance, kills):
-    """Give `start` again and again, killing a worker and the parent in turn, and finish it at the end."""
-    done = 0
-    while done < kills:
-        before = records(out)
-        with started(start) as process:
-            if chance.random() < 0.2:  # anywhere from the very start
-                time.sleep(chance.uniform(0, 1))
-            else:  # while units are written, or the manifest
-                wait_until(lambda b=before, p=process: records(out) != b or p.poll() is not None)
-                time.sleep(chance.uniform(0, 0.1))
-            workers = workers_of(process.pid)
-            victim = chance.choice(workers) if done % 2 and workers else process.pid
-            if process.poll() is None:
-                os.kill(victim, signal.SIGKILL)
-            _, errors = process.communicate(timeout=PATIENCE)
-        if process.returncode == 0:  # it was over before
-            assert contents(out) == want
-            shutil.rmtree(out)
-            continue
-        if victim == process.pid:
-            assert process.returncode == -signal.SIGKILL, errors
-        else:
-            assert process.returncode == 1, errors
-            assert "died with exit code -9" in errors
-            assert "run the same command again" in errors
-            assert not list(out.glob(".*"))
-        done += 1
-        wait_until(lambda w=workers: not any(map(is_running, w)))
-        if out.exists():
-            assert_whole_so_far(out, want)
-    subprocess.run(start, check=True, capture_output=True)
-    assert contents(out) == want
-    return done
 
 
 @needs_proc
-def test_fifty_kills_of_workers_and_parents_change_no_byte(
-    long_corpus, undisturbed, tiny_extractor, tmp_path
-):
-    def lane(workers):
-        out = tmp_path / f"out-{workers}"
-        start = command(long_corpus, out, tiny_extractor, TINY, "--workers", workers)
-        return stumble(start, out, undisturbed, random.Random(workers), KILLS // 2)
-
-    with ThreadPoolExecutor(2) as lanes:
-        assert sum(lanes.map(lane, (1, 2))) == KILLS
-
-
-@needs_proc
-@pytest.mark.parametrize(
-    ("number", "code", "whom", "moment"),
-    [
-        (signal.SIGTERM, 143, "parent", "start"),
-        (signal.SIGTERM, 143, "parent", "units"),
-        (signal.SIGTERM, 143, "group", "units"),
-        (signal.SIGHUP, 129, "parent", "units"),
-        (signal.SIGHUP, 129, "group", "units"),
-        (signal.SIGINT, 130, "group", "start"),
-        (signal.SIGINT, 130, "group", "units"),
-    ],
-)
-def test_a_signal_ends_the_run_cleanly(
-    long_corpus, undisturbed, tiny_extractor, tmp_path, number, code, whom, moment
-):
-    out = tmp_path / "out"
-    start = command(long_corpus, out, tiny_extractor, TINY, "--workers", "2")
-    with started(start, start_new_session=True) as process:
-        wait_until(lambda: records(out) if moment == "units" else workers_of(process.pid))
-        workers = workers_of(process.pid)
-        (os.killpg if whom == "group" else os.kill)(process.pid, number)
-        _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code, errors
-    assert "same command again" in errors
-    assert "Traceback" not in errors
-    assert not any(map(is_running, workers))
-    assert not list(out.glob(".*"))
-    assert_whole_so_far(out, undisturbed)
-
-
-@needs_proc
-def test_nohup_is_honoured(long_corpus, undisturbed, tiny_extractor, tmp_path):
-    def nohup():
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    out = tmp_path / "out"
-    start = command(long_corpus, out, tiny_extractor, TINY, "--workers", "2")
-    with started(start, preexec_fn=nohup, start_new_session=True) as process:
-        wait_until(lambda: records(out))
-        os.killpg(process.pid, signal.SIGHUP)
-        _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, errors
-    assert contents(out) == undisturbed
-
-
-@needs_proc
-def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter(tiny_extractor):
-    # Its unit is a search that takes ages and lets no other thread of the worker run.
+def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter(
+    tiny_extractor: Path, tmp_path: Path
+) -> None:
+    # Its unit makes a file, and is then a search that takes ages and lets no other thread of the worker run.
     code = """if True:
-        import re
         import sys
         from pathlib import Path
         from amix.loaders.shards.layout import Layout
@@ -205,7 +47,8 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
 
         class Endless:
             def __reduce__(self):
-                return re.match, ("(a|aa)+$", "a" * 60 + "b")
+                search = f"open({sys.argv[2]!r}, 'w').close(); import re; re.match('(a|aa)+$', 'a' * 60 + 'b')"
+                return exec, (search,)
 
         settings = UnitSettings(
             out=Path(), extractor=Path(sys.argv[1]), device="cpu", backend="onnxruntime", threads=1,
@@ -217,14 +60,11 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
             list(pool.map(iter([(0, Endless())])))
     """
 
-    def seconds_used(pid):
-        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11]
-        return int(ticks) / os.sysconf("SC_CLK_TCK")
-
-    with started([sys.executable, "-c", code, str(tiny_extractor)]) as process:
+    searching = tmp_path / "searching"
+    with started([sys.executable, "-c", code, str(tiny_extractor), str(searching)]) as process:
         wait_until(lambda: workers_of(process.pid) or process.poll() is not None)
         (worker,) = workers_of(process.pid)
-        wait_until(lambda: seconds_used(worker) > 2)  # its imports take less than one
+        wait_until(searching.exists)
     try:
         wait_until(lambda: not is_running(worker))
     finally:
@@ -233,22 +73,22 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
 
 
 def test_a_second_run_is_refused_from_the_first_unit_to_the_manifest(
-    corpus, tiny_extractor, shards, tmp_path, monkeypatch
-):
-    out, refused = tmp_path / "out", []
+    corpus: Path, tiny_extractor: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    refused: list[list[str]] = []
 
-    def intrude(*_):
+    def intrude(*_: object) -> None:
         with pytest.raises(ShardError, match=r"another process is writing shards there\. Wait for it"):
             precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)
         refused.append(sorted(path.name for path in out.glob("*.json")))
 
-    def publish(*arguments, **named):
+    def publish(*arguments: Any, **named: Any) -> None:  # Any: whatever it is called with
         intrude()
-        original(*arguments, **named)
+        publish_manifest(*arguments, **named)
         intrude()
 
-    original = precompute_module.publish_manifest
-    monkeypatch.setattr(precompute_module, "publish_manifest", publish)
+    monkeypatch.setattr("amix.loaders.precompute.run.publish_manifest", publish)
     precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS, on_unit=intrude)
     assert len(refused) == 6
     assert "manifest.json" in refused[-1]
@@ -336,8 +176,8 @@ print(unit_deaths, manifest_deaths)
 
 
 def test_a_kill_before_any_step_of_publishing_leaves_a_unit_or_a_cache_whole_or_absent(
-    shards, tiny_extractor, tmp_path
-):
+    shards: Path, tiny_extractor: Path, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STEPS, shards, tiny_extractor, tmp_path / "out"],
         check=False,
@@ -378,7 +218,9 @@ if __name__ == "__main__":
 
 
 @needs_proc
-def test_whatever_vouches_for_files_gets_its_name_when_they_are_on_the_disk(corpus, tiny_extractor, tmp_path):
+def test_whatever_vouches_for_files_gets_its_name_when_they_are_on_the_disk(
+    corpus: Path, tiny_extractor: Path, tmp_path: Path
+) -> None:
     (tmp_path / "witness.py").write_text(WITNESS)
     out = tmp_path / "new" / "out"
     arguments = command(corpus, out, tiny_extractor, OPTIONS, "--workers", "1")[3:]
@@ -388,7 +230,9 @@ def test_whatever_vouches_for_files_gets_its_name_when_they_are_on_the_disk(corp
         check=True,
         capture_output=True,
     )
-    on_disk, settled, unsettled = {}, set(), set()
+    on_disk: dict[str, str] = {}
+    settled: set[str] = set()
+    unsettled: set[str] = set()
     for line in (tmp_path / "log").read_text().splitlines():
         match line.split("\t"):
             case "fsync", path, state if path == str(out):
@@ -413,11 +257,11 @@ def test_whatever_vouches_for_files_gets_its_name_when_they_are_on_the_disk(corp
 
 
 @pytest.fixture
-def private_mounts():
+def private_mounts() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """A function that runs a shell script which may mount what it likes; its mounts go with it."""
     start = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-euc"]
 
-    def run(script, *arguments, **variables):
+    def run(script: str, *arguments: object, **variables: object) -> "subprocess.CompletedProcess[str]":
         names = {name: str(value) for name, value in variables.items()}
         done = subprocess.run(
             [*start, script, "sh", *map(str, arguments)],
@@ -441,8 +285,8 @@ def private_mounts():
 
 
 def test_a_disk_that_fills_up_damages_nothing_and_the_run_goes_on_when_there_is_room(
-    corpus, tiny_extractor, shards, tmp_path, private_mounts
-):
+    corpus: Path, tiny_extractor: Path, shards: Path, tmp_path: Path, private_mounts: Callable[..., object]
+) -> None:
     script = """
         mount -t tmpfs -o size=$SIZE tmpfs "$OUT"
         code=0; "$@" 2> "$KEPT/errors" || code=$?
@@ -470,8 +314,8 @@ def test_a_disk_that_fills_up_damages_nothing_and_the_run_goes_on_when_there_is_
 
 
 def test_a_file_that_may_not_grow_is_told_and_the_run_goes_on_when_it_may(
-    tiny_extractor, tmp_path, review_rows, write_jsonl
-):
+    tiny_extractor: Path, tmp_path: Path, review_rows: list[dict[str, Any]], write_jsonl: Callable[..., Path]
+) -> None:
     rows = review_rows[:16] + [{**row, "text": f"{row['text']} " * 4} for row in review_rows[:16]]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", rows)
     precompute(str(corpus), tmp_path / "want", extractor=tiny_extractor, options=OPTIONS)
@@ -494,8 +338,8 @@ def test_a_file_that_may_not_grow_is_told_and_the_run_goes_on_when_it_may(
 
 
 def test_a_read_only_folder_is_refused_before_anything_is_computed_unless_it_is_finished(
-    corpus, tiny_extractor, shards, tmp_path, private_mounts
-):
+    corpus: Path, tiny_extractor: Path, shards: Path, tmp_path: Path, private_mounts: Callable[..., object]
+) -> None:
     script = """
         mount -t tmpfs tmpfs "$OUT"
         cp -r "$SHARDS"/. "$OUT"
@@ -528,14 +372,16 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed_unless_it_is_
         (errno.EIO, "input/output error.*Have it checked"),
     ],
 )
-def test_what_a_disk_refuses_is_told_with_its_remedy(tmp_path, number, message):
+def test_what_a_disk_refuses_is_told_with_its_remedy(tmp_path: Path, number: int, message: str) -> None:
     with pytest.raises(StorageError, match=message) as raised, atomic_writer(tmp_path / "file"):
         raise OSError(number, os.strerror(number))
     assert str(raised.value).startswith(f"{tmp_path}: ")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_another_plan_began_keeps_its_damaged_manifest(corpus, tiny_extractor, damaged):
+def test_a_folder_that_another_plan_began_keeps_its_damaged_manifest(
+    corpus: Path, tiny_extractor: Path, damaged: Path
+) -> None:
     (damaged / "manifest.json").write_bytes(b"short")
     before = contents(damaged)
     with pytest.raises(ShardError, match="begun with"):

@@ -1,0 +1,25 @@
+"""Comparisons that tests run in this process have workers that need not import torch again, which takes seconds.
+
+They are forked from a server that has imported everything and started nothing. What `amix compare` does by itself, a
+spawn of every worker, is run by the tests that call it as a command of its own.
+"""
+
+import multiprocessing
+from multiprocessing.context import ForkServerContext
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the workers of comparisons from a server."""
+
+    def context(method: str) -> ForkServerContext:
+        assert method == "spawn"
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(["tests.study.warm"])
+        return server
+
+    monkeypatch.setattr("amix.study.compare.runner.get_context", context)
+    # A second thread of so small a model only waits for the first, and takes a core from other tests meanwhile.
+    monkeypatch.setattr("amix.study.compare.runner.available_cores", lambda: 1)

@@ -1,0 +1,12 @@
+"""What the workers of a comparison import, imported once for all of them: see conftest.py."""
+
+import importlib
+
+for name in (
+    "accelerate",
+    "torch.utils.tensorboard",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "amix.train.run.train",
+):
+    importlib.import_module(name)
