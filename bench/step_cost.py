@@ -105,7 +105,7 @@ class Variant:
         mixing = self._mixing_alone(batch, epoch, number)
         return {"step": step, "loading": loading, "extra pass": planned - began - mixing["plan"], **mixing}
 
-    def _mixing_alone(self, batch: dict[str, Any], epoch: int, number: int) -> dict[str, float]:
+    def _mixing_alone(self, batch: Batch, epoch: int, number: int) -> dict[str, float]:
         """Time the plan without the pass that its relevance may come from, and what the plan does to a batch."""
         mixer, mask_BT = self.objective.mixer, batch["attention_mask"]
         relevance = batch.get("relevance", mask_BT.float())
