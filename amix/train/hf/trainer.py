@@ -13,8 +13,9 @@ from transformers import Trainer, TrainingArguments
 from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.extractor.encoder import RelevanceKind
 from amix.engine.mixing.attentionmix import AttentionMix
+from amix.engine.mixing.checks import require_between, require_one_of
 from amix.engine.mixing.losses import soft_cross_entropy
-from amix.engine.mixing.mixer import Mixer, require_between, require_one_of
+from amix.engine.mixing.mixer import Mixer
 from amix.engine.mixing.partners import step_generator
 from amix.engine.mixing.plan import as_targets
 from amix.loaders.stream.dataset import RelevanceDataset

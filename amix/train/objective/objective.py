@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from amix.engine.mixing.checks import require_between
 from amix.engine.mixing.losses import soft_cross_entropy
-from amix.engine.mixing.mixer import Mixer, require_between
+from amix.engine.mixing.mixer import Mixer, one_spec
 from amix.engine.mixing.partners import Draws
 from amix.engine.mixing.plan import Plan, as_targets, joined
 from amix.train.model.forward import forward
@@ -45,31 +46,41 @@ class Objective:
         losses = (clean < 1.0) + (clean > 0.0)
         return losses + ("saliency" in self.mixer.needs) + (self.online is not None)
 
-    def plan(self, model: Any, batch: Mapping[str, Any], draws: Generator | Draws | None = None) -> Plan:  # noqa: ANN401
+    def plan(
+        self,
+        model: Any,  # noqa: ANN401
+        batch: Mapping[str, Any],
+        draws: Generator | Draws | None = None,
+        p: float | None = None,
+    ) -> Plan:
         """Sample how a batch is mixed.
 
         batch: a loader's, on any device; on the model's where saliency or online relevance is needed.
         draws: a generator for the batch as one group of rows; or what each of its groups is drawn from.
+        p: probability per row of being mixed, for this plan; None = the mixer's own.
         Returns a plan on the device of the batch. Raises MixingError when the batch lacks what the mixer needs.
         """
-        relevance = batch.get("relevance")
+        relevance, salient = batch.get("relevance"), None
         if "saliency" in self.mixer.needs:
-            relevance = saliency(model, batch, multi_label=self.multi_label)
+            salient = saliency(model, batch, multi_label=self.multi_label)
         elif "relevance" in self.mixer.needs and self.online is not None:
             relevance = self.online(batch)
         mask_BT: Tensor = batch["attention_mask"]
-        others = {"relevance": relevance, "content": batch.get("content"), "labels": batch.get("labels")}
+        others = {
+            "relevance": relevance,
+            "saliency": salient,
+            "content": batch.get("content"),
+            "labels": batch.get("labels"),
+        }
         if not isinstance(draws, Draws):
-            return self.mixer.plan(mask_BT, **others, generator=draws)
+            return self.mixer.plan(mask_BT, **others, p=p, generator=draws)
         whole = draws.whole()
         mixer = self.mixer.settled(whole)
-        if relevance is not None and relevance.ndim == 3:  # one of several head specs for the whole batch
-            drawn = int(torch.randint(relevance.shape[1], (), generator=whole))
-            others["relevance"] = relevance[:, drawn]
+        others["relevance"] = one_spec(relevance, whole)  # the same for the whole batch
         plans = []
         for rows, generator in draws.groups(len(mask_BT)):
             of_group = {name: None if value is None else value[rows] for name, value in others.items()}
-            plans.append(mixer.plan(mask_BT[rows], **of_group, generator=generator))
+            plans.append(mixer.plan(mask_BT[rows], **of_group, p=p, generator=generator))
         return joined(plans)
 
     def loss(self, model: Any, batch: Mapping[str, Any], plan: Plan) -> Tensor:  # noqa: ANN401

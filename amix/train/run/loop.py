@@ -141,7 +141,7 @@ class Run:
                         at.batch + 1
                     ) % config.gradient_accumulation == 0 or at.batch + 1 == self.batches
                     with contextlib.nullcontext() if is_last else self.step.kept_apart():
-                        loss, unpaired, tokens = self.step.loss(batch, epoch, at.batch)
+                        loss, unpaired, tokens = self.step.loss(batch, epoch, at.batch, at.p)
                         loss = loss * share
                         self.accelerator.backward(loss / self._accumulated(at.batch))
                     self.pending.append((at.step + 1, loss.detach(), batch["keys"][:3]))
@@ -178,7 +178,6 @@ class Run:
                     if at.p is not None:
                         at.largest_p = max(at.largest_p, at.p)
                         at.p = followed(at.p, said.confidence_gap())
-                        self.step.mix_with_probability(at.p)
                         extra["p"] = at.p
                     log.evaluation(at.step, epoch + 1, "dev", "dev", metrics | extra)
                     self._keep_if_best(epoch + 1, metrics)
@@ -202,8 +201,6 @@ class Run:
         if self.accelerator.scaler is not None and saved.state["scaler"]:
             self.accelerator.scaler.load_state_dict(saved.state["scaler"])
         self.at, self.best = Progress(**saved.state["progress"]), saved.best
-        if self.at.p is not None:
-            self.step.mix_with_probability(self.at.p)
         if self.at.batch:
             self.loader.load_state_dict(saved.state["loader"])
 

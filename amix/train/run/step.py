@@ -5,7 +5,6 @@ Axes: B batch.
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,7 +71,9 @@ class TrainingStep:
         if len(self._loader) < self._loader.global_batches:
             yield shortest_and_longest(self._loader), 0.0
 
-    def loss(self, batch: Mapping[str, Any], epoch: int, number: int) -> tuple[Tensor, int, int]:
+    def loss(
+        self, batch: Mapping[str, Any], epoch: int, number: int, p: float | None = None
+    ) -> tuple[Tensor, int, int]:
         """Return the mean loss of a batch, the same for the same epoch, number and weights.
 
         And the number of its rows that found no partner, and of the tokens that went through the model for it.
@@ -83,14 +84,12 @@ class TrainingStep:
         torch.manual_seed(dropout_seed(self._seed, epoch, number, self._rank))
         on_device = to_device(dict(batch), self._accelerator.device)
         with self._accelerator.autocast():
-            plan = self._objective.plan(self._network, on_device if self._plans_on_device else batch, draws)
+            plan = self._objective.plan(
+                self._network, on_device if self._plans_on_device else batch, draws, p
+            )
             loss: Tensor = self._module(on_device, plan.to(self._accelerator.device))
         tokens = int(batch["attention_mask"].sum()) * self._objective.passes(plan)
         return loss, plan.unpaired, tokens
-
-    def mix_with_probability(self, p: float) -> None:
-        """Mix each row with this probability from now on."""
-        self._objective = replace(self._objective, mixer=replace(self._objective.mixer, p=p))
 
     def kept_apart(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which gradients are added up by each process for itself."""

@@ -143,7 +143,7 @@ def test_ssmix_plans_from_saliency_and_moves_words(model: Any, batch: dict[str, 
     plan = objective.plan(model, batch, generator())
     expected = SSMix(span_share=0.5).plan(
         batch["attention_mask"],
-        relevance=saliency(model, batch),
+        saliency=saliency(model, batch),
         content=batch["content"],
         partner=plan.partner,
     )
