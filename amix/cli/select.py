@@ -22,7 +22,7 @@ from amix.engine.base.errors import TrainError, UsageError
 @click.option("--heads", help="Candidates, head specs with commas.  [default: every head and mean]")
 @click.option("--dev", help="Shards that tell the better heads, with --budget.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
-@config_options("method", "head", "seed", "subset_seed", "train_samples")
+@config_options("method", "head", "seed", "subset_seed", "samples")
 @json_option
 def command(
     shards: str,

@@ -5,12 +5,13 @@ Axes: B batch, S head specs, T tokens of the longest sample, C classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.flat import ArrayBatch, FlatBatch
 
 _PER_TOKEN = ("input_ids", "relevance", "content", "token_type_ids")
@@ -27,7 +28,7 @@ class Collate:
 
     pad_id: int
 
-    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor | list[str]]:
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> Batch:
         """Return the batch of `samples`, which all come from one dataset."""
         names = [name for name in _PER_TOKEN if name in samples[0]]
         labels = [np.asarray(sample["labels"]) for sample in samples if "labels" in sample]
@@ -40,9 +41,18 @@ class Collate:
         return as_tensors(flat.padded(self.pad_id))
 
 
-def as_tensors(batch: ArrayBatch) -> dict[str, Tensor | list[str]]:
+def as_tensors(batch: ArrayBatch) -> Batch:
     """Return a batch with its arrays as tensors that share their memory."""
-    return {
+    tensors = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in batch.items()
     }
+    return cast(Batch, tensors)
+
+
+def pinned(batch: Batch) -> Batch:
+    """Return the batch with its tensors in page-locked memory."""
+    locked = {
+        name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in batch.items()
+    }
+    return cast(Batch, locked)

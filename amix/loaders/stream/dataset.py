@@ -4,11 +4,12 @@ Axes: B batch, S head specs, H heads, N tokens of all samples, T tokens.
 """
 
 import contextlib
+import copy
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,18 @@ from amix.loaders.shards.remote import Ahead, CacheOptions, Mirror, is_remote
 from amix.loaders.shards.writer import sample_key
 from amix.loaders.stream.flat import ArrayBatch, FlatBatch
 
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    Samples = Dataset[dict[str, Any]]
+else:
+    Samples = object  # torch asks for the methods alone, and reading shards needs no torch
+
 _DEPTH = 4  # shards fetched ahead
 _LOG = logging.getLogger(__name__)
 
 
-class RelevanceDataset:
+class RelevanceDataset(Samples):
     """Map-style access to a shard folder that `amix precompute` wrote; works as a torch dataset.
 
     folder: the shards: a path, or a URL (`s3://`, `gs://`, `hf://`, `https://`) whose shards are fetched as they are
@@ -56,11 +64,7 @@ class RelevanceDataset:
         self._mirror = Mirror(str(folder), cache, storage_options) if is_remote(folder) else None
         self.folder = Path(folder) if self._mirror is None else self._mirror.folder
         self.manifest = Manifest.read(self.folder)
-        specs = () if head is None else HeadSpec.parse_several(head)
-        self.head = None if head is None else "|".join(map(str, specs))
-        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
-        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
-        self._rows = [[self._heads.index(position) for position in spec] for spec in picked]
+        self._choose(head)
         self.skipped = 0  # samples that this process left out
         self._skips = damaged == "skip"
         self._told: set[str] = set()  # shards whose damage was warned of
@@ -69,6 +73,19 @@ class RelevanceDataset:
         self._ends = np.array(list(itertools.accumulate(map(len, self._readers))), np.int64)
         self._is_content = np.ones(self.manifest.vocab_size, np.bool_)
         self._is_content[list(self.manifest.special_ids)] = False
+
+    def with_head(self, head: str | None) -> "RelevanceDataset":
+        """Return the same opened shards with the relevance of another head spec. Raises HeadError as opening does."""
+        other = copy.copy(self)
+        other._choose(head)
+        return other
+
+    def _choose(self, head: str | None) -> None:
+        specs = () if head is None else HeadSpec.parse_several(head)
+        self.head = None if head is None else "|".join(map(str, specs))
+        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
+        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
+        self._rows = [[self._heads.index(position) for position in spec] for spec in picked]
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

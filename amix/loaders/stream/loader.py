@@ -7,17 +7,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.publish import sha256_bytes
-from amix.loaders.stream.collate import as_tensors
+from amix.loaders.stream.batch import Batch
+from amix.loaders.stream.collate import as_tensors, pinned
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.flat import ArrayBatch
 from amix.loaders.stream.order import WINDOW, Numbers, Shuffle, bucketed, order
 
-Batch = dict[str, Tensor | list[str]]
 Ends = Literal["exact", "drop", "pad"]
 _LOG = logging.getLogger(__name__)
 _Read = tuple[int, ArrayBatch]  # samples asked for, and the batch of those that are not damaged
@@ -158,10 +157,7 @@ class RelevanceLoader:
                 continue
             batch = as_tensors(arrays)
             if self._pin_memory:
-                batch = {
-                    name: value.pin_memory() if isinstance(value, Tensor) else value
-                    for name, value in batch.items()
-                }
+                batch = pinned(batch)
             yield batch
 
     @property

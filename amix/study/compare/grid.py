@@ -17,7 +17,7 @@ from amix.train.options.rules import require_set_name
 Options = Mapping[str, Any]
 
 # Each cell sets these itself, so that every method sees the same texts in the same order.
-_OWN = ("seed", "subset_seed", "train_samples")
+_OWN = ("seed", "subset_seed", "samples")
 _PARTS = {
     "train": ("train",),
     "dev": ("validation", "dev"),
@@ -94,7 +94,7 @@ class Grid:
     ) -> Cell:
         own = {key: value for key, value in options.items() if key != "seeds"}
         merged = {**self.options, **cache.options, **of_size, "method": method_of(method), **own}
-        seeded = {"seed": seed, "subset_seed": seed, "train_samples": size}
+        seeded = {"seed": seed, "subset_seed": seed, "samples": size}
         # Settled here, so that the outcome is known by what was done, whatever the defaults will be.
         config = TrainConfig(**{**merged, **seeded}).settled(has_dev=self.caches[name].dev is not None)
         return Cell(cache=name, size=size, method=method, seed=seed, config=config)

@@ -9,7 +9,8 @@ import yaml
 
 from amix.engine.base.errors import TrainError
 from amix.study.compare.summary import GRID
-from amix.train.run.folder import CONFIG, DEV, METRICS, PREDICTIONS
+from amix.train.run.folder import CONFIG, DEV, PREDICTIONS
+from amix.train.run.log import METRICS
 from amix.train.score.evaluate import Predictions
 
 COMPARISON = "comparison.json"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.extractor.tokenizer import special_ids
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.collate import Collate
 from amix.loaders.stream.dataset import RelevanceDataset
 
@@ -37,10 +37,10 @@ class RelevanceCollator:
     Raises MixingError that names the sample, by its key or its place in the batch.
     """
 
-    def __init__(self, padding: Any) -> None:  # noqa: ANN401  a transformers tokenizer among others
+    def __init__(self, padding: object) -> None:
         self.special_ids: tuple[int, ...] = ()
         if isinstance(padding, RelevanceDataset):
-            pad_id: Any = padding.manifest.pad_id
+            pad_id: object = padding.manifest.pad_id
             self.special_ids = padding.manifest.special_ids
         elif hasattr(padding, "pad_token_id"):
             pad_id = padding.pad_token_id
@@ -54,8 +54,9 @@ class RelevanceCollator:
             )
         self._collate = Collate(pad_id)
 
-    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return the batch of `samples`."""
+    # A sample holds whatever its data set has: lists, arrays, tensors, numbers.
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> Batch:
+        """Return the batch of `samples`, without keys."""
         rows = [
             self._row(
                 sample, f"sample {sample['key']}" if "key" in sample else f"sample {place} of the batch"
@@ -69,12 +70,15 @@ class RelevanceCollator:
         _require_alike("labels", [row["labels"].shape for row in rows if "labels" in row], rows)
         _require_alike("relevance", [row["relevance"].shape[:-1] for row in rows if "relevance" in row], rows)
         batch = self._collate(rows)
-        return {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        del batch["keys"]  # the Trainer moves tensors to devices, and nothing else
+        return batch
 
     def _row(self, sample: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return a sample as `Collate` takes it, checked; its key is what messages call it."""
         if "input_ids" not in sample:
-            raise MixingError(f"{where}: has no input_ids but {', '.join(sample)}. Tokenize the texts first.")
+            raise MixingError(
+                f"{where}: has no input_ids, only {', '.join(sample)}. Tokenize the texts first."
+            )
         ids_T = _array("input_ids", sample["input_ids"], np.int64, where)
         if ids_T.ndim != 1:
             raise MixingError(f"{where}: input_ids has {ids_T.ndim} axes; it must be one row of token ids.")
@@ -108,7 +112,7 @@ def _require_alike(name: str, shapes: list[tuple[int, ...]], rows: list[dict[str
     odd = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
         raise MixingError(
-            f"{rows[odd]['key']}: its {name} is of shape {shapes[odd]}, of {rows[0]['key']} it is {shapes[0]} "
+            f"{rows[odd]['key']}: its {name} has shape {shapes[odd]}, that of {rows[0]['key']} has {shapes[0]} "
             "(without the tokens). All samples of a batch must be of one kind."
         )
 
@@ -126,7 +130,7 @@ def _require_relevance(relevance: NDArray[np.float32], where: str) -> None:
         )
 
 
-def _label(value: Any, where: str) -> NDArray[Any]:  # noqa: ANN401
+def _label(value: object, where: str) -> NDArray[Any]:  # of these dtypes
     """Return a class id as int64, a row of class weights as float32."""
     label = np.asarray(value)
     if label.dtype.kind not in "biuf" or label.ndim > 1 or (label.ndim == 0 and label.dtype.kind == "f"):
@@ -136,8 +140,8 @@ def _label(value: Any, where: str) -> NDArray[Any]:  # noqa: ANN401
     return label.astype(np.int64 if label.ndim == 0 else np.float32)
 
 
-def _array(name: str, value: Any, dtype: type[np.generic], where: str) -> NDArray[Any]:  # noqa: ANN401
+def _array(name: str, value: object, dtype: type[np.generic], where: str) -> NDArray[Any]:  # of that dtype
     try:
         return np.atleast_1d(np.asarray(value)).astype(dtype, copy=False)
     except (TypeError, ValueError) as problem:
-        raise MixingError(f"{where}: {name} is no array of numbers ({problem}).") from None
+        raise MixingError(f"{where}: {name} is not an array of numbers ({problem}).") from None
