@@ -16,6 +16,8 @@ from amix.loaders.stream.collate import Collate
 from amix.loaders.stream.dataset import RelevanceDataset
 
 LABELS = ("labels", "label", "label_ids")
+Sample = Mapping[str, Any]  # whatever a data set holds: lists, arrays, tensors, numbers, texts
+Row = dict[str, Any]  # a sample as `Collate` takes it: arrays by name, and a key
 PER_TOKEN: dict[str, type[np.generic]] = {
     "token_type_ids": np.int64,
     "relevance": np.float32,
@@ -54,8 +56,7 @@ class RelevanceCollator:
             )
         self._collate = Collate(pad_id)
 
-    # A sample holds whatever its data set has: lists, arrays, tensors, numbers.
-    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> Batch:
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Return the batch of `samples`, without keys."""
         rows = [
             self._row(
@@ -73,8 +74,8 @@ class RelevanceCollator:
         del batch["keys"]  # the Trainer moves tensors to devices, and nothing else
         return batch
 
-    def _row(self, sample: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Return a sample as `Collate` takes it, checked; its key is what messages call it."""
+    def _row(self, sample: Sample, where: str) -> Row:
+        """Return a checked sample; its key is what messages call it."""
         if "input_ids" not in sample:
             raise MixingError(
                 f"{where}: has no input_ids, only {', '.join(sample)}. Tokenize the texts first."
@@ -101,14 +102,14 @@ class RelevanceCollator:
         if not len(tokens["input_ids"]):
             raise MixingError(f"{where}: has no token. Leave out empty texts.")
 
-        row: dict[str, Any] = {"key": where, **tokens}
+        row: Row = {"key": where, **tokens}
         label = next((sample[name] for name in LABELS if sample.get(name) is not None), None)
         if label is not None:
             row["labels"] = _label(label, where)
         return row
 
 
-def _require_alike(name: str, shapes: list[tuple[int, ...]], rows: list[dict[str, Any]]) -> None:
+def _require_alike(name: str, shapes: list[tuple[int, ...]], rows: list[Row]) -> None:
     odd = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
         raise MixingError(

@@ -214,7 +214,10 @@ class AmixTrainer(Trainer):
         return step_generator(self.args.seed, 0, number, group=self.args.process_index)
 
     def _plain_loss(
-        self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],  # a batch of any collator
+        return_outputs: bool,
     ) -> Tensor | tuple[Tensor, Any]:  # with the model's outputs
         """Return the loss of unmixed rows. Models are not given the labels: they would guess the loss by dtype."""
         inputs = self._model_inputs(inputs)

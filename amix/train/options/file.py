@@ -20,7 +20,7 @@ PRESET = "preset"  # names several options at once
 _INPUTS = ("shards", "model", "dev", "eval")
 _VERSIONS = ("torch", "transformers", "accelerate", "numpy")  # what the numbers of a run depend on
 
-# Options by name, as a file or the command line gives them: each value of its option's type once it was checked.
+# Options by name, as a file or the command line gives them. A value has its option's type once it was checked.
 Options = dict[str, Any]
 
 
@@ -88,12 +88,12 @@ def load_yaml(path: Path) -> dict[Any, Any]:  # whatever the file holds
     return document
 
 
-def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:  # as in Options
+def resolve(file_options: Options, flags: Options) -> TrainConfig:
     """Return the configuration: flags that are not None win over the file, the file over the defaults."""
     return TrainConfig(**{**file_options, **given_options(flags)})
 
 
-def given_options(flags: Mapping[str, Any]) -> Options:
+def given_options(flags: Options) -> Options:
     """Return the flags that are not None, and the options of a preset that no flag sets otherwise."""
     given = {name: value for name, value in flags.items() if value is not None}
     preset = given.pop(PRESET, None)

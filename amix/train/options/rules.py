@@ -101,7 +101,7 @@ def rules_of(config: type) -> dict[str, Rule]:
 
 def _rule(annotation: object, note: Note) -> Rule:
     is_union = get_origin(annotation) in (Union, types.UnionType)
-    parts: tuple[Any, ...] = get_args(annotation) if is_union else (annotation,)
+    parts: tuple[Any, ...] = get_args(annotation) if is_union else (annotation,)  # types
     texts = tuple(text for part in parts if get_origin(part) is Literal for text in get_args(part))
     kinds = [part for part in parts if part in (bool, int, float, str)]
     optional = types.NoneType in parts

@@ -60,8 +60,8 @@ class State:
 
     identity: Mapping[str, object]
     progress: Progress
-    loader: dict[str, Any]
-    scaler: dict[str, Any] | None
+    loader: dict[str, Any]  # JSON
+    scaler: dict[str, Any] | None  # JSON
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:  # JSON, as `asdict` gives it

@@ -24,6 +24,8 @@ from amix.train.model.forward import forward
 from amix.train.score.metrics import calibration, confidence_gap, questions, reliability, report
 from amix.train.score.temperature import fit_temperature
 
+Truth = NDArray[Any]  # int64 ids, or class weights as floats
+
 
 @dataclass(frozen=True)
 class EvalSet:
@@ -94,7 +96,7 @@ class Predictions:
     """
 
     logits_NC: NDArray[np.float64]
-    truth: NDArray[Any]
+    truth: Truth
     rows: NDArray[np.int64]
     multi_label: bool
 
@@ -165,7 +167,7 @@ def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) ->
         )
     multi_label = dataset.manifest.multi_label
     if multi_label:
-        truth = np.zeros((len(labels), evaluation.num_classes))
+        truth: Truth = np.zeros((len(labels), evaluation.num_classes))
         truth[:, evaluation.class_ids] = labels
     else:
         truth = evaluation.class_ids[labels]
@@ -175,7 +177,7 @@ def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) ->
 @torch.no_grad()
 def predict(
     model: Classifier, dataset: RelevanceDataset, batch_size: int = 64
-) -> tuple[NDArray[np.float64], NDArray[Any]]:
+) -> tuple[NDArray[np.float64], Truth]:
     """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order."""
     device = next(model.parameters()).device
     by_length = np.argsort(dataset.lengths(), kind="stable").astype(np.int64)  # little padding, little time

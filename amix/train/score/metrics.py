@@ -3,8 +3,6 @@
 Axes: N samples, C classes.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -164,6 +162,6 @@ def questions(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False
     return np.stack([np.zeros_like(flat), flat], axis=1), (truth > 0.5).reshape(-1).astype(np.int64)
 
 
-def _f1(predicted_N: NDArray[Any], truth_N: NDArray[Any]) -> float:
+def _f1(predicted_N: NDArray[np.bool_], truth_N: NDArray[np.bool_]) -> float:
     """Return 2 TP / (2 TP + FP + FN) of two boolean arrays, at least one of them not empty."""
     return 2.0 * int((predicted_N & truth_N).sum()) / (int(predicted_N.sum()) + int(truth_N.sum()))
