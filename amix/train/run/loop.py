@@ -85,10 +85,7 @@ class Run:
     def train(self, log: MetricsLog) -> None:
         """Run the epochs that are left."""
         quiet = None if self.accelerator.is_local_main_process else True
-        bar: tqdm[Never] = tqdm(
-            total=self.steps, initial=self.at.step, desc="train", unit="step", disable=quiet
-        )
-        with bar:
+        with tqdm(total=self.steps, initial=self.at.step, desc="train", unit="step", disable=quiet) as bar:
             while self.at.epoch < self.config.epochs and not self._is_stale():
                 self._train_epoch(log, bar)
                 if self.dev is not None:
@@ -131,10 +128,13 @@ class Run:
 
     def _backward(self, batch: Batch, share: float) -> None:
         """Add the gradient of a batch, whose mean loss weighs `share`, to those of its optimizer step."""
-        at = self.at
+        at, size = self.at, self.config.gradient_accumulation
         found = self.step.loss(batch, at.epoch, at.batch, at.p)
         loss = found.mean * share
-        self.accelerator.backward(loss / self._accumulated(at.batch))
+        accumulated = min(
+            size, self.batches - at.batch // size * size
+        )  # the last step may take fewer batches
+        self.accelerator.backward(loss / accumulated)
         self.tally.add(Loss(step=at.step + 1, value=loss.detach(), keys=batch["keys"][:3]))
         if share:
             self.tally.count(found.unpaired, found.tokens)
@@ -149,11 +149,6 @@ class Run:
         self.optimizer.zero_grad()
         self.at.step += 1
         return rate
-
-    def _accumulated(self, batch: int) -> int:
-        """Return how many batches the optimizer step of this batch takes; an epoch's last may take fewer."""
-        size = self.config.gradient_accumulation
-        return min(size, self.batches - batch // size * size)
 
     def _log_loss(self, log: MetricsLog, rate: float) -> float:
         """Log the mean loss since the last line, and return it."""
