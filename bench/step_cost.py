@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from amix.engine.mixing.partners import step_generator
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
 from amix.train.model.classifier import load_classifier
@@ -76,7 +77,7 @@ class Variant:
         self.network = network
         self.batches = self._endless()
 
-    def _endless(self) -> Iterator[tuple[int, int, dict[str, Any], float]]:
+    def _endless(self) -> Iterator[tuple[int, int, Batch, float]]:
         """Yield epoch, number, batch and the seconds that reading it took."""
         loader = RelevanceLoader(self.dataset, batch_size=32, seed=0)
         for epoch in range(10**6):
@@ -104,7 +105,7 @@ class Variant:
         mixing = self._mixing_alone(batch, epoch, number)
         return {"step": step, "loading": loading, "extra pass": planned - began - mixing["plan"], **mixing}
 
-    def _mixing_alone(self, batch: dict[str, Any], epoch: int, number: int) -> dict[str, float]:
+    def _mixing_alone(self, batch: Batch, epoch: int, number: int) -> dict[str, float]:
         """Time the plan without the pass that its relevance may come from, and what the plan does to a batch."""
         mixer, mask_BT = self.objective.mixer, batch["attention_mask"]
         relevance = batch.get("relevance", mask_BT.float())

@@ -19,7 +19,7 @@ import time
 import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch  # the memory of `open` is counted from here
@@ -29,13 +29,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from measuring.payload import Text, texts  # noqa: E402  its folder is put on the path above
 
+if TYPE_CHECKING:
+    from amix.loaders.stream.batch import Batch
+
 BATCH = 64
 HEAD = 41  # 3.5
 SPECIAL = (0, 101, 102)
 SECONDS = 1.0  # of reading, at least
 SHARD = 1 << 26  # bytes; what MDS does by default
 
-Batches = Iterable[dict[str, Any]]
+Batches = Iterable["Batch"]
 
 
 def own_memory() -> int:
@@ -76,7 +79,7 @@ def sample(number: int, ids: Any, relevance: Any, label: int) -> dict[str, Any]:
     }
 
 
-def collated(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def collated(samples: list[dict[str, Any]]) -> "Batch":
     """Return a padded batch of tensors: the same code for all."""
     from amix.loaders.stream.collate import Collate
 
@@ -97,7 +100,7 @@ class _Amix:
 
         return RelevanceLoader(RelevanceDataset(folder, head=head), batch_size=BATCH)
 
-    def random(self, folder: Path) -> tuple[int, Callable[[list[int]], dict[str, Any]]]:
+    def random(self, folder: Path) -> tuple[int, "Callable[[list[int]], Batch]"]:
         from amix.loaders.stream.collate import as_tensors
         from amix.loaders.stream.dataset import RelevanceDataset
 
@@ -157,7 +160,7 @@ class _Mds:
         dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
         return DataLoader(dataset, batch_size=BATCH, collate_fn=_rows_collated)
 
-    def random(self, folder: Path) -> tuple[int, Callable[[list[int]], dict[str, Any]]]:
+    def random(self, folder: Path) -> tuple[int, "Callable[[list[int]], Batch]"]:
         from streaming import StreamingDataset
 
         dataset = StreamingDataset(local=str(folder), shuffle=False, batch_size=BATCH)
@@ -186,7 +189,7 @@ class _LitData:
         )
         return batches
 
-    def random(self, folder: Path) -> tuple[int, Callable[[list[int]], dict[str, Any]]]:
+    def random(self, folder: Path) -> tuple[int, "Callable[[list[int]], Batch]"]:
         from litdata import StreamingDataset
 
         dataset = StreamingDataset(str(folder), shuffle=False)
@@ -196,23 +199,21 @@ class _LitData:
 FORMATS: dict[str, Any] = {"amix": _Amix, "wds": _WebDataset, "mds": _Mds, "litdata": _LitData}
 
 
-def _rows_collated(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _rows_collated(rows: list[dict[str, Any]]) -> "Batch":
     return collated([sample(0, row["input_ids"], row["relevance"], int(row["label"])) for row in rows])
 
 
-def _random(
-    length: int, batch_of: Callable[[list[int]], dict[str, Any]]
-) -> Callable[[], Iterator[dict[str, Any]]]:
+def _random(length: int, batch_of: "Callable[[list[int]], Batch]") -> Callable[[], "Iterator[Batch]"]:
     numbers = np.random.default_rng(0).permutation(length)
 
-    def epoch() -> Iterator[dict[str, Any]]:
+    def epoch() -> "Iterator[Batch]":
         for begin in range(0, length, BATCH):
             yield batch_of(numbers[begin : begin + BATCH].tolist())
 
     return epoch
 
 
-def _timed(epoch: Callable[[], Iterable[dict[str, Any]]], samples: int) -> float:
+def _timed(epoch: "Callable[[], Iterable[Batch]]", samples: int) -> float:
     """Return samples per second of whole epochs, the first not counted."""
     total, seconds = 0, 0.0
     while seconds < SECONDS:
