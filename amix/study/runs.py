@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class RunRecord:
     """The folder of a run that `amix train` wrote.
 
-    config: every option.  inputs: what it was made from, as they were named.
+    config: every option.  shards: what it was trained on.  inputs: all that it was made from.
     written: the text of `config.yaml`, which begins with the versions that the run had.  log: `metrics.jsonl`.
     """
 
     folder: Path
     config: TrainConfig
+    shards: str
     inputs: Inputs
     written: str
     log: tuple[Line, ...]
@@ -36,6 +37,8 @@ class RunRecord:
             log = tuple(read_log(folder / METRICS))
             options, inputs = read_config(folder / CONFIG)
             config = TrainConfig(**options)
+            if inputs.shards is None or inputs.model is None:
+                raise ConfigError(f"{CONFIG} does not say which shards and model it was trained on")
         except OSError as problem:
             raise TrainError(
                 f"{folder}: is not a run ({problem.filename}: {problem.strerror}). Name what 'amix train' or "
@@ -45,7 +48,9 @@ class RunRecord:
             raise TrainError(
                 f"{folder}: its log or options are damaged ({problem}). Train it again."
             ) from None
-        return cls(folder=folder, config=config, inputs=inputs, written=written, log=log)
+        return cls(
+            folder=folder, config=config, shards=inputs.shards, inputs=inputs, written=written, log=log
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return inputs and options as JSON values, as `config.yaml` holds them."""

@@ -33,7 +33,6 @@ def report(folder: Path) -> str:
 
 def run_page(run: RunRecord) -> str:
     """Return the page about one run: curves, metrics, reliability, a few texts shaded, and how to run it again."""
-    shards = run.inputs.shards or ""
     losses = [(line.step, line.loss) for line in run.log if isinstance(line, LossLine)]
     scores = [line for line in run.log if isinstance(line, ScoreLine)]
     rows = [
@@ -43,7 +42,7 @@ def run_page(run: RunRecord) -> str:
         metric: [(line.epoch, line.metrics[metric]) for line in scores if line.kind == "dev"]
         for metric in ("accuracy", "nll", "ece")
     }
-    again = ["amix", "train", shards, "OUT", "--config", CONFIG]
+    again = ["amix", "train", run.shards, "OUT", "--config", CONFIG]
     sections = [
         ("Result", table(["set", *(SHOWN[metric] for metric in _METRICS)], rows) if rows else ""),
         ("Calibration", _calibration(run)),
@@ -52,7 +51,7 @@ def run_page(run: RunRecord) -> str:
         ("Texts, shaded by relevance", _texts(run)),
         ("Run it again", _again(again, CONFIG, run.written)),
     ]
-    title = f"{run.config.method} on {shards}"
+    title = f"{run.config.method} on {run.shards}"
     return page(title, f"Run {run.folder}, seed {run.config.seed}.", sections)
 
 
@@ -143,16 +142,15 @@ def _texts(run: RunRecord) -> str:
     """
     chosen = next((line.head for line in run.log if isinstance(line, HeadLine)), None)
     head = chosen or run.config.head
-    shards = run.inputs.shards
-    if shards is None or run.config.method != "attentionmix" or _parsed(head) is None:
+    if run.config.method != "attentionmix" or _parsed(head) is None:
         return ""
     try:
-        inspector = Inspector(shards)
+        inspector = Inspector(run.shards)
         texts = [inspector.text(int(row)) for row in inspector.dataset.rows()[:_TEXTS]]
         words = [shaded(text, inspector.relevance(text, head)) for text in texts]
     except (AmixError, OSError):
         return ""
-    note = f'<p class="soft">Head {escape(head)}, the first texts of {escape(shards)}.</p>'
+    note = f'<p class="soft">Head {escape(head)}, the first texts of {escape(run.shards)}.</p>'
     return note + "".join(words)
 
 
