@@ -1,7 +1,7 @@
 """AttentionMix: per-token mixing ratios from the attention that each token receives.
 
 Axes: B batch, T tokens.
-The rules are numbered in docs/architecture.md, section 2.
+The rules are numbered in docs/architecture.md, section 4.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What all mixers share: a mixer samples a plan from masks, relevance and a generator; the plan mixes.
 
 Axes: B batch, T tokens, S head specs. Suffix a: the row itself; b: its partner.
-The rules are numbered in docs/architecture.md, section 2.
+The rules are numbered in docs/architecture.md, section 4.
 """
 
 from abc import ABC, abstractmethod

@@ -22,7 +22,7 @@ from amix.train.objective.saliency import saliency
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is minimised: (1 - c) * mixed loss + c * clean loss (rule 8 of docs/architecture.md, section 2).
+    """What is minimised: (1 - c) * mixed loss + c * clean loss (rule 8 of docs/architecture.md, section 4).
 
     mixer: how batches are mixed.  num_classes: C.
     multi_label: binary cross-entropy per class in place of cross-entropy.

@@ -1,4 +1,4 @@
-"""AttentionMix once more, in plain loops over Python floats, written from docs/architecture.md section 2 alone."""
+"""AttentionMix once more, in plain loops over Python floats, written from docs/architecture.md section 4 alone."""
 
 import math
 from collections.abc import Sequence
