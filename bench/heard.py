@@ -19,7 +19,8 @@ import torch
 from amix import AttentionMix, RelevanceDataset, RelevanceLoader
 from amix.engine.mixing.partners import step_generator
 from amix.engine.mixing.plan import Plan
-from amix.train.model.classifier import load_classifier
+from amix.loaders.stream.batch import Batch
+from amix.train.model.classifier import Classifier, load_classifier
 from amix.train.model.forward import forward
 from amix.train.score.evaluate import label_names
 
@@ -28,8 +29,8 @@ CLEAR = 0.8  # a text that is heard so far is heard alone
 
 
 def heard(
-    network: Any,  # noqa: ANN401  a transformers classifier
-    batch: dict[str, Any],
+    network: Classifier,
+    batch: Batch,
     plan: Plan,
 ) -> torch.Tensor:
     """Return the probability of each row's class over that of it and its partner's, (B,)."""

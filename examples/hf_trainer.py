@@ -6,16 +6,18 @@ python examples/hf_trainer.py [--model ENCODER] [--shards FOLDER] [--epochs N]
 
 import tempfile
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sample_set import SampleSet, sample_set, show
 from transformers import TrainingArguments, set_seed
 
 from amix import AttentionMix, NoMix
+from amix.engine.mixing.mixer import Mixer
 from amix.train.hf import AmixTrainer, RelevanceCollator
 
 
-def train_and_predict(samples: SampleSet, mixer: AttentionMix | NoMix) -> tuple[ArrayLike, ArrayLike]:
+def train_and_predict(samples: SampleSet, mixer: Mixer) -> tuple[ArrayLike, ArrayLike]:
     """Return logits and labels of the test sentences from a classifier trained with `mixer`."""
     set_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -41,11 +43,12 @@ def train_and_predict(samples: SampleSet, mixer: AttentionMix | NoMix) -> tuple[
         )
         trainer.train()
         found = trainer.predict(samples.test)
+    assert isinstance(found.predictions, np.ndarray) and isinstance(found.label_ids, np.ndarray)
     return found.predictions, found.label_ids
 
 
 if __name__ == "__main__":
     with sample_set(__doc__) as samples:
-        # Of few sentences in few passes, half are mixed: all of them would be learnt too slowly.
-        mixers = {"plain": NoMix(), "mixed": AttentionMix(p=0.5)}
+        # Half of the rows are mixed; to learn from mixed rows alone takes more epochs than an example has.
+        mixers: dict[str, Mixer] = {"plain": NoMix(), "mixed": AttentionMix(p=0.5)}
         show({name: train_and_predict(samples, mixer) for name, mixer in mixers.items()})

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Mixing in a loop of one's own: torch, transformers, and from amix a mixer, a loader and a loss.
+"""Mixing in your own loop: torch, transformers, and from amix a mixer, a loader and a loss.
 
 python examples/plain_pytorch.py [--model ENCODER] [--shards FOLDER] [--epochs N]
 """
@@ -11,9 +11,10 @@ from sample_set import SampleSet, sample_set, show
 from torch import Tensor
 
 from amix import AttentionMix, NoMix, RelevanceLoader, soft_cross_entropy
+from amix.engine.mixing.mixer import Mixer
 
 
-def train(samples: SampleSet, mixer: AttentionMix | NoMix) -> Any:  # noqa: ANN401
+def train(samples: SampleSet, mixer: Mixer) -> Any:  # noqa: ANN401  a transformers classifier
     """Return a classifier trained on batches that `mixer` mixes at the word embeddings."""
     torch.manual_seed(0)
     model = samples.classifier().train()
@@ -39,7 +40,7 @@ def train(samples: SampleSet, mixer: AttentionMix | NoMix) -> Any:  # noqa: ANN4
 
 
 @torch.no_grad()
-def predict(samples: SampleSet, model: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def predict(samples: SampleSet, model: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401  a transformers classifier
     """Return logits and labels of the test sentences, which nothing mixes."""
     batches = list(RelevanceLoader(samples.test, batch_size=64, shuffle="none"))
     logits = [model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits for b in batches]
@@ -48,6 +49,6 @@ def predict(samples: SampleSet, model: Any) -> tuple[Tensor, Tensor]:  # noqa: A
 
 if __name__ == "__main__":
     with sample_set(__doc__) as samples:
-        # Of few sentences in few passes, half are mixed: all of them would be learnt too slowly.
-        mixers = {"plain": NoMix(), "mixed": AttentionMix(p=0.5)}
+        # Half of the rows are mixed; to learn from mixed rows alone takes more epochs than an example has.
+        mixers: dict[str, Mixer] = {"plain": NoMix(), "mixed": AttentionMix(p=0.5)}
         show({name: predict(samples, train(samples, mixer)) for name, mixer in mixers.items()})

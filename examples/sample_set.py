@@ -29,7 +29,7 @@ from amix.train.score.metrics import report
 
 @dataclass(frozen=True)
 class SampleSet:
-    """What an example trains on: an encoder, how often, the shards to train and to test on."""
+    """What an example trains on: an encoder, the number of epochs, the shards to train and to test on."""
 
     model: str
     epochs: int
@@ -41,7 +41,7 @@ class SampleSet:
         """Return the number of classes of the training shards."""
         return len(self.train.manifest.label_names or ())
 
-    def classifier(self) -> Any:  # noqa: ANN401
+    def classifier(self) -> Any:  # noqa: ANN401  a transformers classifier, of whatever family
         """Return a classifier with a new head. Seed torch first."""
         with quiet_transformers():
             return AutoModelForSequenceClassification.from_pretrained(self.model, num_labels=self.num_classes)
@@ -49,7 +49,7 @@ class SampleSet:
 
 @contextlib.contextmanager
 def sample_set(description: str | None) -> Iterator[SampleSet]:
-    """Yield the sample set that the command line asks for; what was built for it goes away afterwards."""
+    """Yield the sample set that the command line asks for; what was built for it is removed afterwards."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--model", help="Hub id or folder of an encoder (default: the packaged MiniLM)")
     parser.add_argument("--shards", type=Path, help="folder with the shard folders train and test")
@@ -69,10 +69,9 @@ def build(model: str, folder: Path) -> Path:
     for split in ("train", "test"):
         with resources.as_file(resources.files("amix.cli") / "demo_data" / f"{split}.jsonl") as corpus:
             # As a command of its own, because its workers are spawned and would import all of this program again.
-            command = ["precompute", corpus, folder / "shards" / split, "--extractor", folder / "extractor"]
-            subprocess.run(
-                [sys.executable, "-m", "amix", *command, "--workers", "1"], check=True, stdout=sys.stderr
-            )
+            command: list[str | Path] = [sys.executable, "-m", "amix", "precompute", corpus]
+            command += [folder / "shards" / split, "--extractor", folder / "extractor", "--workers", "1"]
+            subprocess.run(command, check=True, stdout=sys.stderr)
     return folder / "shards"
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
-@config_options("method", "head", "seed", "subset_seed", "samples", "train_samples")
+@config_options("method", "head", "seed", "subset_seed", "samples")
 @json_option
 def command(
     sources: tuple[str, ...],

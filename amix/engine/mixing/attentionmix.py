@@ -1,29 +1,20 @@
 """AttentionMix: per-token mixing ratios from the attention that each token receives.
 
 Axes: B batch, T tokens.
-The rules are numbered in docs/architecture.md, section 2.
+The rules are numbered in docs/architecture.md, section 4.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, get_args
 
 import torch
 from torch import Generator, Tensor
 
 from amix.engine.base.errors import UsageError
-from amix.engine.mixing.mixer import (
-    Mixer,
-    Pairs,
-    Ratios,
-    draw_beta,
-    require_alpha,
-    require_between,
-    require_one_of,
-    whole_where_alone,
-)
+from amix.engine.mixing.checks import require_alpha, require_between, require_one_of
+from amix.engine.mixing.choices import LabelWeight, Special, Tail
+from amix.engine.mixing.mixer import Mixer, Need, Pairs, Ratios, draw_beta, whole_where_alone
 from amix.engine.mixing.site import hidden_layer
-
-LabelWeight = Literal["ratio", "mass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +27,7 @@ class AttentionMix(Mixer):
     level: where to mix; `embedding` = the word embeddings, as in the source; `hidden:k` = the hidden states after
         k layers (mixing of encodings is the source's open question).
     label_weight: `ratio` = mean ratio over the content of both texts; `mass` = share of relevance mixed in.
-    special: `drop` takes relevance from special tokens; `keep` lets them count like words.
+    special: `drop` sets the relevance of special tokens to 0; `keep` lets them count like words.
     strength: s in [0, 1] pulls every ratio and label weight toward the row's own side, 1 - s (1 - ratio).
     sharpness: k >= 0 in ratio = sigmoid(k (log r_a - log r_b)); 1 = r_a / (r_a + r_b), 0 = one half.
     alpha: draws a weight t from Beta(alpha, alpha) for every pair, as other mixups do, and takes the ratio
@@ -45,27 +36,30 @@ class AttentionMix(Mixer):
         `drop` leaves them out, so that a mixed row is as long as the row itself.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"relevance"})
+    reads: ClassVar[frozenset[Need]] = frozenset({"relevance"})
+    missing: ClassVar[str] = (
+        "attentionmix needs relevance: pass relevance=batch['relevance'], read with a head spec (head='0.8')."
+    )
 
     level: str = "embedding"
     label_weight: LabelWeight = "ratio"
-    special: Literal["drop", "keep"] = "drop"
+    special: Special = "drop"
     strength: float = 1.0
     sharpness: float = 1.0
     alpha: float | None = None
-    tail: Literal["keep", "drop"] = "keep"
+    tail: Tail = "keep"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.level != "embedding" and hidden_layer(self.level) is None:
             raise UsageError(
-                f"level is '{self.level}'; it must be embedding or hidden:K, K layers below the mixing."
+                f"level is '{self.level}'; it must be embedding, or hidden:K to mix after K layers."
             )
-        require_one_of("label_weight", self.label_weight, ("ratio", "mass"))
-        require_one_of("special", self.special, ("drop", "keep"))
+        require_one_of("label_weight", self.label_weight, get_args(LabelWeight))
+        require_one_of("special", self.special, get_args(Special))
         require_between("strength", self.strength, 0.0, 1.0)
         require_between("sharpness", self.sharpness, 0.0, 1e3)
-        require_one_of("tail", self.tail, ("keep", "drop"))
+        require_one_of("tail", self.tail, get_args(Tail))
         if self.alpha is not None:
             require_alpha(self.alpha)
 
@@ -73,9 +67,6 @@ class AttentionMix(Mixer):
     def sites(self) -> tuple[str, ...]:
         """The level."""
         return (self.level,)
-
-    def _without_relevance(self) -> str:
-        return "attentionmix needs relevance: pass batch['relevance'], read with a head spec (head='0.8')."
 
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
         assert pairs.relevance_BT is not None
@@ -90,7 +81,7 @@ class AttentionMix(Mixer):
 
         tilt_B1 = None
         if self.alpha is not None:
-            # Away from 0 and 1, so that what one side alone attends to stays its own.
+            # Not quite 0 or 1, so that a word to which only one side attends stays that side's.
             tilt_B1 = (
                 draw_beta(self.alpha, len(mask_BT), generator)
                 .clamp(1e-4, 1 - 1e-4)[:, None]
@@ -115,7 +106,7 @@ class AttentionMix(Mixer):
         weight_B = _share((ratio_BT * union_BT).sum(dim=1), union_BT.sum(dim=1).float(), 0.5)
         if self.label_weight == "mass":
             own_B = (ratio_BT * own_BT).sum(dim=1)
-            # Without its tail a pair can be left with words that nothing attends to; their mean ratio stands then.
+            # Without its tail a pair can be left with words that nothing attends to; the mean ratio is used then.
             weight_B = _share(own_B, own_B + ((1.0 - ratio_BT) * other_BT).sum(dim=1), weight_B)
         return weight_B
 

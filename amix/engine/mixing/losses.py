@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def soft_cross_entropy(logits_BC: "Tensor", targets_BC: "Tensor", *, multi_label: bool = False) -> "Tensor":
     """Mean cross-entropy between logits and class distributions, in float32.
 
-    Float labels handed to a `*ForSequenceClassification` model make it switch to binary cross-entropy and
-    remember that in its configuration; hence a loss of our own.
+    A `*ForSequenceClassification` model that is given float labels switches to binary cross-entropy, and keeps
+    that in its configuration. So the loss is computed here.
 
     logits_BC: any float dtype.  targets_BC: weights in [0, 1]; rows sum to 1 unless `multi_label`.
     multi_label: binary cross-entropy per class instead, averaged over classes.

@@ -4,21 +4,15 @@ Axes: B batch, T tokens.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Generator, Tensor
 
 from amix.engine.base.errors import UsageError
-from amix.engine.mixing.mixer import (
-    Mixer,
-    Pairs,
-    Ratios,
-    draw_beta,
-    require_alpha,
-    require_one_of,
-    whole_where_alone,
-)
+from amix.engine.mixing.checks import require_alpha, require_one_of
+from amix.engine.mixing.choices import Pad
+from amix.engine.mixing.mixer import Mixer, Pairs, Ratios, draw_beta, whole_where_alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +52,11 @@ class WordMixup(PairMixer):
         source does.
     """
 
-    pad: Literal["keep", "zero"] = "keep"
+    pad: Pad = "keep"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_one_of("pad", self.pad, ("keep", "zero"))
+        require_one_of("pad", self.pad, get_args(Pad))
 
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
         weight_B = self._draw_ratio(pairs, generator)

@@ -7,19 +7,16 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor
 
 from amix.engine.base.errors import MixingError
+from amix.engine.mixing.choices import PartnerChoice
 
-PartnerChoice = Literal["random", "other-class", "same-class", "similar-length"]
-PARTNER_CHOICES: tuple[str, ...] = get_args(PartnerChoice)
 CLASS_AWARE = frozenset({"other-class", "same-class"})
 
-
-# Streams of a batch that no group of its rows draws from; those of the groups count from 0.
+# Groups of rows draw from streams 0, 1, ...; these streams are for the draws that belong to no group.
 DROPOUT_STREAM, BATCH_STREAM = -1, -(2**32)
 
 
@@ -108,7 +105,7 @@ def derangement(rows: int, generator: Generator | None = None) -> Tensor:
 
 
 def _neighbours(lengths_B: Tensor, generator: Generator | None) -> Tensor:
-    """Pair the rows that stand side by side by length, ties in random order; an odd end is a cycle of three."""
+    """Pair the rows that are neighbours when sorted by length, ties in random order; an odd end is a cycle of three."""
     rows = len(lengths_B)
     partner_B = torch.arange(rows)
     if rows < 2:

@@ -37,7 +37,7 @@ class Plan:
     attention_mask: Tensor
     site: str = "embedding"
     is_identity: bool = False
-    is_aligned: bool = True  # every position reads its like; saves a gather per position
+    is_aligned: bool = True  # every position reads the same one of the partner, which saves a gather
     unpaired: int = 0
 
     def mix(self, x: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from amix.engine.mixing.mixer import Mixer, Pairs, Ratios, require_between
+from amix.engine.mixing.checks import require_between
+from amix.engine.mixing.mixer import Mixer, Need, Pairs, Ratios
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,14 @@ class SSMix(Mixer):
 
     span_share: length of the span as a share of the row's content, at least one token, at most the partner's
         content; 0.1 in the source.
-    `plan` takes the saliency as `relevance`: the norm of the loss's gradient at each word embedding.
+    Saliency is the norm of the loss's gradient at each word embedding.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"saliency"})
+    reads: ClassVar[frozenset[Need]] = frozenset({"saliency"})
+    missing: ClassVar[str] = (
+        "ssmix needs the saliency of every token: pass saliency=, the norm of the loss's gradient at the word "
+        "embeddings, see amix.train.objective.saliency."
+    )
 
     span_share: float = 0.1
 
@@ -34,17 +39,11 @@ class SSMix(Mixer):
         super().__post_init__()
         require_between("span_share", self.span_share, 0.0, 1.0)
 
-    def _without_relevance(self) -> str:
-        return (
-            "ssmix needs the saliency of every token as relevance=: the norm of the loss's gradient at the word "
-            "embeddings, see amix.train.objective.saliency."
-        )
-
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
         del generator
-        assert pairs.relevance_BT is not None
+        assert pairs.saliency_BT is not None
         # Sums of float32 saliencies in float64: windows that are equal stay equal up to the 16th digit.
-        saliency_BT = pairs.relevance_BT.double()
+        saliency_BT = pairs.saliency_BT.double()
         own_BT, texts = _texts(pairs.content_BT)
         other_BT = pairs.facing(own_BT)
         straight_T = torch.arange(own_BT.shape[1], device=own_BT.device)
@@ -71,7 +70,7 @@ class SSMix(Mixer):
 def _texts(content_BT: Tensor) -> tuple[Tensor, int]:
     """Number the runs of content in every row from 1, 0 elsewhere; and return the largest number.
 
-    Special tokens part the texts of a pair, so a run is a text.
+    Special tokens separate the texts of a pair, so a run is a text.
     """
     before_BT = torch.nn.functional.pad(content_BT[:, :-1], (1, 0))
     number_BT = (content_BT & ~before_BT).cumsum(dim=1) * content_BT
@@ -79,7 +78,7 @@ def _texts(content_BT: Tensor) -> tuple[Tensor, int]:
 
 
 def _best_window(score_BT: Tensor, inside_BT: Tensor, width_B: Tensor) -> Tensor:
-    """Return where the window inside a run begins whose sum of scores is largest, (B,), the first of equals."""
+    """Return where the window with the largest sum of scores begins, (B,), inside a run; the first of equals."""
     tokens = score_BT.shape[1]
     total_BT = torch.nn.functional.pad(score_BT.cumsum(dim=1), (1, 0))
     begin_T = torch.arange(tokens, device=score_BT.device)

@@ -3,4 +3,4 @@
 from typing import Literal
 
 RelevanceDtype = Literal["float16", "uint8", "float32"]  # uint8 is a square-root code
-RelevanceKind = Literal["received", "cls"]  # rule 1 of docs/architecture.md, section 2
+RelevanceKind = Literal["received", "cls"]  # rule 1 of docs/architecture.md, section 4

@@ -4,11 +4,12 @@ Axes: S head specs, T tokens, C classes.
 """
 
 import contextlib
+import copy
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,19 @@ from amix.loaders.stream.batch import ArrayBatch
 from amix.loaders.stream.decoding import Decoder
 from amix.loaders.stream.flat import FlatBatch
 
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    Samples = Dataset[dict[str, Any]]
+else:
+    Samples = object  # torch asks for the methods alone, and reading shards needs no torch
+
 _DEPTH = 4  # shards fetched ahead
 Damaged = Literal["error", "skip"]
 _LOG = logging.getLogger(__name__)
 
 
-class RelevanceDataset:
+class RelevanceDataset(Samples):
     """Map-style access to a cache that `amix precompute` wrote; works as a torch dataset.
 
     folder: the cache: a path, or a URL (`s3://`, `gs://`, `hf://`, `https://`) whose shards are fetched when they are
@@ -58,18 +66,27 @@ class RelevanceDataset:
         self._mirror = Mirror(str(folder), cache, storage_options) if is_remote(folder) else None
         self.folder = Path(folder) if self._mirror is None else self._mirror.folder
         self.manifest = Manifest.read(self.folder)
-        specs = () if head is None else HeadSpec.parse_several(head)
-        self.head = None if head is None else "|".join(map(str, specs))
-        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
-        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
-        rows = [[self._heads.index(position) for position in spec] for spec in picked]
-        self._decoder = Decoder(self.manifest, self._heads, rows)
+        self._choose(head)
         self.skipped = 0  # samples that this process left out
         self._skips = damaged == "skip"
         self._told: set[str] = set()  # shards whose damage was warned of
         self.manifest.require_listed()
         self._readers = list(self._opened())
         self._ends = np.array(list(itertools.accumulate(map(len, self._readers))), np.int64)
+
+    def with_head(self, head: str | None) -> "RelevanceDataset":
+        """Return the same opened shards with the relevance of another head spec. Raises HeadError as opening does."""
+        other = copy.copy(self)
+        other._choose(head)
+        return other
+
+    def _choose(self, head: str | None) -> None:
+        specs = () if head is None else HeadSpec.parse_several(head)
+        self.head = None if head is None else "|".join(map(str, specs))
+        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
+        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
+        rows = [[self._heads.index(position) for position in spec] for spec in picked]
+        self._decoder = Decoder(self.manifest, self._heads, rows)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

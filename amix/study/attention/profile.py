@@ -15,7 +15,7 @@ from amix.study.compare.grid import Corpus, Grid, Method, Options
 from amix.study.compare.outcome import Outcome
 from amix.study.compare.runner import run_grid
 from amix.train.heads.proxy import rank_heads
-from amix.train.options.config import EVEN
+from amix.train.options.auto import EVEN
 from amix.train.run.subset import draw_subset
 
 

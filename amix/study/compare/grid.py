@@ -14,9 +14,8 @@ from amix.train.options.rules import require_set_name
 
 Options = Mapping[str, object]  # of training, by name, as `TrainConfig` takes them
 
-_SAMPLES = "train_samples"  # how TrainConfig calls the number of training texts
 # Each cell sets these itself, so that every method sees the same texts in the same order.
-OWN = ("seed", "subset_seed", _SAMPLES)
+OWN = ("seed", "subset_seed", "samples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,7 @@ class Grid:
             **self.methods[label].options,
             "seed": seed,
             "subset_seed": seed,
-            _SAMPLES: samples,
+            "samples": samples,
         }
         # Settled here, so that an outcome is known by what was done, whatever the defaults will be later.
         config = TrainConfig(**options).settled(has_dev=given.dev is not None)  # type: ignore[arg-type]  # checked there

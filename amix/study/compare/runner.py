@@ -18,7 +18,8 @@ from amix.engine.base.stopping import signals_end, undisturbed
 from amix.study.compare.grid import Cell, Corpus, Grid
 from amix.study.compare.outcome import Identity, Outcome, read_outcome, write_outcome
 from amix.study.shards import read_manifest
-from amix.train.run.train import TrainResult, train
+from amix.train.run.result import TrainResult
+from amix.train.run.train import train
 
 # What `amix train` writes that a comparison does not need; the models alone would fill a disk.
 _LARGE = ("model", "tensorboard")

@@ -18,6 +18,7 @@ from amix.study.report.page import page, table
 from amix.study.report.texts import shaded
 from amix.study.runs import RunRecord, load_dev_predictions, load_predictions, predicted_sets
 from amix.train.run.files import CONFIG
+from amix.train.run.log import HeadLine, LossLine, ScoreLine
 
 _TEXTS = 3
 _METRICS = ("accuracy", "macro_f1", "nll", "ece")
@@ -32,13 +33,14 @@ def report(folder: Path) -> str:
 
 def run_page(run: RunRecord) -> str:
     """Return the page about one run: curves, metrics, reliability, a few texts shaded, and how to run it again."""
-    losses = [(line.step, line.values["loss"]) for line in run.log if line.kind == "loss"]
-    dev = [line for line in run.log if line.kind == "dev"]
+    losses = [(line.step, line.loss) for line in run.log if isinstance(line, LossLine)]
+    scores = [line for line in run.log if isinstance(line, ScoreLine)]
     rows = [
-        [line.name, *(line.values[metric] for metric in _METRICS)] for line in run.log if line.kind == "eval"
+        [line.name, *(line.metrics[metric] for metric in _METRICS)] for line in scores if line.kind == "eval"
     ]
-    curves = {
-        metric: [(line.epoch, line.values[metric]) for line in dev] for metric in ("accuracy", "nll", "ece")
+    curves: dict[str, list[tuple[float, float]]] = {
+        metric: [(line.epoch, line.metrics[metric]) for line in scores if line.kind == "dev"]
+        for metric in ("accuracy", "nll", "ece")
     }
     again = ["amix", "train", run.shards, "OUT", "--config", CONFIG]
     sections = [
@@ -138,7 +140,7 @@ def _texts(run: RunRecord) -> str:
 
     Nothing where the shards are no longer there, or where one of several heads was drawn for each batch.
     """
-    chosen = next((line.head for line in run.log if line.kind == "head"), None)
+    chosen = next((line.head for line in run.log if isinstance(line, HeadLine)), None)
     head = chosen or run.config.head
     if run.config.method != "attentionmix" or _parsed(head) is None:
         return ""

@@ -1,12 +1,11 @@
-"""Heads ranked by how well the words that they point at tell the classes apart; no classifier is trained.
+"""Heads ranked by how well the words they attend to separate the classes; no classifier is trained.
 
 Axes: N texts, B batch, S head specs, T tokens, D width of the word embeddings, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +14,16 @@ from numpy.typing import NDArray
 from amix.engine.base.errors import TrainError
 from amix.engine.base.heads import Head
 from amix.engine.mixing.attentionmix import content_relevance
+from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
+from amix.train.options.auto import FOLDS
 from amix.train.score.evaluate import label_names
 
 Floats = NDArray[np.float64]
 
-FOLDS = 5
 MOST = 5_000  # texts: more change the ranking little
 _BATCH = 64
-_ROOM = 1 << 30  # bytes of features at a time
+_ROOM = 1 << 30  # bytes of features in memory at a time
 _RIDGES = np.geomspace(1e-3, 1e2, 11)  # times the mean variance of a feature
 
 
@@ -31,7 +31,7 @@ _RIDGES = np.geomspace(1e-3, 1e2, 11)  # times the mean variance of a feature
 class RankedHead:
     """A head spec and its score.
 
-    separation: share of the variance of the labels that is explained on held-out folds, at most 1.
+    separation: share of the labels' variance that is explained on held-out folds, at most 1.
     accuracy: of the class with the largest prediction, on the same folds; None for several labels a text.
     """
 
@@ -41,7 +41,7 @@ class RankedHead:
 
 
 def rank_heads(
-    folder: str | Path,
+    shards: str | Path | RelevanceDataset,
     embeddings_VD: torch.Tensor,
     numbers: NDArray[np.int64] | None = None,
     *,
@@ -54,32 +54,32 @@ def rank_heads(
     Each text becomes the mean of its content's word embeddings, weighted by a head's relevance (rule 3 of
     docs/architecture.md). Ridge regression on the labels, in closed form and with its strength chosen inside the
     training folds by generalised cross-validation (Golub, Heath and Wahba 1979), is scored on the fold held out. A
-    head under which the classes stand further apart is one whose tokens carry the label.
+    head that separates the classes well is one whose tokens carry the label.
 
-    folder: shards with labels.  embeddings_VD: of the model that will be trained.
+    shards: a folder with labels, or the data set opened from it.  embeddings_VD: of the model that will be trained.
     numbers: samples to use; None = all, of which 5,000 are drawn where there are more.
     specs: candidates; None = every stored head, the mean of every layer, and that of all.
     Raises TrainError when there are too few texts for the folds, or only one class among them.
     """
-    plain = RelevanceDataset(folder, head=None)
-    label_names(plain.manifest)  # or there is nothing to tell apart
-    chosen = np.arange(len(plain), dtype=np.int64) if numbers is None else np.asarray(numbers)
+    dataset = shards if isinstance(shards, RelevanceDataset) else RelevanceDataset(shards, head=None)
+    label_names(dataset.manifest)  # raises where there are none
+    chosen = np.arange(len(dataset), dtype=np.int64) if numbers is None else np.asarray(numbers)
     if len(chosen) > MOST:
         chosen = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(chosen)[:MOST])
-    specs = list(specs or candidates(plain.manifest.heads))
-    targets_NC, fold_N = _targets(plain, chosen, folds, seed)
+    specs = list(specs or candidates(dataset.manifest.heads))
+    targets_NC, fold_N = _targets(dataset.with_head(None), chosen, folds, seed)
     several = max(1, _ROOM // (len(chosen) * embeddings_VD.shape[1] * 4))
     ranked = []
     for begin in range(0, len(specs), several):
         part = specs[begin : begin + several]
-        features_SND = _features(folder, part, chosen, embeddings_VD)
+        features_SND = _features(dataset.with_head("|".join(part)), chosen, embeddings_VD)
         for spec, features_ND in zip(part, features_SND, strict=True):
             separation, accuracy = _held_out(features_ND, targets_NC, fold_N, folds)
             ranked.append(
                 RankedHead(
                     head=spec,
                     separation=separation,
-                    accuracy=None if plain.manifest.multi_label else accuracy,
+                    accuracy=None if dataset.manifest.multi_label else accuracy,
                 )
             )
     return sorted(ranked, key=lambda each: -each.separation)  # the first of equals stays first
@@ -95,8 +95,8 @@ def candidates(heads: Sequence[Head]) -> list[str]:
 def _targets(
     dataset: RelevanceDataset, chosen: NDArray[np.int64], folds: int, seed: int
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the labels as class weights, and the fold of every text: every class in all of them as far as it goes."""
-    labels: Any = dataset.batch(chosen)["labels"]
+    """Return the labels as class weights, and the fold of every text; classes are spread over the folds evenly."""
+    labels = np.asarray(dataset.batch(chosen)["labels"])
     classes = len(dataset.manifest.label_names or ())
     targets_NC = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
     if len(chosen) < 2 * folds or not targets_NC.std(axis=0).any():
@@ -113,22 +113,22 @@ def _targets(
 
 @torch.no_grad()
 def _features(
-    folder: str | Path, specs: Sequence[str], chosen: NDArray[np.int64], embeddings_VD: torch.Tensor
+    dataset: RelevanceDataset, chosen: NDArray[np.int64], embeddings_VD: torch.Tensor
 ) -> NDArray[np.float32]:
-    """Return the weighted means of word embeddings, (S, N, D) float32."""
-    dataset = RelevanceDataset(folder, head="|".join(specs))
+    """Return the weighted means of word embeddings by each head spec of the data set, (S, N, D) float32."""
+    specs = (dataset.head or "").split("|")
     embeddings_VD = embeddings_VD.detach().float().cpu()
     features_SND = np.empty((len(specs), len(chosen), embeddings_VD.shape[1]), np.float32)
     by_length = np.argsort(dataset.lengths()[chosen], kind="stable")  # little padding
     for begin in range(0, len(chosen), _BATCH):
         places = by_length[begin : begin + _BATCH]
-        batch: Any = dataset.batch(chosen[places])
-        relevance_BST = torch.from_numpy(batch["relevance"]).reshape(len(places), len(specs), -1)
-        content_BT = torch.from_numpy(batch["content"])
+        batch = as_tensors(dataset.batch(chosen[places]))
+        relevance_BST = batch["relevance"].reshape(len(places), len(specs), -1)
+        content_BT = batch["content"]
         content_XT = content_BT[:, None].expand_as(relevance_BST).reshape(-1, content_BT.shape[1])
         weight_XT = content_relevance(relevance_BST.reshape(content_XT.shape), content_XT, rescale=True)
         weight_XT = weight_XT / content_XT.sum(dim=1, keepdim=True).clamp(min=1)
-        words_BTD = embeddings_VD[torch.from_numpy(batch["input_ids"])]
+        words_BTD = embeddings_VD[batch["input_ids"]]
         features_BSD = weight_XT.reshape(relevance_BST.shape) @ words_BTD
         features_SND[:, places] = features_BSD.transpose(0, 1).numpy()
     return features_SND
@@ -151,7 +151,7 @@ def _held_out(
     return 1.0 - residual / max(total, 1e-12), accuracy
 
 
-def _ridge(features_ND: Floats, targets_NC: Floats) -> Any:  # noqa: ANN401
+def _ridge(features_ND: Floats, targets_NC: Floats) -> Callable[[Floats], Floats]:
     """Return the predictor of ridge regression whose strength has the least generalised cross-validation error."""
     mean_D, mean_C = features_ND.mean(axis=0), targets_NC.mean(axis=0)
     left_NK, values_K, right_KD = np.linalg.svd(features_ND - mean_D, full_matrices=False)
@@ -162,7 +162,7 @@ def _ridge(features_ND: Floats, targets_NC: Floats) -> Any:  # noqa: ANN401
     for ridge in _RIDGES * max(scale, 1e-12):
         kept_K = values_K**2 / (values_K**2 + ridge)
         error = outside + float((((1.0 - kept_K)[:, None] * projected_KC) ** 2).sum())
-        freedom = 1.0 - (1.0 + kept_K.sum()) / len(features_ND)  # one degree is the mean's
+        freedom = 1.0 - (1.0 + kept_K.sum()) / len(features_ND)  # the mean takes one degree
         if error / freedom**2 < best:
             best = error / freedom**2
             shrink_K = values_K / (values_K**2 + ridge)

@@ -1,7 +1,7 @@
 """The ranking of a cache's heads on disk, beside the cache, so that the next run finds it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +11,85 @@ from numpy.typing import NDArray
 
 from amix.engine.base import canonical, publish
 from amix.engine.base.errors import StorageError, TrainError
-from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.remote import is_remote
+from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.heads.proxy import RankedHead, rank_heads
-from amix.train.options.config import AUTO_RULES
+from amix.train.options import auto
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingIdentity:
+    """What a ranking depends on: hashes of the shards, the texts (None = all) and the embeddings, and the rule."""
+
+    shards: str
+    samples: str | None
+    embeddings: str
+    rule: str
+
+    @classmethod
+    def of(
+        cls, dataset: RelevanceDataset, embeddings_VD: torch.Tensor, numbers: NDArray[np.int64] | None
+    ) -> "RankingIdentity":
+        """Return that of a ranking by these texts and embeddings."""
+        return cls(
+            shards=dataset.manifest.sha256,
+            samples=None if numbers is None else publish.sha256_bytes(numbers.astype("<i8").tobytes()),
+            embeddings=publish.sha256_bytes(embeddings_VD.detach().float().cpu().numpy().tobytes()),
+            rule=auto.RULES["head"],
+        )
+
+    @property
+    def file_name(self) -> str:
+        """The name of its ranking's file."""
+        return f"{publish.sha256_bytes(canonical.dumps(asdict(self)))[:16]}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """A ranking as it is kept: the heads, the best first."""
+
+    identity: RankingIdentity
+    heads: Sequence[RankedHead]
+
+    def write(self, path: Path) -> None:
+        """Publish the ranking. A place that cannot be written to does not stop the run: it is computed again."""
+        try:
+            path.parent.mkdir(exist_ok=True)
+            publish.write_atomic(path, canonical.seal(asdict(self)))
+        except (OSError, StorageError):
+            return
+
+    @classmethod
+    def read(cls, path: Path) -> "Ranking":
+        """Read what `write` wrote. Raises TrainError for a damaged file."""
+        document: Mapping[str, Any] = canonical.unseal(path.read_bytes(), str(path), TrainError)  # JSON
+        return cls(
+            identity=RankingIdentity(**document["identity"]),
+            heads=[RankedHead(**each) for each in document["heads"]],
+        )
 
 
 def best_head(
-    folder: str | Path, manifest: Manifest, embeddings_VD: torch.Tensor, numbers: NDArray[np.int64] | None
+    folder: str | Path,
+    dataset: RelevanceDataset,
+    embeddings_VD: torch.Tensor,
+    numbers: NDArray[np.int64] | None,
 ) -> RankedHead:
-    """Return the first of the ranking for these samples, from beside the cache where it was computed before."""
-    return stored_ranking(folder, manifest, embeddings_VD, numbers)[0]
+    """Return the best head for these texts, from the ranking beside the cache where one was computed before.
 
-
-def stored_ranking(
-    folder: str | Path, manifest: Manifest, embeddings_VD: torch.Tensor, numbers: NDArray[np.int64] | None
-) -> list[RankedHead]:
-    """Return `rank_heads`, computed at the first call and kept in `FOLDER.ranking/` where that can be written to."""
-    identity = {
-        "shards": manifest.sha256,
-        "samples": None if numbers is None else publish.sha256_bytes(numbers.astype("<i8").tobytes()),
-        "embeddings": publish.sha256_bytes(embeddings_VD.detach().float().cpu().numpy().tobytes()),
-        "rule": AUTO_RULES["head"],
-    }
+    folder: where the shards are, as it was given.  dataset: opened from it.  numbers: the texts, None = all.
+    The ranking is kept in `FOLDER.ranking/` unless the folder is remote or its place cannot be written to.
+    """
+    identity = RankingIdentity.of(dataset, embeddings_VD, numbers)
     path = None
     if not is_remote(folder):
-        key = publish.sha256_bytes(canonical.dumps(identity))[:16]
-        path = Path(f"{str(folder).rstrip('/')}.ranking") / f"{key}.json"
+        path = Path(f"{str(folder).rstrip('/')}.ranking") / identity.file_name
     if path is not None and path.is_file():
-        document = canonical.unseal(path.read_bytes(), str(path), TrainError)
-        if document["identity"] == identity:
-            return [RankedHead(**each) for each in document["heads"]]
-    ranking = rank_heads(folder, embeddings_VD, numbers)
+        kept = Ranking.read(path)
+        if kept.identity == identity:
+            return kept.heads[0]
+
+    ranking = rank_heads(dataset, embeddings_VD, numbers)
     if path is not None:
-        write_ranking(path, ranking, identity)
-    return ranking
-
-
-def write_ranking(path: Path, ranking: Sequence[RankedHead], identity: dict[str, Any]) -> None:
-    """Publish a ranking; a place that cannot be written to is no reason to stop."""
-    try:
-        path.parent.mkdir(exist_ok=True)
-        document = {"identity": identity, "heads": [asdict(each) for each in ranking]}
-        publish.write_atomic(path, canonical.seal(document))
-    except (OSError, StorageError):
-        return
+        Ranking(identity=identity, heads=ranking).write(path)
+    return ranking[0]

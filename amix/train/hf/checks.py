@@ -1,7 +1,5 @@
 """What the Hugging Face Trainer may not be asked together with mixing."""
 
-from typing import Any
-
 from transformers import TrainingArguments
 
 from amix.engine.base.errors import UsageError
@@ -12,7 +10,7 @@ def check_arguments(args: TrainingArguments, multi_label: bool) -> None:
     if multi_label and args.label_smoothing_factor:
         raise UsageError(
             f"label_smoothing_factor is {args.label_smoothing_factor}, which has no meaning with multi_label=True: "
-            "its targets are no distribution over classes. Set it to 0."
+            "the targets are not a distribution over classes. Set it to 0."
         )
     if args.label_names not in (None, ["labels"]):
         raise UsageError(
@@ -26,7 +24,7 @@ def check_arguments(args: TrainingArguments, multi_label: bool) -> None:
         )
 
 
-def count_classes(model: Any, multi_label: bool) -> int:  # noqa: ANN401
+def count_classes(model: object, multi_label: bool) -> int:
     """Return the number of classes of a classifier; raise UsageError where mixing is not defined for it."""
     config = getattr(model, "config", None)
     classes = getattr(config, "num_labels", None)

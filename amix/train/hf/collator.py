@@ -4,18 +4,21 @@ Axes: B batch, S head specs, T tokens, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.extractor.tokenizer import special_ids
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.collate import Collate
 from amix.loaders.stream.dataset import RelevanceDataset
 
 LABELS = ("labels", "label", "label_ids")
+Sample = Mapping[str, Any]  # whatever a data set holds: lists, arrays, tensors, numbers, texts
+Row = dict[str, Any]  # a sample as `Collate` takes it: arrays by name, and a key
 PER_TOKEN: dict[str, type[np.generic]] = {
     "token_type_ids": np.int64,
     "relevance": np.float32,
@@ -37,14 +40,14 @@ class RelevanceCollator:
     Raises MixingError that names the sample, by its key or its place in the batch.
     """
 
-    def __init__(self, padding: Any) -> None:  # noqa: ANN401  a transformers tokenizer among others
+    def __init__(self, padding: object) -> None:
         self.special_ids: tuple[int, ...] = ()
         if isinstance(padding, RelevanceDataset):
-            pad_id: Any = padding.manifest.pad_id
+            pad_id: object = padding.manifest.pad_id
             self.special_ids = padding.manifest.special_ids
         elif hasattr(padding, "pad_token_id"):
             pad_id = padding.pad_token_id
-            self.special_ids = special_ids(padding)
+            self.special_ids = special_ids(cast(PreTrainedTokenizerBase, padding))
         else:
             pad_id = padding
         if not isinstance(pad_id, int) or pad_id < 0:
@@ -54,8 +57,8 @@ class RelevanceCollator:
             )
         self._collate = Collate(pad_id)
 
-    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return the batch of `samples`."""
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Return the batch of `samples`, without keys."""
         rows = [
             self._row(
                 sample, f"sample {sample['key']}" if "key" in sample else f"sample {place} of the batch"
@@ -69,12 +72,15 @@ class RelevanceCollator:
         _require_alike("labels", [row["labels"].shape for row in rows if "labels" in row], rows)
         _require_alike("relevance", [row["relevance"].shape[:-1] for row in rows if "relevance" in row], rows)
         batch = self._collate(rows)
-        return {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        del batch["keys"]  # the Trainer moves tensors to devices, and nothing else
+        return batch
 
-    def _row(self, sample: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Return a sample as `Collate` takes it, checked; its key is what messages call it."""
+    def _row(self, sample: Sample, where: str) -> Row:
+        """Return a checked sample; its key is what messages call it."""
         if "input_ids" not in sample:
-            raise MixingError(f"{where}: has no input_ids but {', '.join(sample)}. Tokenize the texts first.")
+            raise MixingError(
+                f"{where}: has no input_ids, only {', '.join(sample)}. Tokenize the texts first."
+            )
         ids_T = _array("input_ids", sample["input_ids"], np.int64, where)
         if ids_T.ndim != 1:
             raise MixingError(f"{where}: input_ids has {ids_T.ndim} axes; it must be one row of token ids.")
@@ -97,18 +103,18 @@ class RelevanceCollator:
         if not len(tokens["input_ids"]):
             raise MixingError(f"{where}: has no token. Leave out empty texts.")
 
-        row: dict[str, Any] = {"key": where, **tokens}
+        row: Row = {"key": where, **tokens}
         label = next((sample[name] for name in LABELS if sample.get(name) is not None), None)
         if label is not None:
             row["labels"] = _label(label, where)
         return row
 
 
-def _require_alike(name: str, shapes: list[tuple[int, ...]], rows: list[dict[str, Any]]) -> None:
+def _require_alike(name: str, shapes: list[tuple[int, ...]], rows: list[Row]) -> None:
     odd = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
         raise MixingError(
-            f"{rows[odd]['key']}: its {name} is of shape {shapes[odd]}, of {rows[0]['key']} it is {shapes[0]} "
+            f"{rows[odd]['key']}: its {name} has shape {shapes[odd]}, that of {rows[0]['key']} has {shapes[0]} "
             "(without the tokens). All samples of a batch must be of one kind."
         )
 
@@ -126,7 +132,7 @@ def _require_relevance(relevance: NDArray[np.float32], where: str) -> None:
         )
 
 
-def _label(value: Any, where: str) -> NDArray[Any]:  # noqa: ANN401
+def _label(value: object, where: str) -> NDArray[Any]:  # of these dtypes
     """Return a class id as int64, a row of class weights as float32."""
     label = np.asarray(value)
     if label.dtype.kind not in "biuf" or label.ndim > 1 or (label.ndim == 0 and label.dtype.kind == "f"):
@@ -136,8 +142,8 @@ def _label(value: Any, where: str) -> NDArray[Any]:  # noqa: ANN401
     return label.astype(np.int64 if label.ndim == 0 else np.float32)
 
 
-def _array(name: str, value: Any, dtype: type[np.generic], where: str) -> NDArray[Any]:  # noqa: ANN401
+def _array(name: str, value: object, dtype: type[np.generic], where: str) -> NDArray[Any]:  # of that dtype
     try:
         return np.atleast_1d(np.asarray(value)).astype(dtype, copy=False)
     except (TypeError, ValueError) as problem:
-        raise MixingError(f"{where}: {name} is no array of numbers ({problem}).") from None
+        raise MixingError(f"{where}: {name} is not an array of numbers ({problem}).") from None

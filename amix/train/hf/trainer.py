@@ -4,33 +4,33 @@ Axes: B batch, T tokens, C classes.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.mixing.attentionmix import AttentionMix
+from amix.engine.mixing.checks import require_between, require_one_of
 from amix.engine.mixing.losses import soft_cross_entropy
-from amix.engine.mixing.mixer import Mixer, require_between, require_one_of
+from amix.engine.mixing.mixer import Mixer
 from amix.engine.mixing.partners import step_generator
 from amix.engine.mixing.plan import as_targets
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.hf.checks import check_arguments, count_classes
 from amix.train.hf.collator import RelevanceCollator
+from amix.train.model.batch import to_device
 from amix.train.model.classifier import takes_token_types
 from amix.train.model.forward import require_site
 from amix.train.objective.objective import Objective
 from amix.train.objective.online import OnlineRelevance
+from amix.train.options.config import RelevanceSource
 
 __all__ = ["AmixTrainer", "RelevanceCollator"]
 
-# What batches hold for the mixing, and models know nothing of.
-EXTRA = ("relevance", "content")
-
-RelevanceSource = Literal["cache", "online"]
+EXTRA = ("relevance", "content")  # what only the mixing reads, and no model takes
 
 
 class AmixTrainer(Trainer):
@@ -39,8 +39,8 @@ class AmixTrainer(Trainer):
     mixer: how batches are mixed; None = `AttentionMix()`.
     clean_weight: weight of the unmixed loss beside the mixed one, in [0, 1].
     multi_label: binary cross-entropy per class; labels are rows of class weights.
-    relevance_source: `cache` = the batches' own; `online` = read off the model in training, see `head`.
-    head, relevance_kind: what is read online, `0.mean` or the like, `received` or `cls`.
+    relevance_source: `cache` = the batches' own; `online` = computed by the model in training, see `head`.
+    head, relevance_kind: what is computed online, `0.mean` or the like, `received` or `cls`.
     Everything else is the Trainer's. Without data_collator a `RelevanceCollator` takes the padding of train_dataset,
     processing_class or the model.
 
@@ -49,17 +49,18 @@ class AmixTrainer(Trainer):
     before they are mixed. Raises UsageError for options that cannot be right together.
     """
 
-    model: Any  # whatever the Trainer was given, unwrapped
-    _signature_columns: Any
+    model: Any  # a classifier, which the Trainer declares as a plain module
+    data_collator: Any  # one that returns a Batch, where the Trainer declares a dict
+    _signature_columns: Any  # a list of names, which the Trainer declares as None
 
     def __init__(
         self,
-        model: Any = None,  # noqa: ANN401  the Trainer's own arguments, in its order
+        model: nn.Module | None = None,  # the Trainer's own arguments, in its order
         args: TrainingArguments | None = None,
-        data_collator: Any = None,  # noqa: ANN401
-        train_dataset: Any = None,  # noqa: ANN401
-        eval_dataset: Any = None,  # noqa: ANN401
-        processing_class: Any = None,  # noqa: ANN401
+        data_collator: Any = None,  # noqa: ANN401  any function from samples to a batch
+        train_dataset: Any = None,  # noqa: ANN401  torch's or datasets'
+        eval_dataset: Any = None,  # noqa: ANN401  one of them, or several by name
+        processing_class: Any = None,  # noqa: ANN401  a tokenizer, for one
         *,
         mixer: Mixer | None = None,
         clean_weight: float = 0.0,
@@ -67,7 +68,7 @@ class AmixTrainer(Trainer):
         relevance_source: RelevanceSource = "cache",
         head: str = "0.mean",
         relevance_kind: RelevanceKind = "received",
-        **trainer: Any,  # noqa: ANN401
+        **trainer: Any,  # noqa: ANN401  the rest of the Trainer's arguments
     ) -> None:
         self.mixer = AttentionMix() if mixer is None else mixer
         if not isinstance(self.mixer, Mixer):
@@ -75,7 +76,7 @@ class AmixTrainer(Trainer):
                 f"mixer is {mixer!r}; give one of amix's, such as AttentionMix() or WordMixup()."
             )
         require_between("clean_weight", clean_weight, 0.0, 1.0)
-        require_one_of("relevance_source", relevance_source, ("cache", "online"))
+        require_one_of("relevance_source", relevance_source, get_args(RelevanceSource))
         if trainer.get("compute_loss_func") is not None:
             raise UsageError(
                 "compute_loss_func cannot be used: the loss on mixed targets is AmixTrainer's own."
@@ -84,7 +85,7 @@ class AmixTrainer(Trainer):
             check_arguments(args, multi_label)
         self.clean_weight, self.multi_label = clean_weight, multi_label
         self.relevance_source, self.head, self.relevance_kind = relevance_source, head, relevance_kind
-        self._objective: tuple[Any, Objective] | None = None
+        self._objective: tuple[object, Objective] | None = None  # with the model that it was made for
         self._micro_batch = 0
         super().__init__(
             model,
@@ -105,11 +106,11 @@ class AmixTrainer(Trainer):
 
     def compute_loss(
         self,
-        model: Any,  # noqa: ANN401
-        inputs: dict[str, Any],
+        model: nn.Module,
+        inputs: dict[str, Any],  # a batch of any collator
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Tensor | tuple[Tensor, Any]:  # with the model's outputs
         """Return the loss of a batch: mixed while the model trains, plain otherwise.
 
         return_outputs: also return the model's outputs; of a mixed pass there are none, {}.
@@ -119,37 +120,36 @@ class AmixTrainer(Trainer):
             return self._plain_loss(model, inputs, return_outputs)
         if inputs.get("labels") is None:
             raise MixingError(
-                f"the batch has no labels but {', '.join(inputs)}; mixing needs them. "
-                "RelevanceCollator makes them of a column labels, label or label_ids."
+                f"the batch has no labels, only {', '.join(inputs)}; mixing needs labels. "
+                "RelevanceCollator takes them from a column labels, label or label_ids."
             )
         if self._needs_cache() and inputs.get("relevance") is None:
             raise MixingError(
                 f"{type(self.mixer).__name__} needs relevance, and the batch has none. Train on "
-                "RelevanceDataset(SHARDS, head='0.mean') with a RelevanceCollator, or read it off the model in "
+                "RelevanceDataset(SHARDS, head='0.mean') with a RelevanceCollator, or take it from the model in "
                 "training: AmixTrainer(..., relevance_source='online', head='0.mean')."
             )
         objective = self._objective_for(inputs)
         labels, smoothing = inputs["labels"], self.args.label_smoothing_factor
         if smoothing:
-            # Mixing is linear in the targets: smoothed before or after, they come out the same.
+            # Mixing is linear in the targets, so smoothing them before it or after it is the same.
             targets_BC = as_targets(labels, self.num_classes)
             labels = targets_BC + smoothing * (1.0 / self.num_classes - targets_BC)
-        batch = {**inputs, "labels": labels}
+        batch = to_device({**inputs, "labels": labels}, labels.device)
         with self.accelerator.autocast():
             plan = objective.plan(model, batch, self._generator())
             loss = objective.loss(model, batch, plan)
         if num_items_in_batch is not None:
             loss = loss * (inputs["labels"].numel() / num_items_in_batch)
             if self.args.average_tokens_across_devices:
-                loss = (
-                    loss * self.accelerator.num_processes
-                )  # counted over all ranks, whose gradients are averaged
+                # Targets are counted over all ranks, whose gradients are averaged.
+                loss = loss * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
 
     def prediction_step(
         self,
-        model: Any,  # noqa: ANN401
-        inputs: dict[str, Any],
+        model: nn.Module,
+        inputs: dict[str, Any],  # a batch of any collator
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -187,12 +187,12 @@ class AmixTrainer(Trainer):
     def _needs_cache(self) -> bool:
         return "relevance" in self.mixer.needs and self.relevance_source == "cache"
 
-    def _objective_for(self, inputs: Mapping[str, Any]) -> Objective:
-        """Return what is minimised, made at the first batch: only then is the model where it trains."""
+    def _objective_for(self, inputs: Mapping[str, Any]) -> Objective:  # a batch of any collator
+        """Return what is minimised, made at the first batch: only then is the model on the device it trains on."""
         # A trial of a hyperparameter search makes a new model.
         if self._objective is None or self._objective[0] is not self.model:
             if len(inputs["input_ids"]) > 1:
-                require_site(self.model, inputs, self.mixer.sites)
+                require_site(self.model, to_device(inputs, inputs["input_ids"].device), self.mixer.sites)
             online = None
             if "relevance" in self.mixer.needs and self.relevance_source == "online":
                 online = OnlineRelevance(self.model, self.head, self.relevance_kind)
@@ -210,10 +210,15 @@ class AmixTrainer(Trainer):
         """Return what the next batch's plan is drawn from."""
         number = self.state.global_step * self.args.gradient_accumulation_steps + self._micro_batch
         self._micro_batch += 1
-        # The number runs on through the epochs, so that of the epoch adds nothing.
+        # The batches are numbered through all epochs, so the epoch is left at 0.
         return step_generator(self.args.seed, 0, number, group=self.args.process_index)
 
-    def _plain_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ANN401
+    def _plain_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],  # a batch of any collator
+        return_outputs: bool,
+    ) -> Tensor | tuple[Tensor, Any]:  # with the model's outputs
         """Return the loss of unmixed rows. Models are not given the labels: they would guess the loss by dtype."""
         inputs = self._model_inputs(inputs)
         targets_BC = as_targets(inputs.pop("labels"), self.num_classes)
@@ -221,7 +226,7 @@ class AmixTrainer(Trainer):
         loss = soft_cross_entropy(outputs.logits, targets_BC, multi_label=self.multi_label)
         return (loss, outputs) if return_outputs else loss
 
-    def _model_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _model_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:  # a batch of any collator
         """Return the batch without what only mixing reads, and without token types for a model that has none."""
         left_out = EXTRA if takes_token_types(self.model) else (*EXTRA, "token_type_ids")
         return {name: value for name, value in inputs.items() if name not in left_out}

@@ -1,11 +1,12 @@
 """The model that is trained: a Hugging Face classifier whose tokenizer is the cache's."""
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amix.engine.base import canonical, publish
 from amix.engine.base.errors import TrainError
@@ -19,6 +20,76 @@ from amix.engine.extractor.encoder import (
 from amix.engine.extractor.tokenizer import tokenizer_fingerprint
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Output(Protocol):
+    """What a classifier returns."""
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits, (B, C)."""
+
+
+class Classifier(Protocol):
+    """What we use of a transformers sequence classifier, which is a torch module."""
+
+    config: Any  # every family has a class of its own, with settings of its own
+    training: bool
+    supports_gradient_checkpointing: bool
+
+    def __call__(self, **inputs: Any) -> Output:  # noqa: ANN401  tensors and switches, by name
+        """Run the model."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  every family has parameters of its own
+        """Run the model; we look at the names of the parameters."""
+
+    @property
+    def base_model(self) -> "PreTrainedModel":
+        """The encoder below the classification head."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the table of word embeddings."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the weights that can be trained."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Yield the model and every module inside."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout on, or off."""
+
+    def eval(self) -> Self:
+        """Switch dropout off."""
+
+    @property
+    def to(self) -> Callable[..., Any]:  # which transformers declares as a wrapper without a signature
+        """Move the weights to a device."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+
+    def compile(self, *, dynamic: bool) -> None:
+        """Have torch compile the forward pass."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
+        """Take over weights by name."""
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, bool]) -> object:
+        """Compute activations again in the backward pass."""
+
+    def save_pretrained(self, save_directory: Path) -> object:
+        """Write configuration and weights."""
+
+
+# A classifier as it is, or wrapped (DistributedDataParallel, torch.compile): see `network.unwrapped`.
+Model = nn.Module | Classifier
 
 
 def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a transformers tokenizer
@@ -51,7 +122,7 @@ def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a tr
     return tokenizer
 
 
-def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) -> Any:  # noqa: ANN401
+def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) -> Classifier:
     """Return a float32 `*ForSequenceClassification` of MODEL for these classes.
 
     A new head draws from torch's generator. Raises TrainError when it cannot be loaded, or has fewer
@@ -61,7 +132,7 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
 
     with quiet_transformers():
         try:
-            classifier = AutoModelForSequenceClassification.from_pretrained(
+            classifier: Classifier = AutoModelForSequenceClassification.from_pretrained(
                 _place(model),
                 num_labels=len(label_names),
                 id2label=dict(enumerate(label_names)),
@@ -77,9 +148,9 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
             raise load_error(TrainError, model, "cannot be loaded as a classifier", problem) from problem
     settings = classifier.config.get_text_config()
     if settings.pad_token_id is None:
-        # Decoders find the last token by it, here and in every later use of the trained model.
+        # Decoder-style classifiers find the last token by it, in training and whenever the model is used later.
         settings.pad_token_id = manifest.pad_id
-    words = classifier.get_input_embeddings().num_embeddings
+    words = len(embeddings_of(classifier))
     if manifest.vocab_size > words:
         raise TrainError(
             f"{model}: has {words} word embeddings, the token ids of {manifest.folder} go to "
@@ -92,11 +163,17 @@ def load_embeddings(model: str, manifest: Manifest) -> torch.Tensor:
     """Return the word embeddings of MODEL, (V, D). Raises TrainError for a tokenizer that is not the cache's."""
     load_tokenizer(model, manifest)
     names = manifest.label_names or ("0", "1")
-    weight: torch.Tensor = load_classifier(model, names, manifest).get_input_embeddings().weight
+    return embeddings_of(load_classifier(model, names, manifest))
+
+
+def embeddings_of(classifier: Classifier) -> Tensor:
+    """Return the table of word embeddings, (V, D), without a gradient."""
+    weight = classifier.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
     return weight.detach()
 
 
-def require_room(classifier: nn.Module, model: str, dataset: RelevanceDataset) -> None:
+def require_room(classifier: Classifier, model: str, dataset: RelevanceDataset) -> None:
     """Raise TrainError when a text of the cache is longer than the model has positions for."""
     positions, longest = usable_positions(classifier), int(dataset.lengths().max(initial=0))
     if longest > positions:
@@ -106,24 +183,23 @@ def require_room(classifier: nn.Module, model: str, dataset: RelevanceDataset) -
         )
 
 
-def usable_positions(classifier: nn.Module) -> int:
+def usable_positions(classifier: Classifier) -> int:
     """Return how many tokens the model has positions for (512 of RoBERTa's 514)."""
-    room = position_table_room(classifier)
+    room = position_table_room(classifier.base_model)
     if room is not None:
         return room
     limit = getattr(classifier.config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else 1_000_000  # relative positions know no limit
+    return limit if isinstance(limit, int) and limit > 0 else 1_000_000  # relative positions have no limit
 
 
-def takes_token_types(classifier: nn.Module) -> bool:
+def takes_token_types(classifier: Classifier) -> bool:
     """Tell whether the model distinguishes the two texts of a pair."""
-    config: Any = classifier.config
-    types = getattr(config, "type_vocab_size", 0) or 0
+    types = getattr(classifier.config, "type_vocab_size", 0) or 0
     return types > 1 and "token_type_ids" in inspect.signature(type(classifier).forward).parameters
 
 
 def model_identity(model: str) -> str:
-    """Return what MODEL is, wherever it lies: a sha256 over configuration and weights of a folder, or id and commit.
+    """Return what MODEL is: for a folder a sha256 over its configuration and weights, else its Hub id and commit.
 
     Raises UsageError for a folder that is not there, TrainError for an id that the Hub does not know.
     """

@@ -3,19 +3,20 @@
 Axes: B batch, T tokens, D width, C classes.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amix.engine.base.errors import TrainError
 from amix.engine.extractor.encoder import quiet_transformers
 from amix.engine.mixing.plan import Plan
 from amix.engine.mixing.site import hidden_layer
-from amix.train.model.classifier import takes_token_types
+from amix.loaders.stream.batch import Batch
+from amix.train.model.classifier import Classifier, Model, Output, takes_token_types
 from amix.train.model.hidden import mixed_between_layers, require_depth
 from amix.train.model.network import (
+    Inputs,
     linear_head,
     pad_id,
     require_whole_batch,
@@ -26,10 +27,8 @@ from amix.train.model.network import (
     unwrapped,
 )
 
-__all__ = ["forward", "require_embedding_site", "require_site", "unwrapped"]
 
-
-def forward(model: Any, batch: Mapping[str, Any], plan: Plan | None = None) -> Tensor:  # noqa: ANN401
+def forward(model: Model, batch: Batch, plan: Plan | None = None) -> Tensor:
     """Return the logits of a batch, (B, C), mixed as `plan` says; None or an identity mixes nothing.
 
     model: a transformers sequence classifier, as it is or wrapped (DistributedDataParallel, torch.compile).
@@ -39,7 +38,7 @@ def forward(model: Any, batch: Mapping[str, Any], plan: Plan | None = None) -> T
     Raises TrainError for a site that the model does not have; `require_site` finds that out beforehand.
     """
     network = unwrapped(model)
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    inputs: Inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     if "token_type_ids" in batch and takes_token_types(network):
         inputs["token_type_ids"] = batch["token_type_ids"]
     if takes(network, "use_cache"):
@@ -48,37 +47,33 @@ def forward(model: Any, batch: Mapping[str, Any], plan: Plan | None = None) -> T
     if head is not None and len(batch["input_ids"]) > 1:
         pad_id(network)
     if plan is None or plan.is_identity:
-        return _logits(model(**inputs))
+        return model(**inputs).logits
     if plan.site == "pooled":
         if linear_head(network) is None:
             raise _no_linear_end(network)
         # The last layer is linear, w (a x + b y) + c = a (w x + c) + b (w y + c) with a + b = 1: mixing its
         # outputs is mixing its inputs, in every family and whatever becomes the pooled vector.
-        return plan.mix(_logits(model(**inputs)).float())
+        return plan.mix(model(**inputs).logits.float())
     if head is None:
-        return _logits(_mixed(model, network, inputs, plan))
+        return _mixed(model, network, inputs, plan).logits
     require_whole_batch(model, "mixing in a decoder-style classifier")
     with uncompiled(model), scoring_only(head, _last_token(batch["input_ids"], pad_id(network), plan)):
-        return _logits(_mixed(model, network, inputs, plan))
+        return _mixed(model, network, inputs, plan).logits
 
 
-def _mixed(model: Any, network: Any, inputs: dict[str, Any], plan: Plan) -> Any:  # noqa: ANN401
+def _mixed(model: Model, network: Classifier, inputs: Inputs, plan: Plan) -> Output:
     """Return the model's output for rows mixed at a site below the pooled vector."""
     layer = hidden_layer(plan.site)
     if layer is not None:
         require_whole_batch(model, f"mixing at {plan.site}")
         return mixed_between_layers(model, inputs, plan, layer)
     if plan.site != "embedding":
-        raise TrainError(f"'{plan.site}' is no site of a model; it is embedding, hidden:K or pooled.")
+        raise TrainError(f"a plan has the site '{plan.site}'; it must be embedding, hidden:K or pooled.")
     if "token_type_ids" in inputs:
         inputs["token_type_ids"] = plan.mix_token_types(inputs["token_type_ids"])
     words_BTD = network.get_input_embeddings()(inputs.pop("input_ids"))
-    return model(**{**inputs, "inputs_embeds": plan.mix(words_BTD), "attention_mask": plan.attention_mask})
-
-
-def _logits(output: Any) -> Tensor:  # noqa: ANN401  a transformers ModelOutput
-    logits_BC: Tensor = output.logits
-    return logits_BC
+    inputs["inputs_embeds"], inputs["attention_mask"] = plan.mix(words_BTD), plan.attention_mask
+    return model(**inputs)
 
 
 def _last_token(ids_BT: Tensor, pad: int, plan: Plan) -> Tensor:
@@ -93,12 +88,12 @@ def _last_token(ids_BT: Tensor, pad: int, plan: Plan) -> Tensor:
     return (mixed_BT * torch.arange(mixed_BT.shape[1], device=mixed_BT.device)).argmax(dim=1)
 
 
-def require_site(model: Any, batch: Mapping[str, Any], sites: Sequence[str]) -> None:  # noqa: ANN401
+def require_site(model: Model, batch: Batch, sites: Sequence[str]) -> None:
     """Raise TrainError unless every one of `sites` can be mixed at in this model.
 
     Tried on two plans whose outcome is known: a row mixed with itself stays itself, and a row of which
-    nothing is left becomes its partner. A model that scales or ignores embeddings, or reads something from
-    beside the mixing, would be trained on something else in silence.
+    nothing is left becomes its partner. A model that scales or ignores the embeddings it is given, or reads the
+    token ids elsewhere, would silently be trained on something else.
     batch: real samples of different lengths, two or more, on the model's device.
     """
     was_training = model.training
@@ -113,12 +108,7 @@ def require_site(model: Any, batch: Mapping[str, Any], sites: Sequence[str]) -> 
         model.train(was_training)
 
 
-def require_embedding_site(model: Any, batch: Mapping[str, Any]) -> None:  # noqa: ANN401
-    """Raise TrainError unless the model can be mixed at its word embeddings; see `require_site`."""
-    require_site(model, batch, ("embedding",))
-
-
-def _require(model: Any, batch: Mapping[str, Any], site: str, plain_BC: Tensor) -> None:  # noqa: ANN401
+def _require(model: Model, batch: Batch, site: str, plain_BC: Tensor) -> None:
     network = unwrapped(model)
     layer = hidden_layer(site)
     if layer is not None:
@@ -131,7 +121,7 @@ def _require(model: Any, batch: Mapping[str, Any], site: str, plain_BC: Tensor) 
         try:
             found_BC = forward(model, batch, _even_plan(mask_BT, partner_B, weight, site))
         except (TypeError, ValueError, NotImplementedError) as problem:
-            raise _refused(network, site, f"it cannot be called for it ({problem})") from None
+            raise _refused(network, site, f"it does not take such inputs ({problem})") from None
         worst = float((found_BC.float() - plain_BC[partner_B].float()).abs().max())
         if not worst <= _tolerance(plain_BC):
             what = "mixed with itself" if weight else "replaced by another"
@@ -151,37 +141,37 @@ def _even_plan(mask_BT: Tensor, partner_B: Tensor, weight: float, site: str) -> 
 
 
 def _tolerance(logits_BC: Tensor) -> float:
-    """Return how far rounding may take logits; what does not agree differs by about their spread over rows."""
+    """Return how far rounding may move logits; a real disagreement is about as large as their spread over rows."""
     share = 1e-3 if logits_BC.dtype in (torch.float32, torch.float64) else 5e-2
     spread = float((logits_BC.amax(dim=0) - logits_BC.amin(dim=0)).float().max())
     return max(1e-6 + share * float(logits_BC.float().abs().max()), 0.02 * spread)
 
 
-def _require_linear_end(model: Any, network: Any, batch: Mapping[str, Any], plain_BC: Tensor) -> None:  # noqa: ANN401
+def _require_linear_end(model: Model, network: Classifier, batch: Batch, plain_BC: Tensor) -> None:
     head = linear_head(network)
-    said: list[Tensor] = []
+    returned: list[Tensor] = []
     if head is not None:
-        handle = head.register_forward_hook(lambda module, args, output: said.append(output))
+        handle = head.register_forward_hook(lambda module, args, output: returned.append(output))
         try:
             with uncompiled(model):
                 forward(model, batch)
         finally:
             handle.remove()
     # A head that scores every token holds the logits among them.
-    rows = [output.reshape(len(plain_BC), -1, plain_BC.shape[1]) for output in said]
+    rows = [output.reshape(len(plain_BC), -1, plain_BC.shape[1]) for output in returned]
     if not rows or not torch.isclose(rows[-1], plain_BC[:, None]).all(dim=2).any(dim=1).all():
         raise _no_linear_end(network)
 
 
-def _no_linear_end(network: nn.Module) -> TrainError:
+def _no_linear_end(network: Classifier) -> TrainError:
     return TrainError(
-        f"{type(network).__name__} does not end in a linear layer, so --method sentencemixup, which mixes what enters "
-        "it, is not defined. Use another method."
+        f"{type(network).__name__} does not end in a linear layer. --method sentencemixup mixes what enters that "
+        "layer, so it cannot be used with this model. Use another method."
     )
 
 
-def _refused(network: nn.Module, site: str, why: str) -> TrainError:
-    kind, name = network.config.model_type, type(network).__name__  # type: ignore[union-attr]
+def _refused(network: Classifier, site: str, why: str) -> TrainError:
+    kind, name = network.config.model_type, type(network).__name__
     if site == "embedding":
         return TrainError(
             f"{name} ({kind}) cannot be mixed at level=embedding: {why}. It has to take word embeddings "

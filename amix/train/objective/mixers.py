@@ -1,52 +1,52 @@
 """From the options of a run to its mixer: the one place where a method's name becomes a class."""
 
-from typing import Any, assert_never
+from typing import assert_never
 
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.mixer import Mixer, NoMix
-from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
+from amix.engine.mixing.pairmix import PairMixer, SentenceMixup, TMix, WordMixup
 from amix.engine.mixing.ssmix import SSMix
+from amix.train.model.classifier import Classifier
 from amix.train.model.hidden import deepest_site
-from amix.train.options.config import AUTO, TrainConfig
-
-START = 0.0  # where p=auto begins: what a model hardly knows yet it learns fastest from clean texts
-_GAIN = 2.0  # a gap of 0.25, as small sets leave, has every second row mixed after one epoch, all after two
+from amix.train.options.auto import GAIN, START
+from amix.train.options.config import TrainConfig
 
 
 def followed(p: float, gap: float) -> float:
     """Return the next epoch's probability of being mixed, from this one's and the confidence gap at its end.
 
-    gap: mean confidence minus accuracy on the development set. Above 0 the model is surer of itself than it is right,
-    which mixing counters; below 0 it is less sure, which mixing adds to.
+    gap: mean confidence minus accuracy on the development set. Above 0 the model is over-confident, and more mixing
+    makes it less so; below 0 it is under-confident, and mixing would add to that.
     """
-    return min(1.0, max(0.0, p + _GAIN * gap))
+    return min(1.0, max(0.0, p + GAIN * gap))
 
 
-def build_mixer(config: TrainConfig, network: Any) -> Mixer:  # noqa: ANN401  a transformers classifier
-    """Return the mixer of a configuration.
+def build_mixer(config: TrainConfig, network: Classifier) -> Mixer:
+    """Return the mixer of a configuration; its `p` is that of the first epoch.
 
     config: settled.  network: unwrapped; `layers=auto` is scaled to it.
     """
-    pairing: dict[str, Any] = {
-        "p": START if config.p == AUTO else config.p,
-        "partner": config.partner,
-    }
-    beta = {name: value for name in ("alpha", "max_lambda") if (value := getattr(config, name)) is not None}
+    assert config.p is not None, "settled"
+    p, partner = START if config.p == "auto" else config.p, config.partner
     match config.method:
         case "none":
             return NoMix()
         case "wordmixup":
-            return WordMixup(**pairing, **beta, pad=config.pad)
+            alpha, larger = _beta(config, WordMixup)
+            return WordMixup(p=p, partner=partner, alpha=alpha, max_lambda=larger, pad=config.pad)
         case "sentencemixup":
-            return SentenceMixup(**pairing, **beta)
+            alpha, larger = _beta(config, SentenceMixup)
+            return SentenceMixup(p=p, partner=partner, alpha=alpha, max_lambda=larger)
         case "tmix":
+            alpha, larger = _beta(config, TMix)
             layers = config.layer_numbers(network.config.num_hidden_layers, deepest_site(network))
-            return TMix(**pairing, **beta, layers=layers)
+            return TMix(p=p, partner=partner, alpha=alpha, max_lambda=larger, layers=layers)
         case "ssmix":
-            return SSMix(**pairing, span_share=config.span_share)
+            return SSMix(p=p, partner=partner, span_share=config.span_share)
         case "attentionmix":
             return AttentionMix(
-                **pairing,
+                p=p,
+                partner=partner,
                 strength=config.strength,
                 sharpness=config.sharpness,
                 level=config.level,
@@ -57,3 +57,9 @@ def build_mixer(config: TrainConfig, network: Any) -> Mixer:  # noqa: ANN401  a 
             )
         case _:
             assert_never(config.method)
+
+
+def _beta(config: TrainConfig, method: type[PairMixer]) -> tuple[float, bool]:
+    """Return how ratios are drawn: `alpha` and `max_lambda`, by default those of the method."""
+    alpha = method.alpha if config.alpha is None else config.alpha
+    return alpha, method.max_lambda if config.max_lambda is None else config.max_lambda

@@ -3,17 +3,18 @@
 Axes: B batch, C classes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from amix.engine.mixing.checks import require_between
 from amix.engine.mixing.losses import soft_cross_entropy
-from amix.engine.mixing.mixer import Mixer, require_between
+from amix.engine.mixing.mixer import Mixer, one_spec
 from amix.engine.mixing.partners import Draws
 from amix.engine.mixing.plan import Plan, as_targets, joined
+from amix.loaders.stream.batch import Batch
+from amix.train.model.classifier import Model
 from amix.train.model.forward import forward
 from amix.train.objective.online import OnlineRelevance
 from amix.train.objective.saliency import saliency
@@ -21,13 +22,13 @@ from amix.train.objective.saliency import saliency
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is minimised: (1 - c) * mixed loss + c * clean loss (rule 8 of docs/architecture.md, section 2).
+    """What is minimised: (1 - c) * mixed loss + c * clean loss (rule 8 of docs/architecture.md, section 4).
 
     mixer: how batches are mixed.  num_classes: C.
     multi_label: binary cross-entropy per class in place of cross-entropy.
     clean_weight: c in [0, 1]; above 0 it costs a second forward pass. 0.5 is what SSMix's published code does,
         which trains on every batch both mixed and as it is.
-    online: reads relevance off the model in training in place of the batch's own.
+    online: computes relevance with the model in training, in place of the batch's own.
     """
 
     mixer: Mixer
@@ -45,34 +46,53 @@ class Objective:
         losses = (clean < 1.0) + (clean > 0.0)
         return losses + ("saliency" in self.mixer.needs) + (self.online is not None)
 
-    def plan(self, model: Any, batch: Mapping[str, Any], draws: Generator | Draws | None = None) -> Plan:  # noqa: ANN401
+    def plan(
+        self, model: Model, batch: Batch, draws: Generator | Draws | None = None, p: float | None = None
+    ) -> Plan:
         """Sample how a batch is mixed.
 
         batch: a loader's, on any device; on the model's where saliency or online relevance is needed.
         draws: a generator for the batch as one group of rows; or what each of its groups is drawn from.
+        p: probability per row of being mixed, for this plan; None = the mixer's own.
         Returns a plan on the device of the batch. Raises MixingError when the batch lacks what the mixer needs.
         """
-        relevance = batch.get("relevance")
+        mask_BT, relevance, salient = batch["attention_mask"], batch.get("relevance"), None
         if "saliency" in self.mixer.needs:
-            relevance = saliency(model, batch, multi_label=self.multi_label)
-        elif "relevance" in self.mixer.needs and self.online is not None:
-            relevance = self.online(batch)
-        mask_BT: Tensor = batch["attention_mask"]
-        others = {"relevance": relevance, "content": batch.get("content"), "labels": batch.get("labels")}
+            salient = saliency(model, batch, multi_label=self.multi_label)  # a forward and a backward pass
+        if "relevance" in self.mixer.needs and self.online is not None:
+            relevance = self.online(batch)  # a forward pass
+        content, labels = batch.get("content"), batch.get("labels")
         if not isinstance(draws, Draws):
-            return self.mixer.plan(mask_BT, **others, generator=draws)
+            return self.mixer.plan(
+                mask_BT,
+                relevance=relevance,
+                saliency=salient,
+                content=content,
+                labels=labels,
+                p=p,
+                generator=draws,
+            )
+
+        # What holds for the whole batch is drawn once, on every rank alike; the rest for each group of rows.
         whole = draws.whole()
         mixer = self.mixer.settled(whole)
-        if relevance is not None and relevance.ndim == 3:  # one of several head specs for the whole batch
-            drawn = int(torch.randint(relevance.shape[1], (), generator=whole))
-            others["relevance"] = relevance[:, drawn]
-        plans = []
-        for rows, generator in draws.groups(len(mask_BT)):
-            of_group = {name: None if value is None else value[rows] for name, value in others.items()}
-            plans.append(mixer.plan(mask_BT[rows], **of_group, generator=generator))
-        return joined(plans)
+        relevance = one_spec(relevance, whole)
+        return joined(
+            [
+                mixer.plan(
+                    mask_BT[rows],
+                    relevance=_part(relevance, rows),
+                    saliency=_part(salient, rows),
+                    content=_part(content, rows),
+                    labels=_part(labels, rows),
+                    p=p,
+                    generator=generator,
+                )
+                for rows, generator in draws.groups(len(mask_BT))
+            ]
+        )
 
-    def loss(self, model: Any, batch: Mapping[str, Any], plan: Plan) -> Tensor:  # noqa: ANN401
+    def loss(self, model: Model, batch: Batch, plan: Plan) -> Tensor:
         """Return the loss, a scalar in nats, with no forward pass whose weight is 0.
 
         model, batch, plan: on one device; the batch with labels, (B,) class ids or (B, C) weights.
@@ -88,7 +108,13 @@ class Objective:
         return torch.stack(terms).sum()
 
     def _clean(self, plan: Plan) -> float:
-        return 0.0 if plan.is_identity else self.clean_weight  # mixed or not, it is the same then
+        return (
+            0.0 if plan.is_identity else self.clean_weight
+        )  # both losses are the same where nothing is mixed
 
     def _entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         return soft_cross_entropy(logits_BC, targets_BC, multi_label=self.multi_label)
+
+
+def _part(value: Tensor | None, rows: slice) -> Tensor | None:
+    return None if value is None else value[rows]

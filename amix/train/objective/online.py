@@ -3,7 +3,6 @@
 Axes: B batch, H heads, S head specs, T tokens.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,12 +12,13 @@ from amix.engine.base.heads import HeadSpec
 from amix.engine.extractor.encoder import attention_shape, quiet_transformers
 from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.module import RelevanceModule
-from amix.train.model.classifier import takes_token_types
+from amix.loaders.stream.batch import Batch
+from amix.train.model.classifier import Model, takes_token_types
 from amix.train.model.network import unwrapped
 
 
 class OnlineRelevance:
-    """What `amix precompute` would cache, of the model as it is now instead of a frozen encoder.
+    """What `amix precompute` would cache, computed by the model as it is now instead of by a frozen encoder.
 
     A view of the model's encoder shares its weights, ends after the deepest layer asked for, attends eagerly
     (fused attention gives no weights) and never drops out. The source reads its ratios in the training pass
@@ -29,7 +29,7 @@ class OnlineRelevance:
     Raises HeadError for a head that the model does not have.
     """
 
-    def __init__(self, model: Any, head: str, kind: RelevanceKind = "received") -> None:  # noqa: ANN401
+    def __init__(self, model: Model, head: str, kind: RelevanceKind = "received") -> None:
         network = unwrapped(model)
         self._takes_types = takes_token_types(network)
         layers, heads = attention_shape(network.config)
@@ -46,7 +46,7 @@ class OnlineRelevance:
             view.pooler = None
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any]) -> Tensor:
+    def __call__(self, batch: Batch) -> Tensor:
         """Return relevance, (B, T) float32, or (B, S, T) where several head specs were asked for."""
         types = batch.get("token_type_ids") if self._takes_types else None
         relevance_BHT = self._module(batch["input_ids"], batch["attention_mask"], types)

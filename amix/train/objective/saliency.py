@@ -3,26 +3,25 @@
 Axes: B batch, T tokens, D width.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from amix.engine.mixing.losses import soft_cross_entropy
 from amix.engine.mixing.plan import as_targets
+from amix.loaders.stream.batch import Batch
+from amix.train.model.classifier import Model
 from amix.train.model.forward import forward
 from amix.train.model.network import unwrapped
 
 
-def saliency(model: Any, batch: Mapping[str, Any], *, multi_label: bool = False) -> Tensor:  # noqa: ANN401
+def saliency(model: Model, batch: Batch, *, multi_label: bool = False) -> Tensor:
     """Return the norm of the unmixed loss's gradient at every word embedding, (B, T) float32, 0 at padding.
 
     Per row divided by the row's largest, as SSMix does (Yoon et al. 2021, section 2.2). The model stays in its mode
     (the source's own saliency passes have dropout too), and no parameter's gradient is touched.
     model: a transformers sequence classifier.  batch: a loader's, with labels, on the model's device.
     """
-    network = unwrapped(model)  # no gradient of a parameter comes out, so nothing has to be reduced
+    network = unwrapped(model)  # parameters get no gradient, so processes have nothing to exchange
     words: list[Tensor] = []
 
     def cut(module: object, inputs: object, output: Tensor) -> Tensor:

@@ -1,31 +1,36 @@
-"""The options of a training run: one frozen dataclass, each with its rule.
+"""The options of a training run: one frozen dataclass, each with its type, default, help and range.
 
 Flags win over the file, the file over the defaults. Nothing heavy is imported here: the CLI reads its options
 from this module.
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
+from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Special, Tail
 from amix.engine.mixing.site import hidden_layer
-from amix.train.options.rules import Rule, rule
+from amix.train.options.auto import AUTO, EVEN, RULES
+from amix.train.options.rules import Rule, option, rules_of
 
-AUTO: Literal["auto"] = "auto"
-EVEN = 0.5  # half of the rows are mixed: what attentionmix does without a development set
-
-# What `auto` stands for, as a part of what a run is known by: under another rule it would be another run.
-AUTO_RULES = {
-    "p": "from 0, plus twice the confidence gap",
-    "head": "ridge regression on 5 folds, its freedom counting the mean",
-}
-
-# Options that change where and how often something is done, not what comes out.
-FREE = frozenset({"device", "checkpoint_steps", "checkpoints_kept", "log_steps", "eval_batch_size"})
+# Options that change where and how often something is done, and not the trained model.
+FREE = frozenset(
+    {
+        "device",
+        "checkpoint_steps",
+        "checkpoints_kept",
+        "log_steps",
+        "eval_batch_size",
+        "read_workers",
+        "prefetch_batches",
+    }
+)
 
 Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attentionmix"]
+RelevanceSource = Literal["cache", "online"]
+Shuffle = Literal["global", "window", "none"]
 Precision = Literal["no", "bf16", "fp16"]
 
 # Options that only some methods use, so that the CLI can say which ones it ignores.
@@ -52,7 +57,7 @@ USES: dict[str, frozenset[str]] = {
 METHOD_OPTIONS = frozenset().union(*USES.values())
 
 # Options under one name. `paper`: mixing as in AttentionMix's source (arXiv 2309.11104), every row at full strength.
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {  # each value of its option's type
     "paper": {
         "p": 1.0,
         "partner": "random",
@@ -72,187 +77,120 @@ PRESETS: dict[str, dict[str, Any]] = {
 class TrainConfig:
     """How a classifier is trained. Checked once, when made: a ConfigError names the option and its range."""
 
-    method: Method = field(
-        default="attentionmix", metadata=rule(str, "How batches are mixed.", choices=tuple(USES))
+    method: Method = option("attentionmix", "How batches are mixed.")
+    head: str = option(
+        "0.mean",
+        "attentionmix: head spec of the relevance: 0.8, 0.mean, mean, or 0.8,1.3 for the mean of two. 0.8|1.mean draws "
+        "one of the two for each batch. auto: the head that 'amix select' ranks first for the training texts.",
     )
-    head: str = field(
-        default="0.mean",
-        metadata=rule(
-            str,
-            "Head spec of the relevance: 0.8, 0.mean, mean, or 0.8,1.3; 0.8|1.mean draws one per batch; auto is the "
-            "one that 'amix select' ranks first for the training texts.",
-        ),
+    relevance_source: RelevanceSource = option(
+        "cache",
+        "attentionmix: read relevance from the shards, or from the model in training, which costs an attention pass "
+        "per step.",
     )
-    relevance_source: Literal["cache", "online"] = field(
-        default="cache",
-        metadata=rule(
-            str,
-            "Relevance from the shards, or from the model in training (an attention pass per step).",
-            choices=("cache", "online"),
-        ),
+    partner: PartnerChoice = option("random", "Which row of the batch a row is mixed with.")
+    p: float | Literal["auto"] | None = option(
+        None,
+        "Probability that a row is mixed. auto starts at 0; after every epoch it rises by twice the confidence gap on "
+        "--dev (mean confidence minus accuracy), or falls where the gap is negative. Without --p: 1; for attentionmix "
+        "auto with --dev, and 0.5 without.",
+        low=0,
+        high=1,
     )
-    partner: Literal["random", "other-class", "same-class", "similar-length"] = field(
-        default="random",
-        metadata=rule(
-            str,
-            "Who is mixed with whom.",
-            choices=("random", "other-class", "same-class", "similar-length"),
-        ),
+    clean_weight: float = option(
+        0.0, "Weight of the loss on the unmixed batch; the mixed loss has the rest.", low=0, high=1
     )
-    p: float | Literal["auto"] | None = field(
-        default=None,
-        metadata=rule(
-            float,
-            "Probability per row of being mixed; auto starts at 0 and, after every epoch, grows by twice what the "
-            "model is surer than right on --dev, or falls. By default 1, and for attentionmix auto with --dev, 0.5 "
-            "without.",
-            low=0,
-            high=1,
-            words=(AUTO,),
-            optional=True,
-        ),
+    strength: float = option(
+        1.0, "attentionmix: how far a row moves toward its partner; 0 = not at all.", low=0, high=1
     )
-    clean_weight: float = field(
-        default=0.0, metadata=rule(float, "Weight of the unmixed loss beside the mixed one.", low=0, high=1)
+    sharpness: float = option(
+        1.0,
+        "attentionmix: how much a difference in relevance counts; 0 mixes every token half and half.",
+        low=0,
+        high=1000,
     )
-    strength: float = field(
-        default=1.0,
-        metadata=rule(float, "How far a row moves toward its partner; 0 = not at all.", low=0, high=1),
+    level: str = option("embedding", "attentionmix: where to mix: embedding, or hidden:K, after K layers.")
+    label_weight: LabelWeight = option(
+        "ratio",
+        "attentionmix: weight of a row's own label: the mean ratio of its tokens, or its share of the relevance.",
     )
-    sharpness: float = field(
-        default=1.0,
-        metadata=rule(float, "How much relevance decides; 0 = one half everywhere.", low=0, high=1000),
+    special: Special = option(
+        "drop", "attentionmix: whether special tokens lose their relevance or keep it, like words."
     )
-    level: str = field(
-        default="embedding",
-        metadata=rule(str, "Where in the model attentionmix mixes: embedding, or hidden:K above K layers."),
+    tail: Tail = option(
+        "keep",
+        "attentionmix: whether the words of a longer partner beyond the row's end are kept or dropped.",
     )
-    label_weight: Literal["ratio", "mass"] = field(
-        default="ratio",
-        metadata=rule(str, "How the label's weight follows from the ratios.", choices=("ratio", "mass")),
+    alpha: float | None = option(
+        None,
+        "Both parameters of the Beta distribution that ratios are drawn from. Without --alpha: 1, for tmix 0.75; "
+        "attentionmix then draws nothing and weighs both texts of a pair alike.",
+        low=0,
+        above=True,
     )
-    special: Literal["drop", "keep"] = field(
-        default="drop",
-        metadata=rule(str, "Whether special tokens lose their relevance.", choices=("drop", "keep")),
+    max_lambda: bool | None = option(
+        None, "Take the larger of the ratio and 1 - ratio. Without this option only tmix does."
     )
-    tail: Literal["keep", "drop"] = field(
-        default="keep",
-        metadata=rule(
-            str,
-            "attentionmix: whether a longer partner's words behind the row's end come in.",
-            choices=("keep", "drop"),
-        ),
+    pad: Pad = option(
+        "keep",
+        "wordmixup: keep a token that faces padding as it is, or mix it with the padding vector (zero).",
     )
-    alpha: float | None = field(
-        default=None,
-        metadata=rule(
-            float,
-            "Both parameters of the Beta distribution of ratios; by default 1, for tmix 0.75, and none for "
-            "attentionmix, whose pairs are even then.",
-            low=0,
-            above=True,
-            optional=True,
-        ),
+    layers: str = option(
+        "auto",
+        "tmix: after which layers to mix, one of them drawn for each batch: 7,9,12. auto = these layers of a model of "
+        "twelve, scaled to the depth of this one.",
     )
-    max_lambda: bool | None = field(
-        default=None,
-        metadata=rule(
-            bool, "Take the larger of ratio and 1 - ratio; by default only tmix does.", optional=True
-        ),
+    span_share: float = option(
+        0.1, "ssmix: length of the replaced span as a share of the text.", low=0, high=1
     )
-    pad: Literal["keep", "zero"] = field(
-        default="keep",
-        metadata=rule(
-            str,
-            "wordmixup: a token facing padding stays whole, or is mixed with the padding vector.",
-            choices=("keep", "zero"),
-        ),
+    epochs: int = option(3, "How many times to go through the training texts.", low=1)
+    batch_size: int = option(32, "Texts per batch, over all processes.", low=1)
+    group_size: int | None = option(
+        None,
+        "Texts of a batch that are mixed among themselves. Without it: as many as a process has. Give it to get the "
+        "same pairs under another number of processes.",
+        low=1,
     )
-    layers: str = field(
-        default="auto",
-        metadata=rule(
-            str, "tmix: numbers of layers below the mixing, 7,9,12; auto = these twelfths of the model's."
-        ),
+    shuffle: Shuffle = option(
+        "global",
+        "Order of the texts. window reads only a few shards at a time, which suits shards that are fetched from a "
+        "remote store.",
     )
-    span_share: float = field(
-        default=0.1, metadata=rule(float, "ssmix: length of the span as a share of the text.", low=0, high=1)
+    window: int = option(
+        65_536, "With --shuffle window: how many texts the texts of one shard are spread over.", low=0
     )
-    epochs: int = field(default=3, metadata=rule(int, "Passes over the shards.", low=1))
-    batch_size: int = field(
-        default=32, metadata=rule(int, "Samples per batch, all processes together.", low=1)
+    bucket_batches: int = option(
+        0, "Sort the texts of this many batches by length, so that batches hold less padding; 0 = no.", low=0
     )
-    group_size: int | None = field(
-        default=None,
-        metadata=rule(
-            int,
-            "Samples of a batch that choose partners among themselves; by default the share of a process. Give it to "
-            "get the same pairs under another number of processes.",
-            low=1,
-            optional=True,
-        ),
+    read_workers: int = option(
+        0, "Processes that read batches ahead of the training; 0 reads them in the training process.", low=0
     )
-    shuffle: Literal["global", "window", "none"] = field(
-        default="global",
-        metadata=rule(
-            str,
-            "Order of the samples; window keeps few shards in use at a time, for those fetched from elsewhere.",
-            choices=("global", "window", "none"),
-        ),
+    prefetch_batches: int = option(2, "Batches that each of these processes reads ahead.", low=1)
+    gradient_accumulation: int = option(1, "Batches per optimizer step.", low=1)
+    lr: float = option(2e-5, "Highest learning rate.", low=0, high=1, above=True)
+    warmup_ratio: float = option(
+        0.1, "Share of the steps in which the learning rate rises from 0.", low=0, high=1
     )
-    window: int = field(
-        default=65_536, metadata=rule(int, "Samples over which shuffle=window spreads a shard.", low=0)
+    weight_decay: float = option(0.01, "AdamW's weight decay; biases and norms have none.", low=0, high=1)
+    max_grad_norm: float = option(1.0, "Clip gradients to this norm; 0 = do not clip.", low=0)
+    seed: int = option(
+        0, "Seed of the new classification head, the order, dropout and mixing.", low=0, high=2**63 - 1
     )
-    bucket_batches: int = field(
-        default=0,
-        metadata=rule(int, "Batches among which samples are sorted by length; 0 = not.", low=0),
+    samples: int | None = option(None, "Train on this many texts, drawn at random.", low=1)
+    subset_seed: int = option(0, "Seed for drawing the --samples texts.", low=0, high=2**63 - 1)
+    eval_batch_size: int = option(64, "Texts per batch when evaluating.", low=1)
+    device: str | None = option(None, "cpu, cuda or cuda:N. Without it: a GPU if there is one.")
+    mixed_precision: Precision = option("no", "Train in a lower precision.")
+    gradient_checkpointing: bool = option(
+        False, "Compute activations again in the backward pass: less memory, more time."
     )
-    gradient_accumulation: int = field(default=1, metadata=rule(int, "Batches per optimizer step.", low=1))
-    lr: float = field(default=2e-5, metadata=rule(float, "Highest learning rate.", low=0, high=1, above=True))
-    warmup_ratio: float = field(
-        default=0.1,
-        metadata=rule(float, "Share of the steps in which the rate rises from 0.", low=0, high=1),
+    compile: bool = option(False, "Run the model through torch.compile.")
+    patience: int | None = option(
+        None, "Stop after this many epochs in a row without a better one on --dev.", low=1
     )
-    weight_decay: float = field(
-        default=0.01, metadata=rule(float, "AdamW's decay, not applied to biases and norms.", low=0, high=1)
-    )
-    max_grad_norm: float = field(
-        default=1.0, metadata=rule(float, "Gradients are clipped to this norm; 0 = not clipped.", low=0)
-    )
-    seed: int = field(
-        default=0, metadata=rule(int, "Seed of head, order, dropout and mixing.", low=0, high=2**63 - 1)
-    )
-    train_samples: int | None = field(
-        default=None,
-        metadata=rule(int, "Train on so many randomly drawn samples only.", low=1, optional=True),
-    )
-    subset_seed: int = field(default=0, metadata=rule(int, "Seed of that draw.", low=0, high=2**63 - 1))
-    eval_batch_size: int = field(default=64, metadata=rule(int, "Samples per batch when evaluating.", low=1))
-    device: str | None = field(
-        default=None,
-        metadata=rule(str, "cpu, cuda or cuda:N; by default a GPU if there is one.", optional=True),
-    )
-    mixed_precision: Precision = field(
-        default="no", metadata=rule(str, "Lower precision while training.", choices=("no", "bf16", "fp16"))
-    )
-    gradient_checkpointing: bool = field(
-        default=False,
-        metadata=rule(bool, "Compute activations again in the backward pass: less memory, more time."),
-    )
-    compile: bool = field(default=False, metadata=rule(bool, "Run the model through torch.compile."))
-    patience: int | None = field(
-        default=None,
-        metadata=rule(int, "Stop after so many epochs without a better one on --dev.", low=1, optional=True),
-    )
-    checkpoint_steps: int | None = field(
-        default=None,
-        metadata=rule(int, "Write a checkpoint every so many optimizer steps.", low=1, optional=True),
-    )
-    checkpoints_kept: int = field(
-        default=2, metadata=rule(int, "Newest checkpoints to keep; older ones are removed.", low=1)
-    )
-    log_steps: int = field(
-        default=10, metadata=rule(int, "Log the loss every so many optimizer steps.", low=1)
-    )
+    checkpoint_steps: int | None = option(None, "Write a checkpoint every this many optimizer steps.", low=1)
+    checkpoints_kept: int = option(2, "How many checkpoints to keep; older ones are removed.", low=1)
+    log_steps: int = option(10, "Log the loss every this many optimizer steps.", low=1)
 
     def __post_init__(self) -> None:
         for name, each in rules().items():
@@ -262,22 +200,22 @@ class TrainConfig:
             HeadSpec.parse_several(self.head)
         if self.head == AUTO and self.relevance_source == "online":
             raise ConfigError(
-                "head is auto; relevance_source online has no cache to rank heads by. Name one."
+                "head is auto; relevance_source online has no cache to rank heads by. Name a head."
             )
         if "level" in used and self.level != "embedding" and hidden_layer(self.level) is None:
             raise ConfigError(
-                f"level is {self.level!r}; it must be embedding or hidden:K, K layers below the mixing."
+                f"level is {self.level!r}; it must be embedding or hidden:K, which mixes after K layers."
             )
-        if "layers" in used and self.layers != "auto":
+        if "layers" in used and self.layers != AUTO:
             self.layer_numbers(0, 0)
 
     def layer_numbers(self, depth: int, deepest: int) -> tuple[int, ...]:
         """Return `layers` as numbers; auto = 7, 9 and 12 of twelve (TMix), scaled to a model of `depth` layers.
 
         deepest: the last layer after which the model can be mixed; auto goes no further.
-        Raises ConfigError for a text that is no list of different numbers.
+        Raises ConfigError for a text that is not a list of different numbers.
         """
-        if self.layers == "auto":
+        if self.layers == AUTO:
             scaled = (max(1, round(depth * twelfths / 12)) for twelfths in (7, 9, 12))
             return tuple(sorted({min(layer, deepest) for layer in scaled}))
         parts = [part.strip() for part in self.layers.split(",")]
@@ -288,7 +226,7 @@ class TrainConfig:
         return tuple(int(part) for part in parts)
 
     def settled(self, *, has_dev: bool) -> "TrainConfig":
-        """Return the configuration with the `p` that a run has which selects on a development set, or does not."""
+        """Return the configuration with the `p` of a run, which depends on whether it has a development set."""
         p = self.p
         if "p" not in USES[self.method]:
             p = 1.0  # whatever was given: it is not used
@@ -300,19 +238,19 @@ class TrainConfig:
         """Return the configuration without a `p` that its method does not use: another one has its own default."""
         return self if "p" in USES[self.method] else dataclasses.replace(self, p=None)
 
-    def identity(self) -> dict[str, Any]:
-        """Return the options that decide what comes out, `auto` with the rule that it stands for."""
+    def identity(self) -> dict[str, object]:
+        """Return the options that decide what is trained, `auto` with the rule that it stands for."""
         options = {name: value for name, value in self.as_dict().items() if name not in FREE}
-        for name, meaning in AUTO_RULES.items():
+        for name, meaning in RULES.items():
             if options[name] == AUTO and name in USES[self.method]:
                 options[name] = f"{AUTO} ({meaning})"
         return options
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:  # each value of its option's type
         """Return every option with its value, in the order of the fields."""
         return dataclasses.asdict(self)
 
 
 def rules() -> dict[str, Rule]:
     """Return the rule of every option, in the order of the fields."""
-    return {each.name: each.metadata["rule"] for each in dataclasses.fields(TrainConfig)}
+    return rules_of(TrainConfig)

@@ -4,6 +4,7 @@ import difflib
 import importlib.metadata
 import platform
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,71 @@ from amix.engine.base.errors import ConfigError
 from amix.train.options.config import PRESETS, TrainConfig, rules
 from amix.train.options.rules import Rule
 
-# What a saved config.yaml says beside the options: where the run's parts came from.
-INPUTS = ("shards", "model", "dev", "eval")
-PRESET = "preset"  # stands for several options, under them
-# What the figures of a run depend on.
-_VERSIONS = ("torch", "transformers", "accelerate", "numpy")
+PRESET = "preset"  # names several options at once
+_INPUTS = ("shards", "model", "dev", "eval")
+_VERSIONS = ("torch", "transformers", "accelerate", "numpy")  # what the numbers of a run depend on
+
+# Options by name, as a file or the command line gives them. A value has its option's type once it was checked.
+Options = dict[str, Any]
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options that a YAML file sets, and what it says of the run's inputs (`INPUTS`).
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run was made from, as its config.yaml says: shards, model, and sets. None and {}: not named."""
 
-    Raises ConfigError naming file and key: not YAML, an unknown key, a key that stands twice, a wrong value.
+    shards: str | None = None
+    model: str | None = None
+    dev: str | None = None
+    evals: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the lines of the file."""
+        named = {"shards": self.shards, "model": self.model}
+        given = {name: value for name, value in named.items() if value is not None}
+        return {**given, "dev": self.dev, "eval": dict(self.evals)}
+
+    @classmethod
+    def checked(cls, path: Path, lines: Mapping[str, object]) -> "Inputs":
+        """Return what the lines of a file say. Raises ConfigError naming file and key."""
+        for key, value in lines.items():
+            if key != "eval" and not (isinstance(value, str) or (value is None and key == "dev")):
+                raise ConfigError(f"{path}: {key} is {value!r}; it must be a folder or a name.")
+        evals = lines.get("eval", {})
+        if not isinstance(evals, dict) or not all(
+            isinstance(each, str) for pair in evals.items() for each in pair
+        ):
+            raise ConfigError(f"{path}: eval must be a list of 'name: shards' lines.")
+        texts = {key: value for key, value in lines.items() if isinstance(value, str)}
+        return cls(evals=evals, **texts)
+
+
+def read_config(path: Path) -> tuple[Options, Inputs]:
+    """Return the options that a YAML file sets, and the inputs that it names.
+
+    Raises ConfigError naming file and key: not YAML, an unknown key, a key that is there twice, a wrong value.
     """
     document = load_yaml(path)
     options, inputs, names = {}, {}, (*rules(), PRESET)
     for key, value in document.items():
         if key in names:
             options[key] = value
-        elif key in INPUTS:
-            inputs[key] = _input(path, key, value)
+        elif key in _INPUTS:
+            inputs[key] = value
         else:
-            near = difflib.get_close_matches(str(key).replace("-", "_"), [*names, *INPUTS], n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join([*names, *INPUTS])}."
+            near = difflib.get_close_matches(str(key).replace("-", "_"), [*names, *_INPUTS], n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"The keys are: {', '.join([*names, *_INPUTS])}."
             raise ConfigError(f"{path}: unknown key '{key}'. {hint}")
-    return options_from_yaml(path, options), inputs
+    return options_from_yaml(path, options), Inputs.checked(path, inputs)
 
 
-def load_yaml(path: Path) -> dict[Any, Any]:
-    """Return what a YAML file of 'key: value' lines says. Raises ConfigError naming the file for anything else."""
+def load_yaml(path: Path) -> dict[Any, Any]:  # whatever the file holds
+    """Return the 'key: value' lines of a YAML file. Raises ConfigError naming the file for anything else."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path}: cannot be read ({problem}).") from None
     except yaml.YAMLError as problem:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(problem).split())}.") from None
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(problem).split())}.") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -56,33 +88,33 @@ def load_yaml(path: Path) -> dict[Any, Any]:
     return document
 
 
-def resolve(file_options: Mapping[str, Any], flags: Mapping[str, Any]) -> TrainConfig:
+def resolve(file_options: Options, flags: Options) -> TrainConfig:
     """Return the configuration: flags that are not None win over the file, the file over the defaults."""
     return TrainConfig(**{**file_options, **given_options(flags)})
 
 
-def given_options(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags that are not None; those that a preset stands for among them, where no flag says otherwise."""
-    given = {name: value for name, value in flags.items() if value is not None}
+def given_options(flags: Mapping[str, object]) -> Options:
+    """Return the flags that are not None, and the options of a preset that no flag sets otherwise."""
+    given: Options = {name: value for name, value in flags.items() if value is not None}
     preset = given.pop(PRESET, None)
     return given if preset is None else {**PRESETS[preset], **given}
 
 
-def write_config(path: Path, config: TrainConfig, inputs: Mapping[str, Any]) -> None:
+def write_config(path: Path, config: TrainConfig, inputs: Inputs) -> None:
     """Publish the resolved configuration; `read_config` reads it back to the same values."""
-    write_yaml(path, {**inputs, **config.as_dict()})
+    write_yaml(path, {**inputs.as_dict(), **config.as_dict()})
 
 
-def write_yaml(path: Path, document: Mapping[str, Any]) -> None:
-    """Publish 'key: value' lines, under a comment that says what wrote them."""
+def write_yaml(path: Path, document: Mapping[str, object]) -> None:
+    """Publish 'key: value' lines, under a comment that names the versions that wrote them."""
     text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
     versions = [f"amix {__version__}", *(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)]
     header = f"# {', '.join(versions)}, Python {platform.python_version()}\n"
     publish.write_atomic(path, (header + text).encode())
 
 
-def options_from_yaml(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of training as their rules want them; those of a preset, where no other line says otherwise.
+def options_from_yaml(path: Path, given: Mapping[str, object]) -> Options:
+    """Return options of training, checked, and those of a preset that no other line sets otherwise.
 
     Raises ConfigError naming file and option.
     """
@@ -96,8 +128,8 @@ def options_from_yaml(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**PRESETS[preset], **options}
 
 
-def _option(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401
-    if rule.kind is float and isinstance(value, str):  # YAML 1.1 takes 2e-5, which lacks a point, for a text
+def _option(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: ANN401  of the option's own type
+    if rule.kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-5 as a text, since it has no point
         try:
             value = float(value)
         except ValueError:
@@ -108,26 +140,17 @@ def _option(path: Path, key: str, value: object, rule: Rule) -> Any:  # noqa: AN
         raise ConfigError(f"{path}: {problem}") from None
 
 
-def _input(path: Path, key: str, value: object) -> Any:  # noqa: ANN401
-    if key == "eval":
-        if not isinstance(value, dict) or not all(
-            isinstance(k, str) and isinstance(v, str) for k, v in value.items()
-        ):
-            raise ConfigError(f"{path}: eval must be a list of 'name: shards' lines.")
-    elif not (isinstance(value, str) or (value is None and key == "dev")):
-        raise ConfigError(f"{path}: {key} is {value!r}; it must be a folder or a name.")
-    return value
-
-
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where PyYAML keeps the last, and takes texts as they are written.
+    """Refuses a key that is there twice, of which PyYAML keeps the last, and takes texts as they are written.
 
     YAML 1.1 would read `head: 0.10` as 0.1, which is another head, and `mixed_precision: no` as False.
     """
 
     texts = frozenset(name for name, rule in rules().items() if rule.kind is str and not rule.optional)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, Any]:  # as PyYAML
         seen: set[object] = set()
         for key_node, value_node in node.value:
             if key_node.value in self.texts and isinstance(value_node, yaml.ScalarNode):
@@ -136,7 +159,7 @@ class _StrictLoader(yaml.SafeLoader):
             if isinstance(key, Hashable):
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"key '{key}' stands twice", key_node.start_mark
+                        None, None, f"key '{key}' is there twice", key_node.start_mark
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)

@@ -1,34 +1,52 @@
-"""What an option may be: its kind, its range, and the words that say so."""
+"""What an option may be: its kind, its range, and the words that say so, most of it from its type."""
 
+import dataclasses
+import functools
 import math
 import re
+import types
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from amix.engine.base.errors import ConfigError
 
+T = TypeVar("T")
 Kind = type[bool] | type[int] | type[float] | type[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What the type of an option does not say.
+
+    text: its help, one sentence or two.  low, high: inclusive bounds of a number; `above` excludes the lower one.
+    """
+
+    text: str
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """What an option may be.
 
-    kind: bool, int, float or str.  low, high: inclusive bounds of a number; `above` excludes the lower one.
-    choices: of a text.  words: texts that a number may be given as.  optional: None is allowed.
-    text: one line of help.
+    kind: bool, int, float or str.  note: its help and bounds.
+    choices: of a text.  words: texts that may stand in place of a number.  optional: None is allowed.
     """
 
     kind: Kind
-    text: str
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False
+    note: Note
     choices: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     optional: bool = False
 
-    def checked(self, name: str, value: object) -> Any:  # noqa: ANN401
+    @property
+    def text(self) -> str:
+        """The option's help."""
+        return self.note.text
+
+    def checked(self, name: str, value: object) -> Any:  # noqa: ANN401  of the option's own type
         """Return `value`, integers as floats where floats are meant. Raises ConfigError naming the option."""
         if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
             return value
@@ -42,7 +60,8 @@ class Rule:
             fits = True
         else:
             assert isinstance(value, int | float)
-            fits = self.low <= value <= self.high and not (self.above and value == self.low)
+            low, high = self.note.low, self.note.high
+            fits = low <= value <= high and not (self.note.above and value == low)
         if not fits:
             raise ConfigError(f"{name} is {value!r}; it must be {self.meaning()}.")
         return value
@@ -53,26 +72,46 @@ class Rule:
             return "true or false"
         if self.kind is str:
             return f"one of: {', '.join(self.choices)}" if self.choices else "a text"
+        low, high = self.note.low, self.note.high
         words = "".join(f"{word}, or " for word in self.words)
         words += "a whole number" if self.kind is int else "a number"
-        if self.low > -math.inf and self.high < math.inf and not self.above:
-            return f"{words} between {self.low:g} and {self.high:g}"
-        if self.low > -math.inf:
-            words += f" above {self.low:g}" if self.above else f", at least {self.low:g}"
-        return words + (f", at most {self.high:g}" if self.high < math.inf else "")
+        if low > -math.inf and high < math.inf and not self.note.above:
+            return f"{words} between {low:g} and {high:g}"
+        if low > -math.inf:
+            words += f" above {low:g}" if self.note.above else f", at least {low:g}"
+        return words + (f", at most {high:g}" if high < math.inf else "")
 
 
-def rule(
-    kind: Kind,
-    text: str,
-    **rest: Any,  # noqa: ANN401  the other fields of Rule
-) -> dict[str, Rule]:
-    """Return the metadata of a dataclass field that has this rule."""
-    return {"rule": Rule(kind=kind, text=text, **rest)}
+def option(
+    default: T, text: str, *, low: float = -math.inf, high: float = math.inf, above: bool = False
+) -> T:
+    """Return the dataclass field of an option: its default, its help, and the bounds of a number (see `Note`)."""
+    note = Note(text=text, low=low, high=high, above=above)
+    return dataclasses.field(default=default, metadata={"note": note})
+
+
+@functools.cache
+def rules_of(config: type) -> dict[str, Rule]:
+    """Return the rule of every option of a dataclass, in the order of the fields: kind and choices from its type."""
+    annotations = get_type_hints(config)
+    return {
+        each.name: _rule(annotations[each.name], each.metadata["note"]) for each in dataclasses.fields(config)
+    }
+
+
+def _rule(annotation: object, note: Note) -> Rule:
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    parts: tuple[Any, ...] = get_args(annotation) if is_union else (annotation,)  # types
+    texts = tuple(text for part in parts if get_origin(part) is Literal for text in get_args(part))
+    kinds = [part for part in parts if part in (bool, int, float, str)]
+    optional = types.NoneType in parts
+    if not kinds:
+        return Rule(kind=str, note=note, choices=texts, optional=optional)
+    return Rule(kind=kinds[0], note=note, words=texts, optional=optional)
 
 
 def require_set_name(name: str, where: str) -> None:
-    """Raise ConfigError unless `name`, of an evaluation set, can stand in the name of a file."""
+    """Raise ConfigError unless `name`, of an evaluation set, can be part of a file's name."""
     if not re.fullmatch(r"\w[\w.+=-]*", name):
         raise ConfigError(
             f"{where}: the evaluation set {name!r} cannot be called that; use letters, digits and . _ + = -"

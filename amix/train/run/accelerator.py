@@ -1,4 +1,4 @@
-"""The device that a run asks for, or an error: never another one in silence."""
+"""The device that a run asks for, or an error: never silently another device."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
 
 @contextlib.contextmanager
 def ended_group() -> Iterator[None]:
-    """Let the processes of a launcher part when the block has run; after an error the launcher ends them."""
+    """End the process group of a launcher after the block; after an error the launcher does that itself."""
     yield
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
@@ -48,7 +48,7 @@ def ended_group() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch, which draws a new head, and give the caller's generators back as they were."""
+    """Seed torch, which draws a new classification head; afterwards the caller's generators are as they were."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -59,6 +59,6 @@ def _require_gpu(device: str, number: int) -> None:
     if number >= count:
         has = f"there are {count} (cuda:0 to cuda:{count - 1})" if count else "torch sees no GPU"
         raise DeviceError(
-            f"device is '{device}', but {has}. Ask for another one, or for cpu; 'amix doctor' says more."
+            f"device is '{device}', but {has}. Name another device, or cpu; 'amix doctor' says more."
         )
     torch.cuda.set_device(number)

@@ -1,12 +1,12 @@
 """AdamW and its learning rate, as functions of the step alone."""
 
 import torch
-from torch import nn
 
+from amix.train.model.classifier import Classifier
 from amix.train.options.config import TrainConfig
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(model: Classifier, config: TrainConfig) -> torch.optim.AdamW:
     """Return AdamW (Loshchilov & Hutter 2019) over a model; vectors (biases and norms) do not decay."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -20,7 +20,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     """Return the rate of optimizer step `step` (from 0) of `steps`: a linear rise, then a linear fall.
 
-    The rise reaches `lr` in its last step and no step has rate 0, so that none is wasted.
+    The rise reaches `lr` in its last step. No step has rate 0, which would be wasted.
     """
     rise = min(int(config.warmup_ratio * steps), steps - 1)
     if step < rise:

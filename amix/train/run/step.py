@@ -4,8 +4,8 @@ Axes: B batch.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from amix.engine.mixing.partners import DROPOUT_STREAM, Draws, step_generator
 from amix.engine.mixing.plan import Plan
-from amix.loaders.stream.collate import as_tensors
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.loader import RelevanceLoader
+from amix.train.model.batch import shortest_and_longest, to_device
+from amix.train.model.classifier import Classifier
 from amix.train.model.forward import forward
 from amix.train.objective.objective import Objective
-from amix.train.score.evaluate import to_device
 
 
 def dropout_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
@@ -29,6 +30,19 @@ def dropout_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
     """
     generator = step_generator(seed, epoch, batch, group=DROPOUT_STREAM - rank)
     return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLoss:
+    """What a batch came to on this process.
+
+    mean: the loss, to go backward from.  unpaired: rows that found no partner.
+    tokens: that went through the model for it, once for each pass.
+    """
+
+    mean: Tensor
+    unpaired: int
+    tokens: int
 
 
 class TrainingStep:
@@ -41,7 +55,7 @@ class TrainingStep:
     def __init__(
         self,
         accelerator: Accelerator,
-        network: Any,  # noqa: ANN401  a transformers classifier
+        network: Classifier,
         objective: Objective,
         loader: RelevanceLoader,
         seed: int,
@@ -51,7 +65,7 @@ class TrainingStep:
         self._rank, self._ranks = accelerator.process_index, accelerator.num_processes
         # A plan from the cache is made where the batch is; one that runs the model is made where the model is.
         self._plans_on_device = objective.online is not None or "saliency" in objective.mixer.needs
-        self._module: Any = _Loss(network, objective)
+        self._module: Any = _Loss(network, objective)  # or DistributedDataParallel around it
         if self._ranks > 1:
             device = accelerator.device
             self._module = DistributedDataParallel(
@@ -61,7 +75,7 @@ class TrainingStep:
                 find_unused_parameters=self._leaves_some_unused(),
             )
 
-    def batches(self, done: int) -> Iterator[tuple[dict[str, Any], float]]:
+    def batches(self, done: int) -> Iterator[tuple[Batch, float]]:
         """Yield what is left of an epoch of which `done` batches are done, each with the weight of its mean loss.
 
         A process without a row in the last batch gets another one with weight 0: gradients are averaged by all.
@@ -70,53 +84,45 @@ class TrainingStep:
             own, everywhere = self._loader.row_counts(number)
             yield batch, self._ranks * own / everywhere
         if len(self._loader) < self._loader.global_batches:
-            yield shortest_and_longest(self._loader), 0.0
+            yield shortest_and_longest(self._loader.dataset), 0.0
 
-    def loss(self, batch: Mapping[str, Any], epoch: int, number: int) -> tuple[Tensor, int, int]:
-        """Return the mean loss of a batch, the same for the same epoch, number and weights.
+    def loss(self, batch: Batch, epoch: int, number: int, p: float | None = None) -> BatchLoss:
+        """Return the loss of a batch, the same for the same epoch, number, weights and `p`.
 
-        And the number of its rows that found no partner, and of the tokens that went through the model for it.
+        p: probability per row of being mixed; None = the mixer's own.
         """
         size = self._loader.group_size
         first = self._rank * (self._loader.batch_size // size // self._ranks)
         draws = Draws(self._seed, epoch, number, size, first)
         torch.manual_seed(dropout_seed(self._seed, epoch, number, self._rank))
-        on_device = to_device(dict(batch), self._accelerator.device)
-        with self._accelerator.autocast():
-            plan = self._objective.plan(self._network, on_device if self._plans_on_device else batch, draws)
-            loss: Tensor = self._module(on_device, plan.to(self._accelerator.device))
-        tokens = int(batch["attention_mask"].sum()) * self._objective.passes(plan)
-        return loss, plan.unpaired, tokens
 
-    def mix_with_probability(self, p: float) -> None:
-        """Mix each row with this probability from now on."""
-        self._objective = replace(self._objective, mixer=replace(self._objective.mixer, p=p))
+        on_device = to_device(batch, self._accelerator.device)
+        with self._accelerator.autocast():
+            planned = on_device if self._plans_on_device else batch
+            plan = self._objective.plan(self._network, planned, draws, p)
+            mean: Tensor = self._module(on_device, plan.to(self._accelerator.device))
+        tokens = int(batch["attention_mask"].sum()) * self._objective.passes(plan)
+        return BatchLoss(mean=mean, unpaired=plan.unpaired, tokens=tokens)
 
     def kept_apart(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which gradients are added up by each process for itself."""
+        """Return a context in which each process adds up its own gradients, and none are exchanged."""
         return self._module.no_sync() if self._ranks > 1 else contextlib.nullcontext()
 
     def _leaves_some_unused(self) -> bool:
-        """Tell whether a loss reaches only a part of the parameters, as where a model brings a second head."""
-        batch = to_device(shortest_and_longest(self._loader), self._accelerator.device)
+        """Tell whether a loss reaches only a part of the parameters, as where a model has a second head."""
+        batch = to_device(shortest_and_longest(self._loader.dataset), self._accelerator.device)
         forward(self._network, batch).sum().backward()
         unused = any(each.requires_grad and each.grad is None for each in self._network.parameters())
         self._network.zero_grad()
         return unused
 
 
-def shortest_and_longest(loader: RelevanceLoader) -> dict[str, Any]:
-    """Return the shortest and the longest text of a loader's data set as a batch."""
-    lengths = loader.dataset.lengths()
-    return as_tensors(loader.dataset.batch([int(lengths.argmin()), int(lengths.argmax())]))
-
-
 class _Loss(nn.Module):
     """The loss as one forward pass, so that DistributedDataParallel sees all that reads the weights."""
 
-    def __init__(self, network: nn.Module, objective: Objective) -> None:
+    def __init__(self, network: Classifier, objective: Objective) -> None:
         super().__init__()
         self.network, self.objective = network, objective
 
-    def forward(self, batch: Mapping[str, Any], plan: Plan) -> Tensor:
+    def forward(self, batch: Batch, plan: Plan) -> Tensor:
         return self.objective.loss(self.network, batch, plan)

@@ -1,67 +1,33 @@
 """Fine-tuning a classifier on shards, with or without mixing: from folders to a finished run."""
 
-import logging
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from accelerate import Accelerator
 
 from amix.engine.base import publish
-from amix.engine.base.errors import TrainError, UsageError
 from amix.loaders.shards.remote import shown
-from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.heads.ranking import best_head
-from amix.train.model.classifier import load_classifier, load_tokenizer, require_room
-from amix.train.options.config import AUTO, USES, TrainConfig
-from amix.train.options.rules import require_set_name
+from amix.train.model.classifier import (
+    Classifier,
+    embeddings_of,
+    load_classifier,
+    load_tokenizer,
+    require_room,
+)
+from amix.train.options.auto import AUTO
+from amix.train.options.config import USES, TrainConfig
+from amix.train.options.file import Inputs
 from amix.train.run.accelerator import open_accelerator, seeded
 from amix.train.run.files import MODEL
-from amix.train.run.folder import (
-    MetricsLog,
-    open_run,
-    publish_model,
-    publish_predictions,
-    run_folder,
-)
+from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
+from amix.train.run.log import MetricsLog, ScoreLine
 from amix.train.run.loop import Run
-from amix.train.run.subset import draw_subset
-from amix.train.score.evaluate import label_names, open_eval_set, predictions
-
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a run came to.
-
-    model: the folder that opens with `AutoModelForSequenceClassification.from_pretrained`.
-    eval: metrics of that model per set.  dev: its metrics on the set that selected it, if one did.
-    calibration: more of them per set (`metrics.calibration`).
-    temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
-        by it, which is what every method should be compared with.
-    head: the spec of the relevance that was mixed by, if one was; of `auto` the one chosen.
-    largest_p: share of rows to be mixed in the epoch that had most, where it followed the development set.
-    epoch: the one it is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
-    tokens: that went through the model to train it, once for each forward pass of a step.
-    """
-
-    model: Path
-    eval: dict[str, dict[str, float]]
-    dev: dict[str, float] | None
-    calibration: dict[str, dict[str, float]]
-    temperature: float | None
-    scaled: dict[str, dict[str, float]]
-    head: str | None
-    largest_p: float | None
-    epoch: int
-    steps: int
-    tokens: int
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        return {**asdict(self), "model": str(self.model)}
+from amix.train.run.result import TrainResult
+from amix.train.run.sets import Sets, open_sets, reads_cached_relevance
+from amix.train.score.evaluate import Predictions, predictions
 
 
 def train(
@@ -79,7 +45,7 @@ def train(
     shards: what `amix precompute` wrote.  out: absent or empty, unless `resume`.  model: Hub id or folder.
     dev: shards that select the best epoch, by accuracy, then NLL; without it the last epoch is kept.
     evals: (name, shards) pairs that are only reported, once, for the model that is saved.
-    resume: go on from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
+    resume: continue from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
     Everything is opened and compared before anything is written. Raises AmixError.
     Under `torchrun` or `accelerate launch` all processes call this alike, and the first one writes.
     """
@@ -88,96 +54,107 @@ def train(
     accelerator = open_accelerator(config.device, config.mixed_precision)
     with accelerator.main_process_first():  # it tidies up, the others find it done
         start = open_run(out, resume)
-    cached = "head" in USES[config.method] and config.relevance_source == "cache"
-    is_auto = cached and config.head == AUTO
-    dataset = RelevanceDataset(shards, head=config.head if cached and not is_auto else None)
-    names = label_names(dataset.manifest)
-    if len(names) < 2 and not dataset.manifest.multi_label:
-        raise TrainError(f"{shards}: has the one class {names[0]!r}; a classifier needs two.")
-    dev_set = None if dev is None else open_eval_set(dev, dataset.manifest)
-    for name, _ in evals:
-        require_set_name(name, "--eval")
-    eval_sets = {name: open_eval_set(folder, dataset.manifest) for name, folder in evals}
-    if len(eval_sets) < len(evals):
-        raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
-    for name, known in eval_sets.items():
-        if dev_set is not None and known.dataset.manifest.sha256 == dev_set.dataset.manifest.sha256:
-            _LOG.warning(
-                f"--eval {name}: these are the shards that --dev selects on, so what is reported on them flatters."
-            )
-    for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
-        if value and dev_set is None:
-            raise UsageError(f"{name} needs --dev, shards that tell how training goes.")
-    identity = {
-        **config.identity(),
-        "model": model,
-        "shards": dataset.manifest.sha256,
-        "dev": None if dev_set is None else dev_set.dataset.manifest.sha256,
-    }
-    tokenizer = load_tokenizer(model, dataset.manifest)
+    sets = open_sets(shards, config, dev, evals)
+    tokenizer = load_tokenizer(model, sets.manifest)
 
     with seeded(config.seed, accelerator.device):
-        network = load_classifier(model, names, dataset.manifest).to(accelerator.device)
-        for each in (
-            dataset,
-            *(given.dataset for given in (dev_set, *eval_sets.values()) if given is not None),
-        ):
+        network = load_classifier(model, sets.classes, sets.manifest)
+        network.to(accelerator.device)
+        for each in sets:
             require_room(network, model, each)
-        head = config.head if "head" in USES[config.method] else None
-        if is_auto:
-            with accelerator.main_process_first():  # it ranks, the others find the ranking
-                numbers = draw_subset(len(dataset), config.train_samples, config.subset_seed, dataset.folder)
-                embeddings = network.get_input_embeddings().weight
-                head = best_head(shards, dataset.manifest, embeddings, numbers).head
-            dataset = RelevanceDataset(shards, head=head)
-        run = Run(config, accelerator, dataset, network, dev_set, out, identity)
+        if reads_cached_relevance(config) and config.head == AUTO:
+            sets = _with_best_head(shards, sets, network, accelerator)
+        run = Run(config, accelerator, network, sets, out, _identity(config, model, sets))
         if config.method != "none":
             run.check_site()
         if start is not None:
             run.restore(start)
-        is_first = accelerator.is_main_process
         accelerator.wait_for_everyone()  # nothing is written until all have found everything in order
-        inputs = {
-            "shards": shown(shards),
-            "model": model,
-            "dev": None if dev is None else shown(dev),
-            "eval": {name: shown(each) for name, each in evals},
-        }
+
+        is_first = accelerator.is_main_process
         with (
             publish.explained(out),
-            run_folder(out, config, inputs, writes=is_first),
+            run_folder(out, config, _inputs(shards, model, dev, evals), writes=is_first),
             MetricsLog(out, run.at.step, writes=is_first) as log,
         ):
-            if is_auto and head is not None:
-                log.head(head)
+            if config.head == AUTO and sets.training.head is not None:
+                log.head(sets.training.head)
             run.train(log)
             epoch = run.select()
             if is_first:
                 publish_model(out, network, tokenizer)
-            said = {
-                name: predictions(network, each, config.eval_batch_size) for name, each in eval_sets.items()
-            }
-            results = {name: each.report() for name, each in said.items()}
-            for name, metrics in results.items():
-                log.evaluation(run.at.step, epoch, "eval", name, metrics)
-            on_dev = None if dev_set is None else predictions(network, dev_set, config.eval_batch_size)
+            found = _report(run, sets, epoch, log)
             if is_first:
-                publish_predictions(out, said, on_dev)
+                publish_predictions(out, found.on_evals, found.on_dev)
         accelerator.wait_for_everyone()
-    temperature = None if on_dev is None else on_dev.temperature()
-    return TrainResult(
-        model=out / MODEL,
-        eval=results,
-        dev=None if on_dev is None else on_dev.report(),
-        calibration={name: each.calibration() for name, each in said.items()},
-        temperature=temperature,
-        scaled={}
-        if temperature is None
-        else {name: each.calibration(temperature) for name, each in said.items()},
-        head=head,
-        largest_p=None if run.at.p is None else run.at.largest_p,
-        epoch=epoch,
-        steps=run.at.step,
-        tokens=run.at.tokens,
-        seconds=time.perf_counter() - began,
+    return found.result(run, sets, epoch, time.perf_counter() - began)
+
+
+def _with_best_head(shards: str | Path, sets: Sets, network: Classifier, accelerator: Accelerator) -> Sets:
+    """Return the sets with the relevance of the head that is ranked first for the training texts."""
+    with accelerator.main_process_first():  # it ranks, the others find the ranking
+        best = best_head(shards, sets.training, embeddings_of(network), sets.subset)
+    return replace(sets, training=sets.training.with_head(best.head))
+
+
+def _identity(config: TrainConfig, model: str, sets: Sets) -> dict[str, object]:
+    """Return what a checkpoint must agree with to be continued from."""
+    return {
+        **config.identity(),
+        "model": model,
+        "shards": sets.manifest.sha256,
+        "dev": None if sets.dev is None else sets.dev.dataset.manifest.sha256,
+    }
+
+
+def _inputs(
+    shards: str | Path, model: str, dev: str | Path | None, evals: Sequence[tuple[str, str | Path]]
+) -> Inputs:
+    return Inputs(
+        shards=shown(shards),
+        model=model,
+        dev=None if dev is None else shown(dev),
+        evals={name: shown(each) for name, each in evals},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """What the model that is kept says of the sets."""
+
+    on_evals: Mapping[str, Predictions]
+    on_dev: Predictions | None
+
+    def result(self, run: Run, sets: Sets, epoch: int, seconds: float) -> TrainResult:
+        """Return what the run came to."""
+        config, temperature = run.config, None if self.on_dev is None else self.on_dev.temperature()
+        scaled = {}
+        if temperature is not None:
+            scaled = {name: each.calibration(temperature) for name, each in self.on_evals.items()}
+        head = None
+        if "head" in USES[config.method]:
+            head = sets.training.head if config.head == AUTO else config.head
+        return TrainResult(
+            model=run.out / MODEL,
+            eval={name: each.report() for name, each in self.on_evals.items()},
+            dev=None if self.on_dev is None else self.on_dev.report(),
+            calibration={name: each.calibration() for name, each in self.on_evals.items()},
+            temperature=temperature,
+            scaled=scaled,
+            head=head,
+            largest_p=None if run.at.p is None else run.at.largest_p,
+            epoch=epoch,
+            steps=run.at.step,
+            tokens=run.at.tokens,
+            seconds=seconds,
+        )
+
+
+def _report(run: Run, sets: Sets, epoch: int, log: MetricsLog) -> _Report:
+    """Evaluate the model that is kept on every set, and log the sets that are only reported."""
+    size = run.config.eval_batch_size
+    on_evals = {name: predictions(run.network, each, size) for name, each in sets.evals.items()}
+    for name, found in on_evals.items():
+        log.score(ScoreLine(step=run.at.step, epoch=epoch, kind="eval", name=name, metrics=found.report()))
+    on_dev = None if sets.dev is None else predictions(run.network, sets.dev, size)
+    return _Report(on_evals=on_evals, on_dev=on_dev)

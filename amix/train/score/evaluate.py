@@ -18,9 +18,13 @@ from amix.engine.base.errors import TrainError
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
+from amix.train.model.batch import to_device
+from amix.train.model.classifier import Classifier
 from amix.train.model.forward import forward
 from amix.train.score.metrics import calibration, confidence_gap, questions, reliability, report
 from amix.train.score.temperature import fit_temperature
+
+Truth = NDArray[Any]  # int64 ids, or class weights as floats
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class EvalSet:
 
 
 def label_names(manifest: Manifest) -> tuple[str, ...]:
-    """Return the class names of a cache; raise TrainError for one without labels or samples."""
+    """Return the class names of a cache; raise TrainError for a cache without labels or samples."""
     names = manifest.label_names
     if names is None:
         raise TrainError(
@@ -50,19 +54,19 @@ def label_names(manifest: Manifest) -> tuple[str, ...]:
 
 
 def match_classes(own: Sequence[str], known: Sequence[str], where: str) -> NDArray[np.int64]:
-    """Return the id in `known` of each class in `own`; raise TrainError naming a class that it lacks."""
+    """Return the id in `known` of each class in `own`; raise TrainError naming a class that `known` lacks."""
     unknown = [name for name in own if name not in known]
     if unknown:
         raise TrainError(
-            f"{where}: has the class {', '.join(map(repr, unknown[:5]))}, which the training shards never "
-            f"had; they have {', '.join(map(repr, known[:20]))}. Precompute it with "
+            f"{where}: has the class {', '.join(map(repr, unknown[:5]))}, which the training shards do not "
+            f"have; they have {', '.join(map(repr, known[:20]))}. Precompute it with "
             "--labels-from the training shards."
         )
     return np.array([known.index(name) for name in own], np.int64)
 
 
 def open_eval_set(folder: str | Path, training: Manifest) -> EvalSet:
-    """Open shards for evaluation. A set that lacks a class, or numbers classes otherwise, is fine.
+    """Open shards for evaluation. A set may lack classes of the training shards, or number them differently.
 
     Raises TrainError for another tokenizer, another kind of labels, or an unknown class.
     """
@@ -92,12 +96,12 @@ class Predictions:
     """
 
     logits_NC: NDArray[np.float64]
-    truth: NDArray[Any]
+    truth: Truth
     rows: NDArray[np.int64]
     multi_label: bool
 
     def report(self) -> dict[str, float]:
-        """Return `metrics.report` of it."""
+        """Return `metrics.report` of these predictions."""
         return report(self.logits_NC, self.truth, multi_label=self.multi_label)
 
     def calibration(self, temperature: float = 1.0) -> dict[str, float]:
@@ -114,7 +118,7 @@ class Predictions:
         return reliability(logits / temperature, answers)
 
     def confidence_gap(self) -> float:
-        """Return `metrics.confidence_gap` of it; of several labels a text, over each class of each text."""
+        """Return `metrics.confidence_gap` of these predictions; with several labels a text, over each class of each."""
         return confidence_gap(*self._questions())
 
     def _questions(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -138,8 +142,8 @@ class Predictions:
                 multi_label = file.metadata()["multi_label"] == "true"
         except (OSError, SafetensorError, KeyError, TypeError) as problem:
             raise TrainError(
-                f"{path}: cannot be read ({problem}). Remove its run, {path.parent.parent}, and give the command that "
-                "wrote it again."
+                f"{path}: cannot be read ({problem}). Remove its run, {path.parent.parent}, and repeat the command "
+                "that wrote it."
             ) from None
         return cls(
             logits_NC=arrays["logits"].astype(np.float64),
@@ -149,23 +153,11 @@ class Predictions:
         )
 
 
-def evaluate(
-    model: Any,  # noqa: ANN401
-    evaluation: EvalSet,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """Return the metrics of a classifier on a set (see `metrics.report`), in the model's own precision."""
-    return predictions(model, evaluation, batch_size).report()
+def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) -> Predictions:
+    """Return what a classifier says of a set, in the model's own precision.
 
-
-def predictions(
-    model: Any,  # noqa: ANN401
-    evaluation: EvalSet,
-    batch_size: int = 64,
-) -> Predictions:
-    """Return what a classifier says of a set; where several processes were launched, each runs a part of it.
-
-    The model stays where it is and goes back to its mode. Raises TrainError when a logit is not finite.
+    Where several processes were launched, each runs a part of the set. The model stays on its device and is put
+    back into its mode. Raises TrainError when a logit is not finite.
     """
     dataset = evaluation.dataset
     logits_NC, labels = predict(model, dataset, batch_size)
@@ -175,7 +167,7 @@ def predictions(
         )
     multi_label = dataset.manifest.multi_label
     if multi_label:
-        truth = np.zeros((len(labels), evaluation.num_classes))
+        truth: Truth = np.zeros((len(labels), evaluation.num_classes))
         truth[:, evaluation.class_ids] = labels
     else:
         truth = evaluation.class_ids[labels]
@@ -184,10 +176,8 @@ def predictions(
 
 @torch.no_grad()
 def predict(
-    model: Any,  # noqa: ANN401
-    dataset: RelevanceDataset,
-    batch_size: int = 64,
-) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    model: Classifier, dataset: RelevanceDataset, batch_size: int = 64
+) -> tuple[NDArray[np.float64], Truth]:
     """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order."""
     device = next(model.parameters()).device
     by_length = np.argsort(dataset.lengths(), kind="stable").astype(np.int64)  # little padding, little time
@@ -196,7 +186,7 @@ def predict(
     was_training = model.training
     model.eval()
     logits: list[torch.Tensor] = []
-    labels: list[Any] = []
+    labels: list[torch.Tensor] = []
     try:
         for batch in RelevanceLoader(dataset, batch_size=batch_size, shuffle="none", subset=own):
             labels.append(batch["labels"])
@@ -204,21 +194,12 @@ def predict(
     finally:
         model.train(was_training)
     part = (own, torch.cat(logits).cpu().double().numpy(), torch.cat(labels).numpy()) if logits else None
-    parts: list[Any] = [part]
+    parts = [part]
     if ranks > 1:
         parts = [None] * ranks
         dist.all_gather_object(parts, part)
-    # With fewer samples than processes some have none.
+    # With fewer samples than processes, some have no part.
     columns = zip(*(part for part in parts if part is not None), strict=True)
     numbers, logits_NC, truth = (np.concatenate(column) for column in columns)
     place = np.argsort(numbers)
     return logits_NC[place], truth[place]
-
-
-def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return the batch's tensors on `device`; what is no tensor is left out."""
-    return {
-        name: value.to(device, non_blocking=True)
-        for name, value in batch.items()
-        if isinstance(value, torch.Tensor)
-    }

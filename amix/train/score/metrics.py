@@ -3,8 +3,6 @@
 Axes: N samples, C classes.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -70,9 +68,9 @@ def ece(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> float:
 
 
 def ece_equal_mass(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> float:
-    """Return the calibration error over bins of as many samples each, in [0, 1] (Nguyen and O'Connor 2015).
+    """Return the calibration error over bins with equal numbers of samples, in [0, 1] (Nguyen and O'Connor 2015).
 
-    Samples of equal confidence may fall into two bins, in the order of the data.
+    Samples of equal confidence may come into different bins, by the order of the data.
     """
     confidence_N, correct_N = _confidence(logits, labels)
     gap_N = (correct_N - confidence_N)[np.argsort(confidence_N, kind="stable")]
@@ -80,7 +78,7 @@ def ece_equal_mass(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -
 
 
 def confidence_gap(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Return mean confidence minus accuracy, in (-1, 1): above 0 the classifier is surer than it is right.
+    """Return mean confidence minus accuracy, in (-1, 1): above 0 the classifier is over-confident.
 
     Confidence is the largest probability. logits: (N, C).  labels: (N,) class ids.
     """
@@ -91,7 +89,7 @@ def confidence_gap(logits: ArrayLike, labels: ArrayLike) -> float:
 def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> dict[str, list[float]]:
     """Return what a reliability diagram shows, per bin of equal width: samples, mean confidence, accuracy.
 
-    Of an empty bin the latter two are the bin's middle and 0.
+    For an empty bin they are 0, the bin's middle and 0.
     """
     confidence_N, correct_N = _confidence(logits, labels)
     bin_N = _width_bins(confidence_N, bins)
@@ -123,8 +121,9 @@ def report(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -
     """Return `{"accuracy", "macro_f1", "nll", "ece"}` of logits (N, C), N >= 1.
 
     labels: (N,) class ids, or (N, C) class weights, of which the largest counts as the label.
-    multi_label: each class is a yes-no question of its own with label weight > 0.5 = yes: accuracy asks for
-    the whole row, macro-F1 is the mean over the classes that occur, NLL and ECE go over all N * C questions.
+    multi_label: each class is a yes-no question, where a label weight > 0.5 means yes. Accuracy counts a sample as
+    right if all its classes are, macro-F1 is the mean over the classes that occur, NLL and ECE go over all N * C
+    questions.
     """
     asked, answers = questions(logits, labels, multi_label=multi_label)
     if multi_label:
@@ -151,7 +150,7 @@ def calibration(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = Fal
 
 
 def questions(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -> tuple[Floats, Ids]:
-    """Return logits and label ids of what calibration is about: the samples, or every class of each as yes or no.
+    """Return logits and label ids of what calibration counts: the samples, or each class of each sample as yes or no.
 
     Arguments as for `report`. Returns (N, C) and (N,), or (N * C, 2) and (N * C,).
     """
@@ -163,6 +162,6 @@ def questions(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False
     return np.stack([np.zeros_like(flat), flat], axis=1), (truth > 0.5).reshape(-1).astype(np.int64)
 
 
-def _f1(predicted_N: NDArray[Any], truth_N: NDArray[Any]) -> float:
+def _f1(predicted_N: NDArray[np.bool_], truth_N: NDArray[np.bool_]) -> float:
     """Return 2 TP / (2 TP + FP + FN) of two boolean arrays, at least one of them not empty."""
     return 2.0 * int((predicted_N & truth_N).sum()) / (int(predicted_N.sum()) + int(truth_N.sum()))

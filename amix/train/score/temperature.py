@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on a development set, that every method is to be compared with.
+"""Temperature scaling: one number, fitted on a development set, with which every method should be compared.
 
 Axes: N samples, C classes.
 """
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from amix.train.score.metrics import log_softmax
 
-# Where every development sample is right, the likelihood grows without end as the temperature falls.
+# Where the model is right on every sample, the likelihood keeps growing as the temperature falls.
 LOWEST, HIGHEST = 0.05, 20.0
 _STEPS = 60
 

@@ -73,7 +73,7 @@ def test_every_backend_agrees_with_the_encoder(backend: Backend, everything: Pat
             output_attentions=True,
         ).attentions
     expected = np.zeros((3, 4, 40))
-    for row, head, query in np.ndindex(3, 4, 40):  # docs/architecture.md, section 2.1, as a plain loop
+    for row, head, query in np.ndindex(3, 4, 40):  # docs/architecture.md, section 4, rule 1, as a plain loop
         if mask[row, query]:
             expected[row, head] += maps[head // 2][row, head % 2, query].numpy() * mask[row]
     assert found.dtype == np.float32

@@ -1,9 +1,14 @@
-"""AttentionMix once more, in plain loops over Python floats, written from docs/architecture.md section 2 alone."""
+"""AttentionMix once more, in plain loops over Python floats, written from docs/architecture.md section 4 alone."""
 
 import math
+from collections.abc import Sequence
+
+Numbers = Sequence[Sequence[float]]  # (B, T)
+Flags = Sequence[Sequence[int]]  # (B, T), 1 = yes
+Rows = list[list[float]]
 
 
-def content_relevance(relevance, content):
+def content_relevance(relevance: Numbers, content: Flags) -> Rows:
     """Rule 3: 0 outside content, mean 1 over content, uniform where nothing is received."""
     rows = []
     for values, inside in zip(relevance, content, strict=True):
@@ -17,24 +22,24 @@ def content_relevance(relevance, content):
 
 
 def attentionmix(
-    mask,
-    content,
-    relevance,
-    partner,
+    mask: Flags,
+    content: Flags,
+    relevance: Numbers,
+    partner: Sequence[int],
     *,
-    label_weight="ratio",
-    strength=1.0,
-    sharpness=1.0,
-    tilt=None,
-    tail="keep",
-):
+    label_weight: str = "ratio",
+    strength: float = 1.0,
+    sharpness: float = 1.0,
+    tilt: Sequence[float] | None = None,
+    tail: str = "keep",
+) -> tuple[Rows, list[float]]:
     """Rules 4, 6 and 8. Returns ratios (B, T) and label weights (B,)."""
     scaled = content_relevance(relevance, content)
     ratios, weights = [], []
     for a, b in enumerate(partner):
-        row = [None] * len(mask[a])
-        for j in range(len(row)):
-            own, other = content[a][j], content[b][j]
+        row: dict[int, float] = {}  # by place, where either side has content
+        for j in range(len(mask[a])):
+            own, other = bool(content[a][j]), bool(content[b][j])
             if tail == "drop" and not mask[a][j]:
                 other = False
             if own and other:
@@ -43,7 +48,7 @@ def attentionmix(
                 row[j] = 1.0
             elif other:
                 row[j] = 0.0
-        union = [j for j in range(len(row)) if row[j] is not None]
+        union = list(row)
         if not union:
             weight = 0.5
         else:
@@ -52,16 +57,16 @@ def attentionmix(
             theirs = sum((1 - row[j]) * scaled[b][j] for j in union)
             if label_weight == "mass" and mine + theirs > 0:
                 weight = mine / (mine + theirs)
-        for j in range(len(row)):
-            if row[j] is None:
+        for j in range(len(mask[a])):
+            if j not in row:
                 token_a, token_b = mask[a][j], mask[b][j] and (tail == "keep" or mask[a][j])
                 row[j] = weight if token_a and token_b else 0.0 if token_b else 1.0
-        ratios.append([1 - strength * (1 - value) for value in row])
+        ratios.append([1 - strength * (1 - row[j]) for j in range(len(mask[a]))])
         weights.append(1 - strength * (1 - weight))
     return ratios, weights
 
 
-def _ratio(own, other, sharpness, tilt):
+def _ratio(own: float, other: float, sharpness: float, tilt: float) -> float:
     if own == other:
         return tilt
     if sharpness == 0:
@@ -72,7 +77,7 @@ def _ratio(own, other, sharpness, tilt):
     return 1 / (1 + math.exp(-apart))
 
 
-def pair_ratio(mask, partner, weight, *, keep=True):
+def pair_ratio(mask: Flags, partner: Sequence[int], weight: Sequence[float], *, keep: bool = True) -> Rows:
     """The mixers of one ratio per pair: wordMixup (Guo et al. 2019), TMix (Chen et al. 2020)."""
     rows = []
     for a, b in enumerate(partner):
@@ -88,7 +93,7 @@ def pair_ratio(mask, partner, weight, *, keep=True):
     return rows
 
 
-def mix(x, ratio, partner, source):
+def mix(x: Numbers, ratio: Numbers, partner: Sequence[int], source: Sequence[Sequence[int]]) -> Rows:
     """Rule 5 for one number per token."""
     return [
         [ratio[a][j] * x[a][j] + (1 - ratio[a][j]) * x[b][source[a][j]] for j in range(len(x[a]))]
@@ -96,7 +101,9 @@ def mix(x, ratio, partner, source):
     ]
 
 
-def ssmix(content, saliency, partner, share):
+def ssmix(
+    content: Flags, saliency: Numbers, partner: Sequence[int], share: float
+) -> tuple[Rows, list[list[int]], list[float]]:
     """SSMix (Yoon et al. 2021, section 2). Returns ratio, source and label weight."""
     ratios, sources, weights = [], [], []
     for a, b in enumerate(partner):
@@ -121,9 +128,9 @@ def ssmix(content, saliency, partner, share):
     return ratios, sources, weights
 
 
-def _runs(inside):
-    """The texts of a row: places of content that no other token parts."""
-    runs = []
+def _runs(inside: Sequence[int]) -> list[list[int]]:
+    """The texts of a row: places of content that no other token separates."""
+    runs: list[list[int]] = []
     for j, within in enumerate(inside):
         if within and (j == 0 or not inside[j - 1]):
             runs.append([])

@@ -2,10 +2,13 @@
 
 import torch
 from hypothesis import strategies as st
+from torch import Tensor
+
+Sample = tuple[Tensor, Tensor, Tensor, Tensor]  # mask, content, relevance, partner
 
 
 @st.composite
-def batches(draw, min_rows=1, max_rows=6, max_tokens=9):
+def batches(draw: st.DrawFn, min_rows: int = 1, max_rows: int = 6, max_tokens: int = 9) -> Sample:
     """Return mask (B, T) int64, content (B, T) bool, relevance (B, T) float32 and any partner (B,)."""
     rows, tokens = draw(st.integers(min_rows, max_rows)), draw(st.integers(1, max_tokens))
     lengths = draw(st.lists(st.integers(0, tokens), min_size=rows, max_size=rows))

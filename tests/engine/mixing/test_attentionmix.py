@@ -1,18 +1,23 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from amix.engine.base.errors import UsageError
 from amix.engine.mixing.attentionmix import AttentionMix, content_relevance
+from amix.engine.mixing.choices import LabelWeight, Special, Tail
 from amix.engine.mixing.mixer import draw_beta
+from amix.engine.mixing.plan import Plan
 from tests.engine.mixing import oracle
-from tests.engine.mixing.strategies import batches
+from tests.engine.mixing.strategies import Sample, batches
 
 
-def plan_of(mixer, batch, **kwargs):
+def plan_of(mixer: AttentionMix, batch: Sample, seeded: torch.Generator | None = None) -> Plan:
     mask, content, relevance, partner = batch
-    return mixer.plan(mask, relevance=relevance, content=content, partner=partner, **kwargs)
+    return mixer.plan(mask, relevance=relevance, content=content, partner=partner, generator=seeded)
 
 
 @given(
@@ -23,10 +28,17 @@ def plan_of(mixer, batch, **kwargs):
     st.sampled_from([None, 0.2, 1.0]),
     st.sampled_from(["keep", "drop"]),
 )
-def test_equals_the_plain_loop(batch, label_weight, strength, sharpness, alpha, tail):
-    options = {"label_weight": label_weight, "strength": strength, "sharpness": sharpness, "tail": tail}
+def test_equals_the_plain_loop(
+    batch: Sample, label_weight: LabelWeight, strength: float, sharpness: float, alpha: float, tail: Tail
+) -> None:
+    options: dict[str, Any] = {
+        "label_weight": label_weight,
+        "strength": strength,
+        "sharpness": sharpness,
+        "tail": tail,
+    }
     seeded = torch.Generator().manual_seed(4)
-    plan = plan_of(AttentionMix(**options, alpha=alpha), batch, generator=seeded)
+    plan = plan_of(AttentionMix(**options, alpha=alpha), batch, seeded)
     mask, content, relevance, partner = (tensor.tolist() for tensor in batch)
     tilt = None
     if alpha is not None:
@@ -45,14 +57,16 @@ def test_equals_the_plain_loop(batch, label_weight, strength, sharpness, alpha, 
     st.sampled_from(["drop", "keep"]),
     st.sampled_from([None, 0.1, 5.0]),
 )
-def test_ratios_and_label_weights_stay_between_0_and_1(batch, label_weight, special, alpha):
+def test_ratios_and_label_weights_stay_between_0_and_1(
+    batch: Sample, label_weight: LabelWeight, special: Special, alpha: float
+) -> None:
     plan = plan_of(AttentionMix(label_weight=label_weight, special=special, alpha=alpha), batch)
     for values in (plan.ratio, plan.label_weight):
         assert bool(((values >= 0) & (values <= 1)).all())
 
 
 @given(batches(), st.sampled_from([0.1, 7.0]))
-def test_uniform_relevance_gives_one_half_where_both_have_content(batch, value):
+def test_uniform_relevance_gives_one_half_where_both_have_content(batch: Sample, value: float) -> None:
     mask, content, _, partner = batch
     plan = AttentionMix().plan(
         mask, relevance=torch.full(mask.shape, value), content=content, partner=partner
@@ -62,7 +76,7 @@ def test_uniform_relevance_gives_one_half_where_both_have_content(batch, value):
 
 
 @given(batches())
-def test_a_token_that_faces_padding_is_untouched(batch):
+def test_a_token_that_faces_padding_is_untouched(batch: Sample) -> None:
     mask, _, _, partner = batch
     plan = plan_of(AttentionMix(), batch)
     x = torch.randn(*mask.shape, 3)
@@ -74,7 +88,7 @@ def test_a_token_that_faces_padding_is_untouched(batch):
 
 
 @given(batches(), st.sampled_from([None, 0.5]))
-def test_without_the_tail_a_row_keeps_its_length(batch, alpha):
+def test_without_the_tail_a_row_keeps_its_length(batch: Sample, alpha: float) -> None:
     mask, _, _, partner = batch
     plan = plan_of(AttentionMix(tail="drop", alpha=alpha), batch)
     assert torch.equal(plan.attention_mask.bool(), mask.bool())
@@ -83,7 +97,7 @@ def test_without_the_tail_a_row_keeps_its_length(batch, alpha):
     assert torch.equal(plan.mix(x)[alone], x[alone])
 
 
-def test_a_tilt_takes_pairs_from_even_to_nearly_clean():
+def test_a_tilt_takes_pairs_from_even_to_nearly_clean() -> None:
     mask = torch.ones(4_000, 2, dtype=torch.long)
     spread = {}
     for alpha in (0.1, 1.0, 100.0):
@@ -97,11 +111,11 @@ def test_a_tilt_takes_pairs_from_even_to_nearly_clean():
 
 
 @given(batches(), st.integers(1, 4))
-def test_padding_and_other_rows_change_nothing(batch, extra):
+def test_padding_and_other_rows_change_nothing(batch: Sample, extra: int) -> None:
     mask, content, relevance, partner = batch
     plan = plan_of(AttentionMix(), batch)
 
-    def pad(tensor):
+    def pad(tensor: Tensor) -> Tensor:
         return torch.nn.functional.pad(tensor, (0, extra))
 
     padded = plan_of(AttentionMix(), (pad(mask), pad(content), pad(relevance), partner))
@@ -114,7 +128,7 @@ def test_padding_and_other_rows_change_nothing(batch, extra):
     torch.testing.assert_close(alone.ratio[0], plan.ratio[0], rtol=0, atol=1e-6)
 
 
-def test_the_scale_of_relevance_does_not_matter():
+def test_the_scale_of_relevance_does_not_matter() -> None:
     mask = torch.ones(2, 3, dtype=torch.long)
     relevance = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 4.0]])
     partner = torch.tensor([1, 0])
@@ -123,7 +137,7 @@ def test_the_scale_of_relevance_does_not_matter():
     torch.testing.assert_close(plan.ratio, scaled.ratio)
 
 
-def test_special_keep_lets_special_tokens_count():
+def test_special_keep_lets_special_tokens_count() -> None:
     mask = torch.ones(2, 2, dtype=torch.long)
     content = torch.tensor([[False, True], [False, True]])
     relevance = torch.tensor([[3.0, 1.0], [1.0, 1.0]])
@@ -134,7 +148,7 @@ def test_special_keep_lets_special_tokens_count():
     torch.testing.assert_close(drop.ratio[0], torch.tensor([0.5, 0.5]))
 
 
-def test_strength_0_is_the_identity_even_beside_a_longer_partner():
+def test_strength_0_is_the_identity_even_beside_a_longer_partner() -> None:
     mask = torch.tensor([[1, 0, 0], [1, 1, 1]])
     plan = AttentionMix(strength=0.0).plan(mask, relevance=torch.ones(2, 3), partner=torch.tensor([1, 0]))
     x = torch.randn(2, 3, 2)
@@ -144,7 +158,7 @@ def test_strength_0_is_the_identity_even_beside_a_longer_partner():
 
 
 @given(batches())
-def test_content_relevance_has_mean_1_over_content(batch):
+def test_content_relevance_has_mean_1_over_content(batch: Sample) -> None:
     _, content, relevance, _ = batch
     scaled = content_relevance(relevance, content)
     assert bool((scaled[~content] == 0).all())
@@ -152,7 +166,7 @@ def test_content_relevance_has_mean_1_over_content(batch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-def test_mixing_keeps_the_dtype_and_the_argument(dtype):
+def test_mixing_keeps_the_dtype_and_the_argument(dtype: torch.dtype) -> None:
     mask = torch.ones(2, 3, dtype=torch.long)
     plan = AttentionMix().plan(mask, relevance=torch.rand(2, 3), partner=torch.tensor([1, 0]))
     x = torch.randn(2, 3, 4).to(dtype)
@@ -165,7 +179,7 @@ def test_mixing_keeps_the_dtype_and_the_argument(dtype):
     torch.testing.assert_close(mixed.double(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps)
 
 
-def test_gradients_reach_both_sides_by_their_ratios():
+def test_gradients_reach_both_sides_by_their_ratios() -> None:
     plan = AttentionMix().plan(
         torch.ones(2, 1, dtype=torch.long),
         relevance=torch.tensor([[3.0], [1.0]]),
@@ -174,6 +188,7 @@ def test_gradients_reach_both_sides_by_their_ratios():
     )
     x = torch.zeros(2, 1, 1, requires_grad=True)
     plan.mix(x)[0].sum().backward()
+    assert x.grad is not None
     torch.testing.assert_close(x.grad.flatten(), torch.tensor([plan.ratio[0, 0], 1 - plan.ratio[0, 0]]))
 
 
@@ -189,6 +204,6 @@ def test_gradients_reach_both_sides_by_their_ratios():
         {"level": "pooled"},
     ],
 )
-def test_options_out_of_range_are_refused_by_name(option):
+def test_options_out_of_range_are_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(option))):
         AttentionMix(**option)

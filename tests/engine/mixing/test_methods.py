@@ -1,19 +1,24 @@
 """What every method owes: the table of docs/methods.md, a test per column and a method per row."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.mixing.attentionmix import AttentionMix
-from amix.engine.mixing.mixer import NoMix
+from amix.engine.mixing.choices import LabelWeight, PartnerChoice
+from amix.engine.mixing.mixer import Mixer, NoMix
 from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
+from amix.engine.mixing.plan import Plan
 from amix.engine.mixing.ssmix import SSMix
 from tests.engine.mixing import oracle
-from tests.engine.mixing.strategies import batches
+from tests.engine.mixing.strategies import Sample, batches
 
-METHODS = {
+METHODS: dict[str, Mixer] = {
     "none": NoMix(),
     "wordmixup": WordMixup(),
     "sentencemixup": SentenceMixup(),
@@ -29,25 +34,37 @@ every_mixing = pytest.mark.parametrize("method", MIXING)
 every_token_method = pytest.mark.parametrize("method", TOKENS)
 
 
-def generator(seed=0):
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def plan_of(method, batch, seed=0, **kwargs):
+def plan_of(method: str, batch: Sample, seed: int = 0) -> Plan:
+    """The plan of a method, which takes the one of relevance and saliency that it needs."""
     mask, content, relevance, partner = batch
-    chosen = {"partner": partner, **kwargs}
     return METHODS[method].plan(
-        mask, relevance=relevance, content=content, generator=generator(seed), **chosen
+        mask,
+        relevance=relevance,
+        saliency=relevance,
+        content=content,
+        partner=partner,
+        generator=generator(seed),
     )
 
 
-def number_per_token(mask):
+def mixer_of(method: str, **options: Any) -> Mixer:
+    """A mixer of a method with other options."""
+    if method == "attentionmix-hidden":
+        options["level"] = "hidden:2"
+    return type(METHODS[method])(**options)
+
+
+def number_per_token(mask: Tensor) -> Tensor:
     return torch.randn(mask.shape, generator=generator(9), dtype=torch.float64).float()
 
 
 @every_method
 @given(batch=batches(), seed=st.integers(0, 50))
-def test_formula(method, batch, seed):
+def test_formula(method: str, batch: Sample, seed: int) -> None:
     """Equal to a loop over Python floats, written from the paper."""
     plan = plan_of(method, batch, seed)
     mask, content, relevance, partner = (tensor.tolist() for tensor in batch)
@@ -65,9 +82,8 @@ def test_formula(method, batch, seed):
             ratio, source, weight = oracle.ssmix(content, relevance, partner, 0.4)
         case _:
             ratio, weight = oracle.attentionmix(mask, content, relevance, partner)
-    close = {"rtol": 0, "atol": 2e-5}
-    torch.testing.assert_close(plan.label_weight, torch.tensor(weight, dtype=torch.float32), **close)
-    torch.testing.assert_close(plan.ratio, torch.tensor(ratio, dtype=torch.float32), **close)
+    for found, wanted in ((plan.label_weight, weight), (plan.ratio, ratio)):
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float32), rtol=0, atol=2e-5)
     x = number_per_token(batch[0])
     expected = torch.tensor(oracle.mix(x.tolist(), ratio, partner, source), dtype=torch.float32)
     torch.testing.assert_close(plan.mix(x[:, :, None])[:, :, 0], expected, rtol=0, atol=1e-4)
@@ -75,7 +91,7 @@ def test_formula(method, batch, seed):
 
 @every_method
 @given(batch=batches(), seed=st.integers(0, 50))
-def test_bounds(method, batch, seed):
+def test_bounds(method: str, batch: Sample, seed: int) -> None:
     plan = plan_of(method, batch, seed)
     for values in (plan.ratio, plan.label_weight):
         assert bool(((values >= 0) & (values <= 1)).all())
@@ -88,7 +104,7 @@ def test_bounds(method, batch, seed):
 
 @every_method
 @given(batch=batches())
-def test_identity(method, batch):
+def test_identity(method: str, batch: Sample) -> None:
     """Mixed with itself, a row keeps its vectors, its mask and its label; SSMix only moves its own words."""
     mask, content, relevance, _ = batch
     itself = torch.arange(len(mask))
@@ -103,30 +119,29 @@ def test_identity(method, batch):
 
 @every_method
 @pytest.mark.parametrize("p", [1.0, 0.5])
-def test_label_partner(method, p):
-    """Input and label hear the same partner: a second permutation for the labels would show here."""
+def test_label_partner(method: str, p: float) -> None:
+    """Input and label have the same partner: a second permutation for the labels would show here."""
     rows, tokens = 8, 10
-    options = {} if method == "none" else {"p": p}
-    mixer = type(METHODS[method])(**options)
-    if method == "attentionmix-hidden":
-        mixer = AttentionMix(level="hidden:2", **options)
+    mixer = NoMix() if method == "none" else mixer_of(method, p=p)
+    relevance = torch.rand(rows, tokens)
     plan = mixer.plan(
-        torch.ones(rows, tokens, dtype=torch.long), relevance=torch.rand(rows, tokens), generator=generator(5)
+        torch.ones(rows, tokens, dtype=torch.long),
+        relevance=relevance,
+        saliency=relevance,
+        generator=generator(5),
     )
-    one_hot = torch.eye(
-        rows
-    )  # rows as their own one-hot vectors: what the input holds of each can be read off
+    one_hot = torch.eye(rows)  # as the vectors of the rows, so that a mixed row shows its parts
     if plan.site == "pooled":
-        heard = plan.mix(one_hot)
+        parts = plan.mix(one_hot)
     else:
-        heard = plan.mix(one_hot[:, None, :].expand(rows, tokens, rows)).mean(dim=1)
-    torch.testing.assert_close(heard, plan.mix_labels(torch.arange(rows), rows), rtol=0, atol=1e-5)
+        parts = plan.mix(one_hot[:, None, :].expand(rows, tokens, rows)).mean(dim=1)
+    torch.testing.assert_close(parts, plan.mix_labels(torch.arange(rows), rows), rtol=0, atol=1e-5)
     assert plan.is_identity == (method == "none")
 
 
 @every_token_method
 @given(batch=batches(), seed=st.integers(0, 50))
-def test_padding(method, batch, seed):
+def test_padding(method: str, batch: Sample, seed: int) -> None:
     """No real token is mixed with padding: one that faces padding is itself."""
     mask, _, _, partner = batch
     plan = plan_of(method, batch, seed)
@@ -142,7 +157,7 @@ def test_padding(method, batch, seed):
 
 @every_method
 @given(batch=batches(), seed=st.integers(0, 50))
-def test_mask(method, batch, seed):
+def test_mask(method: str, batch: Sample, seed: int) -> None:
     """The mask is the OR of both where tokens of both are in the row, the row's own where length is kept."""
     mask, _, _, partner = batch
     plan = plan_of(method, batch, seed)
@@ -153,11 +168,11 @@ def test_mask(method, batch, seed):
 
 @every_method
 @given(batch=batches(), extra=st.integers(1, 4))
-def test_padding_invariance(method, batch, extra):
+def test_padding_invariance(method: str, batch: Sample, extra: int) -> None:
     """More padding changes nothing."""
     mask, content, relevance, partner = batch
 
-    def pad(tensor):
+    def pad(tensor: Tensor) -> Tensor:
         return torch.nn.functional.pad(tensor, (0, extra))
 
     plan = plan_of(method, batch, 3)
@@ -172,11 +187,14 @@ def test_padding_invariance(method, batch, extra):
 @every_method
 @given(rows=st.integers(2, 9), seed=st.integers(0, 1000))
 @settings(max_examples=25)
-def test_reproducible(method, rows, seed):
+def test_reproducible(method: str, rows: int, seed: int) -> None:
     """One generator, one plan; the global generator is not touched."""
     mask, relevance = torch.ones(rows, 4, dtype=torch.long), torch.rand(rows, 4)
     before = torch.random.get_rng_state()
-    one, two = (METHODS[method].plan(mask, relevance=relevance, generator=generator(seed)) for _ in range(2))
+    one, two = (
+        METHODS[method].plan(mask, relevance=relevance, saliency=relevance, generator=generator(seed))
+        for _ in range(2)
+    )
     for name in ("partner", "ratio", "source", "label_weight", "attention_mask"):
         assert torch.equal(getattr(one, name), getattr(two, name))
     assert one.site == two.site
@@ -186,12 +204,12 @@ def test_reproducible(method, rows, seed):
 @every_mixing
 @given(rows=st.integers(2, 8), p=st.floats(0, 1), seed=st.integers(0, 1000))
 @settings(max_examples=25)
-def test_left_out(method, rows, p, seed):
+def test_left_out(method: str, rows: int, p: float, seed: int) -> None:
     """Rows that `p` leaves out stay themselves, vectors, mask and label."""
     mask = (torch.arange(6) < torch.arange(rows)[:, None] + 1).long()
-    level = {"level": "hidden:2"} if method == "attentionmix-hidden" else {}
-    plan = type(METHODS[method])(p=p, **level).plan(
-        mask, relevance=torch.rand(rows, 6) + 0.1, generator=generator(seed)
+    relevance = torch.rand(rows, 6) + 0.1
+    plan = mixer_of(method, p=p).plan(
+        mask, relevance=relevance, saliency=relevance, generator=generator(seed)
     )
     alone = plan.partner == torch.arange(rows)
     x = torch.randn(rows, 6, 2)
@@ -202,7 +220,7 @@ def test_left_out(method, rows, p, seed):
 
 
 @every_mixing
-def test_gradient(method):
+def test_gradient(method: str) -> None:
     """Gradients reach both sides, each by its weight."""
     mask = torch.ones(2, 4, dtype=torch.long)
     plan = plan_of(method, (mask, mask.bool(), torch.rand(2, 4) + 0.1, torch.tensor([1, 0])), 4)
@@ -210,12 +228,13 @@ def test_gradient(method):
     plan.mix(x)[0].sum().backward()
     own = plan.label_weight[0] if plan.site == "pooled" else plan.ratio[0].sum()
     whole = 1 if plan.site == "pooled" else 4
+    assert x.grad is not None
     torch.testing.assert_close(x.grad.flatten(1).sum(dim=1), torch.stack([own, whole - own]))
 
 
 @every_mixing
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-def test_dtype(method, dtype):
+def test_dtype(method: str, dtype: torch.dtype) -> None:
     """Vectors keep their dtype, and the argument is not changed."""
     mask = torch.ones(2, 4, dtype=torch.long)
     plan = plan_of(method, (mask, mask.bool(), torch.rand(2, 4), torch.tensor([1, 0])), 4)
@@ -226,7 +245,7 @@ def test_dtype(method, dtype):
 
 
 @every_mixing
-def test_token_ids(method):
+def test_token_ids(method: str) -> None:
     """Token ids are never mixed, and label ids never become fractions of ids."""
     mask = torch.ones(2, 4, dtype=torch.long)
     plan = plan_of(method, (mask, mask.bool(), torch.rand(2, 4), torch.tensor([1, 0])))
@@ -237,7 +256,7 @@ def test_token_ids(method):
 
 @given(batch=batches(min_rows=2, max_rows=2), label_weight=st.sampled_from(["ratio", "mass"]))
 @pytest.mark.parametrize("level", ["embedding", "hidden:2"])
-def test_swap(level, batch, label_weight):
+def test_swap(level: str, batch: Sample, label_weight: LabelWeight) -> None:
     """Swapping the sides gives the same mixed sample and the same soft label, also with random special vectors."""
     mask, content, relevance, _ = batch
     plan = AttentionMix(label_weight=label_weight, level=level).plan(
@@ -253,14 +272,14 @@ def test_swap(level, batch, label_weight):
 
 @every_mixing
 @pytest.mark.parametrize("choice", ["random", "other-class", "same-class", "similar-length"])
-def test_partner_choice(method, choice):
-    level = {"level": "hidden:2"} if method == "attentionmix-hidden" else {}
-    mixer = type(METHODS[method])(partner=choice, **level)
+def test_partner_choice(method: str, choice: PartnerChoice) -> None:
+    mixer = mixer_of(method, partner=choice)
     lengths = torch.tensor([3, 8, 4, 7, 2, 2])
     mask = (torch.arange(8) < lengths[:, None]).long()
     labels = torch.tensor([0, 0, 1, 1, 1, 2])
     assert mixer.needs == mixer.reads | ({"labels"} if "class" in choice else frozenset())
-    plan = mixer.plan(mask, relevance=torch.ones(6, 8), labels=labels, generator=generator(2))
+    ones = torch.ones(6, 8)
+    plan = mixer.plan(mask, relevance=ones, saliency=ones, labels=labels, generator=generator(2))
     others = labels[plan.partner]
     match choice:
         case "other-class":
@@ -279,24 +298,46 @@ def test_partner_choice(method, choice):
 
 @every_mixing
 @pytest.mark.parametrize("option", [{"p": 1.5}, {"p": float("nan")}, {"partner": "nearest"}])
-def test_options_out_of_range_are_refused_by_name(method, option):
+def test_options_out_of_range_are_refused_by_name(method: str, option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(option))):
         type(METHODS[method])(**option)
 
 
-@pytest.mark.parametrize("method", ["ssmix", "attentionmix", "attentionmix-hidden"])
+BAD_NUMBERS = [
+    (torch.ones(2, 4), r"has shape \(2, 4\), attention_mask \(2, 3\)"),
+    (torch.tensor([[1.0, float("nan"), 1.0]] * 2), "holds NaN, infinite or negative"),
+    (torch.tensor([[1.0, -0.1, 1.0]] * 2), "holds NaN, infinite or negative"),
+    (torch.tensor([[1.0, float("inf"), 1.0]] * 2), "holds NaN, infinite or negative"),
+]
+
+
+@pytest.mark.parametrize("method", ["attentionmix", "attentionmix-hidden"])
 @pytest.mark.parametrize(
     ("relevance", "message"),
     [
-        (None, "ne?eds"),
-        (torch.ones(2, 4), r"relevance has shape \(2, 4\)"),
+        (None, r"attentionmix needs relevance: pass relevance=batch\['relevance'\]"),
+        *((value, f"relevance {message}") for value, message in BAD_NUMBERS),
         (torch.ones(2, 2, 4), r"relevance has shape \(2, 4\)"),
-        (torch.ones(2, 0, 3), "at least one head spec"),
-        (torch.tensor([[1.0, float("nan"), 1.0]] * 2), "NaN"),
-        (torch.tensor([[1.0, -0.1, 1.0]] * 2), "negative"),
-        (torch.tensor([[1.0, float("inf"), 1.0]] * 2), "infinite"),
+        (torch.ones(2, 0, 3), r"relevance is \(batch, 0, tokens\); it must hold at least one head spec"),
     ],
 )
-def test_relevance_that_cannot_be_used_is_refused(method, relevance, message):
+def test_relevance_that_cannot_be_used_is_refused(
+    method: str, relevance: Tensor | None, message: str
+) -> None:
     with pytest.raises(MixingError, match=message):
-        METHODS[method].plan(torch.ones(2, 3, dtype=torch.long), relevance=relevance)
+        METHODS[method].plan(
+            torch.ones(2, 3, dtype=torch.long), relevance=relevance, saliency=torch.ones(2, 3)
+        )
+
+
+@pytest.mark.parametrize(
+    ("saliency", "message"),
+    [
+        (None, "ssmix needs the saliency of every token: pass saliency="),
+        *((value, f"saliency {message}") for value, message in BAD_NUMBERS),
+        (torch.ones(2, 2, 3), r"saliency has shape \(2, 2, 3\)"),
+    ],
+)
+def test_saliency_that_cannot_be_used_is_refused(saliency: Tensor | None, message: str) -> None:
+    with pytest.raises(MixingError, match=message):
+        SSMix().plan(torch.ones(2, 3, dtype=torch.long), relevance=torch.ones(2, 3), saliency=saliency)

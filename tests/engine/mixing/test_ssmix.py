@@ -4,18 +4,24 @@ import pytest
 import torch
 
 from amix.engine.base.errors import MixingError, UsageError
+from amix.engine.mixing.plan import Plan
 from amix.engine.mixing.ssmix import SSMix
 
 
-def plan_of(content, saliency, share, mask=None):
-    content = torch.tensor(content).bool()
-    mask = torch.ones_like(content) if mask is None else torch.tensor(mask)
+def plan_of(
+    content: list[list[int]],
+    saliency: list[list[float]],
+    share: float,
+    mask: list[list[int]] | None = None,
+) -> Plan:
+    content_BT = torch.tensor(content).bool()
+    mask_BT = torch.ones_like(content_BT) if mask is None else torch.tensor(mask)
     return SSMix(span_share=share).plan(
-        mask.long(), relevance=torch.tensor(saliency), content=content, partner=torch.tensor([1, 0])
+        mask_BT.long(), saliency=torch.tensor(saliency), content=content_BT, partner=torch.tensor([1, 0])
     )
 
 
-def test_the_least_salient_span_gives_way_to_the_partners_most_salient_one():
+def test_the_least_salient_span_gives_way_to_the_partners_most_salient_one() -> None:
     plan = plan_of(
         [[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0]],
         [[9.0, 5.0, 1.0, 2.0, 4.0, 9.0], [9.0, 1.0, 2.0, 7.0, 3.0, 9.0]],
@@ -28,7 +34,7 @@ def test_the_least_salient_span_gives_way_to_the_partners_most_salient_one():
     assert plan.mix(ids[:, :, None])[0, :, 0].tolist() == [100, 11, 23, 24, 14, 102]
 
 
-def test_a_pair_is_mixed_text_by_text():
+def test_a_pair_is_mixed_text_by_text() -> None:
     """Section 2.3 of the source: the first text with the first, the second with the second."""
     content = [[0, 1, 1, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1, 0]]
     saliency = [[0.0, 1.0, 2.0, 0.0, 2.0, 1.0, 0.0], [0.0, 5.0, 6.0, 0.0, 9.0, 8.0, 0.0]]
@@ -40,13 +46,13 @@ def test_a_pair_is_mixed_text_by_text():
     assert torch.equal(plan.mix_token_types(types), types)
 
 
-def test_the_first_of_equal_spans_is_taken():
+def test_the_first_of_equal_spans_is_taken() -> None:
     plan = plan_of([[1, 1, 1], [1, 1, 1]], [[2.0, 2.0, 2.0]] * 2, 0.0)
     assert plan.ratio[0].tolist() == [0, 1, 1]  # at least one token
     assert plan.source[0].tolist() == [0, 1, 2]
 
 
-def test_a_short_partner_gives_all_it_has():
+def test_a_short_partner_gives_all_it_has() -> None:
     plan = plan_of(
         [[1, 1, 1, 1], [1, 0, 0, 0]],
         [[4.0, 3.0, 2.0, 1.0], [1.0, 0.0, 0.0, 0.0]],
@@ -58,18 +64,18 @@ def test_a_short_partner_gives_all_it_has():
     assert plan.attention_mask.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
 
 
-def test_a_row_without_content_stays_itself():
+def test_a_row_without_content_stays_itself() -> None:
     plan = plan_of([[0, 0], [0, 1]], [[1.0, 1.0]] * 2, 0.5)
     assert plan.ratio.tolist() == [[1, 1], [1, 1]]
     assert plan.label_weight.tolist() == [1, 1]
 
 
-def test_the_default_share_is_the_sources():
+def test_the_default_share_is_the_sources() -> None:
     assert SSMix().span_share == 0.1
     assert SSMix().needs == {"saliency"}
 
 
-def test_wrong_input_is_refused_by_name():
+def test_wrong_input_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="span_share"):
         SSMix(span_share=1.1)
     with pytest.raises(MixingError, match="ssmix needs the saliency"):

@@ -18,6 +18,7 @@ from amix.engine.base.errors import ConfigError, TrainError, UsageError
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.writer import Sample
+from amix.loaders.stream.dataset import RelevanceDataset
 from amix.study.attention.profile import ProfiledHead, agreement, profile_heads
 from amix.study.attention.ranking import HeadRanking
 from amix.study.compare.grid import Corpus, Grid
@@ -25,7 +26,8 @@ from amix.study.compare.outcome import Outcome
 from amix.train.heads.proxy import RankedHead, _ridge, candidates, rank_heads
 from amix.train.heads.ranking import best_head
 from amix.train.options.config import TrainConfig
-from amix.train.run.train import TrainResult, train
+from amix.train.run.result import TrainResult
+from amix.train.run.train import train
 from tests.loaders.forge import VOCABULARY, forge, layout_of
 
 HEADS = 4
@@ -114,31 +116,31 @@ def test_too_few_texts_or_classes_are_an_error(planted: Path) -> None:
 
 
 def test_the_ranking_is_kept_beside_the_cache(planted: Path) -> None:
-    manifest, numbers = Manifest.read(planted), np.arange(100)
-    best = best_head(planted, manifest, EMBEDDINGS, numbers)
+    dataset, numbers = RelevanceDataset(planted, head=None), np.arange(100)
+    best = best_head(planted, dataset, EMBEDDINGS, numbers)
     (stored,) = Path(f"{planted}.ranking").glob("*.json")
     stored.write_bytes(stored.read_bytes().replace(b'"head":"1.0"', b'"head":"9.9"'))
     with pytest.raises(TrainError, match=stored.name):  # it carries its hash
-        best_head(planted, manifest, EMBEDDINGS, numbers)
+        best_head(planted, dataset, EMBEDDINGS, numbers)
     stored.unlink()
-    assert best_head(planted, manifest, EMBEDDINGS, numbers) == best
+    assert best_head(planted, dataset, EMBEDDINGS, numbers) == best
     before = stored.stat().st_mtime_ns
-    assert best_head(planted, manifest, EMBEDDINGS, numbers) == best
+    assert best_head(planted, dataset, EMBEDDINGS, numbers) == best
     assert stored.stat().st_mtime_ns == before
-    best_head(planted, manifest, EMBEDDINGS + 1, numbers)  # of another model
+    best_head(planted, dataset, EMBEDDINGS + 1, numbers)  # of another model
     assert len(list(stored.parent.glob("*.json"))) == 2
 
 
 def test_a_ranking_that_cannot_be_kept_is_used_all_the_same(planted: Path, tmp_path: Path) -> None:
-    cache, manifest = tmp_path / "cache", Manifest.read(planted)
+    cache, dataset = tmp_path / "cache", RelevanceDataset(planted, head=None)
     shutil.copytree(planted, cache)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # as a full disk
     try:
-        best = best_head(cache, manifest, EMBEDDINGS, np.arange(100))
+        best = best_head(cache, dataset, EMBEDDINGS, np.arange(100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert best == best_head(planted, manifest, EMBEDDINGS, np.arange(100))
+    assert best == best_head(planted, dataset, EMBEDDINGS, np.arange(100))
     assert not list(Path(f"{cache}.ranking").iterdir())
 
 
@@ -148,7 +150,7 @@ def test_candidates_are_heads_and_means() -> None:
 
 
 def test_auto_trains_with_the_first(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu", "train_samples": 30}
+    options: dict[str, Any] = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu", "samples": 30}
     result = train(reviews, tmp_path / "auto", str(tiny_bert), TrainConfig(head="auto", **options))
     assert result.head is not None
     train(reviews, tmp_path / "named", str(tiny_bert), TrainConfig(head=result.head, **options))

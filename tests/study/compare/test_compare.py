@@ -86,10 +86,10 @@ def test_a_grid_names_every_run(grid_file: Path) -> None:
     assert len(cells) == 2 * (2 + 2 + 1)
     first = cells[0]
     assert (first.corpus, first.samples, first.method, first.seed) == ("reviews", 16, "none", 0)
-    assert (first.config.epochs, first.config.train_samples, first.config.lr) == (2, 16, 3e-3)
+    assert (first.config.epochs, first.config.samples, first.config.lr) == (2, 16, 3e-3)
     by_folder = {str(cell.folder): cell.config for cell in cells}
     mixed = by_folder["runs/reviews/all/attentionmix_0.1/seed-01"]
-    assert (mixed.method, mixed.head, mixed.epochs, mixed.train_samples) == ("attentionmix", "0.1", 1, None)
+    assert (mixed.method, mixed.head, mixed.epochs, mixed.samples) == ("attentionmix", "0.1", 1, None)
     assert by_folder["runs/reviews/16/wordmixup/seed-01"].alpha == 0.5
     # Every method has the texts and the order of its seed.
     for cell in cells:

@@ -1,22 +1,25 @@
 """The Hugging Face Trainer with mixing: on shards and on plain data sets, resumed, accumulated, evaluated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amix.engine.base.errors import AmixError, MixingError, TrainError, UsageError
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.losses import soft_cross_entropy
 from amix.engine.mixing.mixer import NoMix
 from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
+from amix.engine.mixing.partners import step_generator
 from amix.engine.mixing.ssmix import SSMix
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
 from amix.train.hf import AmixTrainer, RelevanceCollator
+from amix.train.model.forward import forward
 
 
 @pytest.fixture(autouse=True)
@@ -60,10 +63,10 @@ class Watched(AmixTrainer):
         self.losses: list[float] = []
         self.seen: list[dict[str, Tensor]] = []
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **named: Any) -> Any:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **named: Any) -> Any:
         if model.training:
             self.seen.append({name: value.clone() for name, value in inputs.items()})
-        loss = super().compute_loss(model, inputs, *args, **named)
+        loss: Any = super().compute_loss(model, inputs, *args, **named)  # the Trainer asks for no outputs
         if model.training:
             self.losses.append(loss.item())
         return loss
@@ -104,8 +107,8 @@ def gold(rows: list[dict[str, Any]]) -> list[list[float]]:
 
 def test_the_collator_makes_the_loaders_batches(reviews: Path) -> None:
     dataset = RelevanceDataset(reviews, head="0.0|1.mean")
-    wanted = next(iter(RelevanceLoader(dataset, batch_size=8, shuffle="none")))
-    found = RelevanceCollator(dataset)([dataset[number] for number in range(8)])
+    wanted: Mapping[str, Any] = next(iter(RelevanceLoader(dataset, batch_size=8, shuffle="none")))
+    found: Mapping[str, Any] = RelevanceCollator(dataset)([dataset[number] for number in range(8)])
     assert set(wanted) - set(found) == {"keys"}
     for name, value in found.items():
         assert value.dtype == wanted[name].dtype
@@ -131,7 +134,7 @@ def test_lists_tensors_and_padded_rows_come_out_alike(tiny_bert: Path) -> None:
         "relevance": [9.0, 1.0, 2.0, 3.0],
         "label_ids": np.int32(0),
     }
-    wanted = collate(plain)
+    wanted: Mapping[str, Any] = collate(plain)
     assert wanted["input_ids"].tolist() == [[2, 7, 8, 3], [2, 9, 3, 0]]
     assert wanted["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert wanted["relevance"].tolist() == [[1, 2, 3, 4], [1, 2, 3, 0]]
@@ -140,7 +143,7 @@ def test_lists_tensors_and_padded_rows_come_out_alike(tiny_bert: Path) -> None:
     assert wanted["content"].tolist() == [[False, True, True, False], [False, True, False, False]]
     assert wanted["labels"].tolist() == [1, 0]
     for odd in (right, left):
-        found = collate([plain[0], odd])
+        found: Mapping[str, Any] = collate([plain[0], odd])
         assert found.keys() == wanted.keys()
         for name, value in wanted.items():
             assert torch.equal(found[name], value), name
@@ -165,16 +168,16 @@ def test_rows_of_class_weights_become_float_targets() -> None:
         ({"relevance": [[1.0, 1.0, 1.0], [1.0, 2.0, -0.5]]}, "sample 17: relevance holds -0.5 at token 2"),
         ({"relevance": [1.0, 2.0, float("inf")]}, "sample 17: relevance holds inf"),
         ({"relevance": [[[1.0, 1.0, 1.0]]]}, "sample 17: relevance has 3 axes"),
-        ({"relevance": [[1.0, 1.0, 1.0]] * 2}, "sample 17: its relevance is of shape"),
+        ({"relevance": [[1.0, 1.0, 1.0]] * 2}, "sample 17: its relevance has shape"),
         ({"relevance": None}, "sample 17: has no relevance, which other samples"),
         ({"content": [True]}, "sample 17: content is for 1 tokens"),
         ({"attention_mask": [1, 1]}, "sample 17: attention_mask is for 2 tokens"),
         ({"attention_mask": [0, 0, 0]}, "sample 17: has no token"),
         ({"label": "good"}, "sample 17: its label is 'good'"),
         ({"label": 0.5}, "sample 17: its label is 0.5"),
-        ({"label": [0.5, 0.5]}, "sample 17: its labels is of shape"),
+        ({"label": [0.5, 0.5]}, "sample 17: its labels has shape"),
         ({"label": None}, "sample 17: has no labels"),
-        ({"input_ids": ["a", "b", "c"]}, "sample 17: input_ids is no array of numbers"),
+        ({"input_ids": ["a", "b", "c"]}, "sample 17: input_ids is not an array of numbers"),
         ({"input_ids": [[2, 9, 3]]}, "sample 17: input_ids has 2 axes"),
     ],
 )
@@ -187,7 +190,7 @@ def test_a_bad_sample_is_named(change: dict[str, Any], message: str) -> None:
 
 
 def test_a_sample_without_key_is_named_by_its_place() -> None:
-    with pytest.raises(MixingError, match="sample 1 of the batch: has no input_ids but text"):
+    with pytest.raises(MixingError, match="sample 1 of the batch: has no input_ids, only text"):
         RelevanceCollator(0)([{"input_ids": [2, 3]}, {"text": "plain"}])
 
 
@@ -225,9 +228,6 @@ def test_every_mixer_trains_on_shards(mixer: Any, reviews: Path, tiny_bert: Path
 
 
 def test_the_loss_is_that_of_the_plan(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    from amix.engine.mixing.partners import step_generator
-    from amix.train.model.forward import forward
-
     dataset = RelevanceDataset(reviews)
     model = classifier(tiny_bert)
     trainer = AmixTrainer(model, arguments(tmp_path, seed=5), train_dataset=dataset, clean_weight=0.25)
@@ -250,7 +250,7 @@ def test_without_mixing_it_trains_like_the_plain_trainer(
     from transformers import DataCollatorWithPadding, Trainer
 
     rows = tokenized(review_rows[:20], tiny_bert)
-    plain = Trainer(
+    plain: Any = Trainer(  # whose attributes are declared as optional
         classifier(tiny_bert),
         arguments(tmp_path),
         DataCollatorWithPadding(tokenizer_of(tiny_bert)),
@@ -265,6 +265,7 @@ def test_without_mixing_it_trains_like_the_plain_trainer(
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(weights(ours)[name], value, rtol=1e-4, atol=1e-6)
     theirs, found = plain.predict(rows), ours.predict(rows)
+    assert found.metrics is not None
     np.testing.assert_allclose(found.predictions, theirs.predictions, rtol=1e-3, atol=1e-5)
     assert found.metrics["test_loss"] == pytest.approx(theirs.metrics["test_loss"], rel=1e-4)
 
@@ -360,16 +361,13 @@ def test_equal_runs_are_equal_and_seeds_differ(reviews: Path, tiny_bert: Path, t
 def test_every_batch_of_a_step_and_every_rank_draws_its_own(
     reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import amix.train.hf.trainer as hf
-
     drawn: list[tuple[int, ...]] = []
-    original = hf.step_generator
 
     def recorded(seed: int, epoch: int, step: int, group: int = 0) -> torch.Generator:
         drawn.append((seed, epoch, step, group))
-        return original(seed, epoch, step, group)
+        return step_generator(seed, epoch, step, group)
 
-    monkeypatch.setattr(hf, "step_generator", recorded)
+    monkeypatch.setattr("amix.train.hf.trainer.step_generator", recorded)
     options = arguments(tmp_path, gradient_accumulation_steps=2, num_train_epochs=2)
     AmixTrainer(classifier(tiny_bert), options, train_dataset=RelevanceDataset(reviews)).train()
     # Five batches an epoch in steps of 2, 2 and 1.
@@ -427,7 +425,7 @@ def test_columns_for_mixing_are_kept_and_others_go(
     assert {"relevance", "content", "input_ids", "attention_mask", "labels"} <= set(trainer.seen[0])
     assert "text" not in trainer.seen[0]
     assert np.isfinite(trainer.evaluate()["eval_loss"])  # the model's forward knows neither column
-    assert trainer.predict(data.remove_columns("label")).predictions.shape == (16, 2)
+    assert np.shape(trainer.predict(data.remove_columns("label")).predictions) == (16, 2)
 
 
 def test_relevance_that_is_missing_is_asked_for(
@@ -505,7 +503,7 @@ def test_multi_label_targets_are_mixed_and_evaluated_by_binary_cross_entropy(
         multi_label=True,
     )
     trainer.train()
-    found = trainer.predict(data)
+    found: Any = trainer.predict(data)  # whose parts are declared as arrays, tuples of arrays, or None
     wanted = torch.nn.functional.binary_cross_entropy_with_logits(
         torch.tensor(found.predictions), torch.tensor(gold(rows))
     )

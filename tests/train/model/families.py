@@ -1,10 +1,12 @@
 """Tiny random classifiers of every family, and a batch of rows of different lengths."""
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from amix.loaders.stream.batch import Batch
 
 _SMALL: dict[str, Any] = {
     "initializer_range": 0.3,
@@ -59,7 +61,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def classifier(family: str, **more: Any) -> Any:
+def classifier(family: str, **more: Any) -> Any:  # whose inside is a family's own
     """Return a classifier of random weights into three classes, in eval mode."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -77,7 +79,7 @@ def classifier(family: str, **more: Any) -> Any:
     return model
 
 
-def batch(model: Any, lengths: tuple[int, ...] = (9, 5, 7)) -> dict[str, Tensor]:
+def batch(model: Any, lengths: tuple[int, ...] = (9, 5, 7)) -> Batch:
     """Return rows of these lengths with relevance, content and token types, padded on the right."""
     tokens, pad = max(lengths), model.config.pad_token_id or 0
     mask = (torch.arange(tokens) < torch.tensor(lengths)[:, None]).long()
@@ -91,9 +93,16 @@ def batch(model: Any, lengths: tuple[int, ...] = (9, 5, 7)) -> dict[str, Tensor]
     }
 
 
-def widened(data: dict[str, Tensor], by: int, pad: int) -> dict[str, Tensor]:
+def widened(data: Batch, by: int, pad: int) -> Batch:
     """Return the batch with `by` more positions of padding."""
-    return {
+    wide = {
         name: nn.functional.pad(value, (0, by), value=pad if name == "input_ids" else 0)
         for name, value in data.items()
+        if isinstance(value, Tensor)
     }
+    return cast(Batch, wide)
+
+
+def first_rows(data: Batch, rows: int) -> Batch:
+    """Return the batch of the first `rows` rows."""
+    return cast(Batch, {name: value[:rows] for name, value in data.items() if isinstance(value, Tensor)})

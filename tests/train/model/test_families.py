@@ -11,11 +11,12 @@ from torch import Tensor
 from amix.engine.base.errors import TrainError
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.plan import Plan
+from amix.loaders.stream.batch import Batch
 from amix.train.model.classifier import takes_token_types, usable_positions
 from amix.train.model.forward import forward, require_site
 from amix.train.objective.mixers import build_mixer
 from amix.train.options.config import TrainConfig
-from tests.train.model.families import FAMILIES, batch, classifier, widened
+from tests.train.model.families import FAMILIES, batch, classifier, first_rows, widened
 
 SITES = ("embedding", "hidden:0", "hidden:1", "hidden:2", "hidden:3", "pooled")
 AROUND = torch.tensor([1, 2, 0])
@@ -26,7 +27,7 @@ def sites_of(model: Any) -> tuple[str, ...]:
     return tuple(site for site in SITES if not (hasattr(model, "score") and site == "hidden:3"))
 
 
-def plan_of(data: dict[str, Tensor], site: str, partner: Tensor) -> Plan:
+def plan_of(data: Batch, site: str, partner: Tensor) -> Plan:
     """An AttentionMix plan, moved to `site`; at the pooled vector every row keeps its own mask."""
     plan = AttentionMix().plan(
         data["attention_mask"], relevance=data["relevance"], content=data["content"], partner=partner
@@ -54,13 +55,13 @@ def test_mixing_keeps_its_promises(model: Any, site: str) -> None:
         assert torch.allclose(alone, clean, atol=1e-6)
         assert (mixed - clean).abs().amax(dim=1).min() > 1e-4
 
-        # Padding has no say, without and with mixing.
+        # Padding changes nothing, without and with mixing.
         wide = widened(data, 4, pad=model.config.pad_token_id)
         assert torch.allclose(forward(model, wide), clean, atol=1e-5)
         assert torch.allclose(forward(model, wide, plan_of(wide, site, AROUND)), mixed, atol=1e-5)
 
         # Token types, where rows differ in them, are part of a row: without them the two sides are symmetric.
-        pair = {name: value[:2] for name, value in data.items()}
+        pair = first_rows(data, 2)
         plan = plan_of(pair, site, torch.tensor([1, 0]))
         one, other = forward(model, pair, plan)
         assert torch.allclose(one, other, atol=1e-5)

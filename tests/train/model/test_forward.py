@@ -14,9 +14,11 @@ from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.mixer import Mixer, NoMix
 from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
 from amix.engine.mixing.plan import Plan
+from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.model.classifier import load_classifier, takes_token_types
-from amix.train.model.forward import forward, require_site, unwrapped
+from amix.train.model.forward import forward, require_site
+from amix.train.model.network import unwrapped
 from tests.train.model.families import batch, classifier
 
 
@@ -53,7 +55,9 @@ def test_an_identity_takes_the_plain_path() -> None:
     plan = NoMix().plan(data["attention_mask"])
     assert torch.equal(forward(model, data, plan), forward(model, data))
     expected = model(
-        **{name: data[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+        input_ids=data["input_ids"],
+        attention_mask=data["attention_mask"],
+        token_type_ids=data["token_type_ids"],
     ).logits
     assert torch.equal(forward(model, data, plan), expected)
 
@@ -79,7 +83,8 @@ class Outer(nn.Module):
         return self.bert.bert
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.bert.get_input_embeddings()
+        embeddings: nn.Module = self.bert.get_input_embeddings()
+        return embeddings
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **rest: Any
@@ -142,7 +147,7 @@ def test_what_reads_beside_the_mixing_is_refused() -> None:
         require_site(model, data, ["hidden:0"])
 
 
-def bert_in_plain_loops(model: Any, data: dict[str, Tensor], plan: Plan, depth: int) -> Tensor:
+def bert_in_plain_loops(model: Any, data: Batch, plan: Plan, depth: int) -> Tensor:
     """The mixed logits of a BERT classifier, row by row without padding below, layer by layer above."""
     bert, heads = model.bert, model.config.num_attention_heads
 
@@ -161,11 +166,12 @@ def bert_in_plain_loops(model: Any, data: dict[str, Tensor], plan: Plan, depth: 
             part.attention.output.dense(torch.cat(context, dim=1)) + states_TD
         )
         inner = nn.functional.gelu(part.intermediate.dense(attended))
-        return part.output.LayerNorm(part.output.dense(inner) + attended)
+        output: Tensor = part.output.LayerNorm(part.output.dense(inner) + attended)
+        return output
 
     below = []
     for ids, types, mask in zip(
-        *(data[name] for name in ("input_ids", "token_type_ids", "attention_mask")), strict=True
+        data["input_ids"], data["token_type_ids"], data["attention_mask"], strict=True
     ):
         count = int(mask.sum())
         embeddings = bert.embeddings
@@ -256,7 +262,7 @@ def test_a_wrapped_model_mixes_the_same(family: str) -> None:
     for site in ("embedding", "hidden:1", "pooled"):
         plan = replace(WordMixup().plan(data["attention_mask"], partner=torch.tensor([1, 2, 0])), site=site)
         wrapped = Wrapper(model)
-        assert unwrapped(wrapped) is model
+        assert id(unwrapped(wrapped)) == id(model)
         assert torch.equal(forward(wrapped, data, plan), forward(model, data, plan))
         assert wrapped.calls == 1  # gradients are reduced over what goes through the wrapper
         if site != "pooled" and (family, site) != ("bert", "embedding"):
@@ -269,7 +275,7 @@ def test_a_wrapped_model_mixes_the_same(family: str) -> None:
 def test_what_is_exchanged_for_one_call_is_not_compiled_in(family: str, site: str) -> None:
     model = classifier(family)
     data = batch(model)
-    compiled = torch.compile(Wrapper(model), backend="eager")
+    compiled: Any = torch.compile(Wrapper(model), backend="eager")  # declared as a function
     if family == "bert":  # compiled as it is, before and after; no compiler takes every release's GPT-2
         clean = forward(compiled, data)
     plan = replace(WordMixup().plan(data["attention_mask"], partner=torch.tensor([1, 2, 0])), site=site)

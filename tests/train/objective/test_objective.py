@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from amix.engine.base.errors import HeadError, MixingError, UsageError
 from amix.engine.extractor.session import open_session
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.mixer import NoMix
 from amix.engine.mixing.pairmix import WordMixup
+from amix.engine.mixing.partners import Draws
 from amix.engine.mixing.ssmix import SSMix
+from amix.loaders.stream.batch import Batch
 from amix.train.model.forward import forward
 from amix.train.objective import Objective
 from amix.train.objective.online import OnlineRelevance
@@ -28,7 +29,7 @@ def model(tiny_bert: Path) -> Any:
 
 
 @pytest.fixture
-def batch() -> dict[str, Tensor]:
+def batch() -> Batch:
     mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] * 6 + [0], [1] * 5 + [0] * 2])
     ids = torch.randint(5, 90, mask.shape, generator=torch.Generator().manual_seed(1)) * mask
     content = mask.bool().clone()
@@ -47,7 +48,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
-def test_saliency_is_the_gradient_norm_at_the_word_embeddings(model: Any, batch: dict[str, Tensor]) -> None:
+def test_saliency_is_the_gradient_norm_at_the_word_embeddings(model: Any, batch: Batch) -> None:
     found = saliency(model, batch)
     for row in range(4):
         tokens = int(batch["attention_mask"][row].sum())
@@ -60,7 +61,7 @@ def test_saliency_is_the_gradient_norm_at_the_word_embeddings(model: Any, batch:
         assert not bool(found[row, tokens:].any())
 
 
-def test_saliency_leaves_the_parameters_gradients_alone(model: Any, batch: dict[str, Tensor]) -> None:
+def test_saliency_leaves_the_parameters_gradients_alone(model: Any, batch: Batch) -> None:
     model.zero_grad()
     saliency(model, batch)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -69,7 +70,7 @@ def test_saliency_leaves_the_parameters_gradients_alone(model: Any, batch: dict[
 
 
 def test_online_relevance_is_what_a_session_gives_for_the_same_weights(
-    model: Any, batch: dict[str, Tensor], tiny_extractor: Path
+    model: Any, batch: Batch, tiny_extractor: Path
 ) -> None:
     expected = open_session(tiny_extractor).run(
         batch["input_ids"].numpy(), batch["attention_mask"].numpy(), batch["token_type_ids"].numpy()
@@ -86,7 +87,7 @@ def test_online_relevance_is_what_a_session_gives_for_the_same_weights(
     assert model.training
 
 
-def test_online_relevance_follows_the_weights(model: Any, batch: dict[str, Tensor]) -> None:
+def test_online_relevance_follows_the_weights(model: Any, batch: Batch) -> None:
     online = OnlineRelevance(model, "0.mean")
     before = online(batch)
     with torch.no_grad():
@@ -104,9 +105,7 @@ def test_a_head_that_the_model_lacks_is_named(model: Any) -> None:
 
 
 @pytest.mark.parametrize("clean", [0.0, 0.25, 1.0])
-def test_the_loss_is_the_weighted_sum_of_mixed_and_clean(
-    clean: float, model: Any, batch: dict[str, Tensor]
-) -> None:
+def test_the_loss_is_the_weighted_sum_of_mixed_and_clean(clean: float, model: Any, batch: Batch) -> None:
     objective = Objective(mixer=AttentionMix(), num_classes=3, clean_weight=clean)
     plan = objective.plan(model, batch, generator())
     probabilities = torch.log_softmax(forward(model, batch, plan).double(), dim=1)
@@ -118,19 +117,19 @@ def test_the_loss_is_the_weighted_sum_of_mixed_and_clean(
     torch.testing.assert_close(objective.loss(model, batch, plan).double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_soft_labels_do_not_become_binary_cross_entropy(model: Any, batch: dict[str, Tensor]) -> None:
+def test_soft_labels_do_not_become_binary_cross_entropy(model: Any, batch: Batch) -> None:
     objective = Objective(mixer=WordMixup(), num_classes=3)
     plan = objective.plan(model, batch, generator())
-    soft = {**batch, "labels": torch.nn.functional.one_hot(batch["labels"], 3).float()}
+    soft: Batch = {**batch, "labels": torch.nn.functional.one_hot(batch["labels"], 3).float()}
     before = model.config.problem_type
     torch.testing.assert_close(objective.loss(model, soft, plan), objective.loss(model, batch, plan))
     assert model.config.problem_type == before
 
 
-def test_multi_label_is_binary_cross_entropy_on_mixed_targets(model: Any, batch: dict[str, Tensor]) -> None:
+def test_multi_label_is_binary_cross_entropy_on_mixed_targets(model: Any, batch: Batch) -> None:
     weights = torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 1, 0], [0, 0, 0]])
     objective = Objective(mixer=WordMixup(), num_classes=3, multi_label=True)
-    data = {**batch, "labels": weights}
+    data: Batch = {**batch, "labels": weights}
     plan = objective.plan(model, data, generator())
     lam = plan.label_weight[:, None]
     targets = lam * weights + (1 - lam) * weights[plan.partner]
@@ -138,12 +137,12 @@ def test_multi_label_is_binary_cross_entropy_on_mixed_targets(model: Any, batch:
     torch.testing.assert_close(objective.loss(model, data, plan), expected)
 
 
-def test_ssmix_plans_from_saliency_and_moves_words(model: Any, batch: dict[str, Tensor]) -> None:
+def test_ssmix_plans_from_saliency_and_moves_words(model: Any, batch: Batch) -> None:
     objective = Objective(mixer=SSMix(span_share=0.5), num_classes=3)
     plan = objective.plan(model, batch, generator())
     expected = SSMix(span_share=0.5).plan(
         batch["attention_mask"],
-        relevance=saliency(model, batch),
+        saliency=saliency(model, batch),
         content=batch["content"],
         partner=plan.partner,
     )
@@ -155,9 +154,10 @@ def test_ssmix_plans_from_saliency_and_moves_words(model: Any, batch: dict[str, 
     torch.testing.assert_close(forward(model, batch, plan), by_ids, rtol=1e-4, atol=1e-5)
 
 
-def test_online_relevance_takes_the_place_of_the_batchs(model: Any, batch: dict[str, Tensor]) -> None:
+def test_online_relevance_takes_the_place_of_the_batchs(model: Any, batch: Batch) -> None:
     online = OnlineRelevance(model, "0.0")
-    bare = {name: value for name, value in batch.items() if name != "relevance"}
+    bare = batch.copy()
+    del bare["relevance"]
     plan = Objective(mixer=AttentionMix(), num_classes=3, online=online).plan(model, bare, generator())
     expected = AttentionMix().plan(
         batch["attention_mask"], relevance=online(batch), content=batch["content"], partner=plan.partner
@@ -167,7 +167,7 @@ def test_online_relevance_takes_the_place_of_the_batchs(model: Any, batch: dict[
         Objective(mixer=AttentionMix(), num_classes=3).plan(model, bare, generator())
 
 
-def test_no_mixing_is_the_plain_loss(model: Any, batch: dict[str, Tensor]) -> None:
+def test_no_mixing_is_the_plain_loss(model: Any, batch: Batch) -> None:
     objective = Objective(mixer=NoMix(), num_classes=3, clean_weight=0.5)
     loss = objective.loss(model, batch, objective.plan(model, batch))
     torch.testing.assert_close(
@@ -175,3 +175,15 @@ def test_no_mixing_is_the_plain_loss(model: Any, batch: dict[str, Tensor]) -> No
     )
     with pytest.raises(UsageError, match=r"clean_weight is 1\.5"):
         Objective(mixer=NoMix(), num_classes=2, clean_weight=1.5)
+
+
+@pytest.mark.parametrize("draws", [None, Draws(1, 0, 0, 2)])
+@pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
+def test_a_probability_for_one_plan_takes_the_place_of_the_mixers(
+    p: float, draws: Draws | None, model: Any, batch: Batch
+) -> None:
+    given = Objective(mixer=WordMixup(), num_classes=3).plan(model, batch, draws or generator(), p)
+    own = Objective(mixer=WordMixup(p=p), num_classes=3).plan(model, batch, draws or generator())
+    for name in ("partner", "ratio", "label_weight", "attention_mask"):
+        assert torch.equal(getattr(given, name), getattr(own, name))
+    assert given.is_identity == own.is_identity

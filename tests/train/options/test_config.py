@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 
 from amix.engine.base.errors import ConfigError, HeadError, UsageError
-from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
-from amix.train.options.file import read_config, resolve, write_config
+from amix.loaders.stream import order as loader_order
+from amix.train.options import auto
+from amix.train.options.config import FREE, METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
+from amix.train.options.file import Inputs, read_config, resolve, write_config
 
 
 def yaml_file(folder: Path, text: str) -> Path:
@@ -70,15 +72,16 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     config = resolve(options, {"epochs": 2, "lr": None, "p": 0.0})
     assert (config.lr, config.epochs, config.head, config.p) == (2e-4, 2, "0.8", 0.0)
     assert config.batch_size == TrainConfig().batch_size
-    assert inputs == {"model": "some/model"}
+    assert inputs == Inputs(model="some/model")
 
 
-@pytest.mark.parametrize("method", sorted(USES))
-def test_how_often_to_mix_is_settled_by_method_and_development_set(method: str) -> None:
+@pytest.mark.parametrize("method", get_args(Method))
+def test_how_often_to_mix_is_settled_by_method_and_development_set(method: Method) -> None:
     is_guided = method == "attentionmix"
     assert TrainConfig(method=method).settled(has_dev=True).p == ("auto" if is_guided else 1.0)
     assert TrainConfig(method=method).settled(has_dev=False).p == (0.5 if is_guided else 1.0)
-    for p in (0.0, 0.3, "auto"):
+    chosen: tuple[float | Literal["auto"], ...] = (0.0, 0.3, "auto")
+    for p in chosen:
         given = TrainConfig(method=method, p=p)
         used = given if method != "none" else replace(given, p=1.0)
         assert given.settled(has_dev=True) == given.settled(has_dev=False) == used
@@ -106,11 +109,11 @@ def test_the_papers_preset_undoes_every_option_of_attentionmix_but_where_relevan
         ("preset: [paper]", "run.yaml: preset is ['paper']; it must be one of: paper"),
         ("alhpa: 1", "run.yaml: unknown key 'alhpa'. Did you mean 'alpha'?"),
         ("batch-size: 8", "Did you mean 'batch_size'?"),
-        ("zzz: 1", "There are: method, head"),
+        ("zzz: 1", "The keys are: method, head"),
         ("lr: fast", "run.yaml: lr is 'fast'; it must be a number above 0"),
         ("p: 2", "run.yaml: p is 2.0; it must be auto, or a number between 0 and 1"),
-        ("lr: 1e-5\nlr: 1e-4", "key 'lr' stands twice"),
-        ("lr: [1", "not YAML"),
+        ("lr: 1e-5\nlr: 1e-4", "key 'lr' is there twice"),
+        ("lr: [1", "not valid YAML"),
         ("- lr", "holds a list"),
         ("eval: shards", "run.yaml: eval must be"),
         ("shards: 3", "run.yaml: shards is 3"),
@@ -125,17 +128,17 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, says: str) -> 
 def test_a_missing_or_empty_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config(tmp_path / "none.yaml")
-    assert read_config(yaml_file(tmp_path, "# nothing yet\n")) == ({}, {})
+    assert read_config(yaml_file(tmp_path, "# nothing yet\n")) == ({}, Inputs())
 
 
 def test_yaml_runs_no_code(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not YAML"):
+    with pytest.raises(ConfigError, match="is not valid YAML"):
         read_config(yaml_file(tmp_path, "lr: !!python/object/apply:os.getcwd []"))
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
-    config = TrainConfig(lr=3e-5, head="0.8", train_samples=200, method="wordmixup", checkpoint_steps=4)
-    inputs = {"shards": "shards/mr", "model": "m", "dev": None, "eval": {"test": "shards/test"}}
+    config = TrainConfig(lr=3e-5, head="0.8", samples=200, method="wordmixup", checkpoint_steps=4)
+    inputs = Inputs(shards="shards/mr", model="m", evals={"test": "shards/test"})
     write_config(tmp_path / "config.yaml", config, inputs)
     options, read = read_config(tmp_path / "config.yaml")
     assert resolve(options, {}) == config
@@ -163,3 +166,31 @@ def test_auto_layers_end_where_the_model_can_be_mixed() -> None:
     assert config.layer_numbers(1, 0) == (0,)
     asked = TrainConfig(method="tmix", layers="12")
     assert asked.layer_numbers(12, 11) == (12,)  # the run will refuse it
+
+
+def test_the_kind_and_choices_of_an_option_come_from_its_type() -> None:
+    known = rules()
+    assert known["method"].choices == get_args(Method) == tuple(USES)
+    assert (known["p"].kind, known["p"].words, known["p"].optional) == (float, ("auto",), True)
+    assert (known["alpha"].kind, known["alpha"].words, known["alpha"].optional) == (float, (), True)
+    assert (known["max_lambda"].kind, known["device"].kind) == (bool, str)
+    assert known["shuffle"].choices == get_args(loader_order.Shuffle)
+    assert all(rule.text.endswith(".") for rule in known.values())
+
+
+def test_what_is_read_ahead_and_how_often_is_logged_makes_no_other_run() -> None:
+    plain = TrainConfig(method="none")
+    changed: dict[str, Any] = {"read_workers": 2, "prefetch_batches": 5, "log_steps": 1, "eval_batch_size": 3}
+    assert set(changed) <= FREE
+    assert TrainConfig(method="none", **changed).identity() == plain.identity()
+    assert replace(plain, samples=8).identity() != plain.identity()
+
+
+def test_a_run_is_known_by_what_auto_stands_for() -> None:
+    identity = TrainConfig(head="auto", p="auto").identity()
+    # Word for word: runs and rankings that are kept are found again by these.
+    assert identity["p"] == "auto (from 0, plus twice the confidence gap)"
+    assert identity["head"] == "auto (ridge regression on 5 folds, its freedom counting the mean)"
+    assert TrainConfig(head="auto", method="none").identity()["head"] == "auto"
+    assert auto.rule_of_p(0.1, 3.0) == "from 0.1, plus 3 times the confidence gap"
+    assert auto.rule_of_head(4) == "ridge regression on 4 folds, its freedom counting the mean"

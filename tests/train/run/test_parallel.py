@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.mixer import Mixer
@@ -17,7 +18,7 @@ from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
 from amix.train.objective import Objective
 from amix.train.options.config import TrainConfig
-from amix.train.options.file import write_config
+from amix.train.options.file import Inputs, write_config
 from amix.train.run.train import train
 
 MIXERS: dict[str, Mixer] = {
@@ -98,10 +99,10 @@ def test_ranks_see_the_rows_and_pairs_of_one_process(name: str, ranks: int, revi
         first = rank * (4 // ranks)
         seen = []
         for number, batch in enumerate(loader):
-            plan = objective.plan(None, batch, Draws(3, 0, number, 4, first))
-            keys: Any = batch["keys"]
+            plan = objective.plan(torch.nn.Identity(), batch, Draws(3, 0, number, 4, first))
+            keys = batch["keys"]
             partners = [keys[row] for row in plan.partner.tolist()]
-            lengths = batch["attention_mask"].sum(dim=1).tolist()  # type: ignore[union-attr]
+            lengths = batch["attention_mask"].sum(dim=1).tolist()
             ratios = [row[:end].tolist() for row, end in zip(plan.ratio, lengths, strict=True)]
             numbers = [[*row, weight] for row, weight in zip(ratios, plan.label_weight.tolist(), strict=True)]
             seen.append((plan.site, list(zip(keys, partners, strict=True)), numbers))
@@ -122,17 +123,17 @@ def test_ranks_see_the_rows_and_pairs_of_one_process(name: str, ranks: int, revi
     ("launcher", "options"),
     [
         # 35 of 8: the last batch has three rows, none of them for the second process.
-        ("torchrun", {"train_samples": 35, "p": 0.7, "clean_weight": 0.3}),
+        ("torchrun", {"samples": 35, "p": 0.7, "clean_weight": 0.3}),
         # 37 of 8: five rows, one for the second; and three batches an optimizer step.
-        ("torchrun", {"method": "tmix", "train_samples": 37, "gradient_accumulation": 3}),
-        ("accelerate", {"method": "ssmix", "train_samples": 24, "epochs": 1}),
+        ("torchrun", {"method": "tmix", "samples": 37, "gradient_accumulation": 3}),
+        ("accelerate", {"method": "ssmix", "samples": 24, "epochs": 1}),
     ],
 )
 def test_two_processes_train_like_one(
     launcher: str, options: dict[str, Any], reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
 ) -> None:
     config = TrainConfig(**{**CONFIG, **options})
-    write_config(tmp_path / "run.yaml", config, {})
+    write_config(tmp_path / "run.yaml", config, Inputs())
     alone = train(
         reviews, tmp_path / "one", str(still_bert), config, dev=held_out, evals=[("test", held_out)]
     )
@@ -150,8 +151,8 @@ def test_two_processes_train_like_one(
 def test_a_run_goes_on_under_another_number_of_processes(
     reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
 ) -> None:
-    config = TrainConfig(**{**CONFIG, "train_samples": 40, "checkpoint_steps": 3, "checkpoints_kept": 9})
-    write_config(tmp_path / "run.yaml", config, {})
+    config = TrainConfig(**{**CONFIG, "samples": 40, "checkpoint_steps": 3, "checkpoints_kept": 9})
+    write_config(tmp_path / "run.yaml", config, Inputs())
     run = tmp_path / "run"
     alone = train(reviews, run, str(still_bert), config, evals=[("test", held_out)])
     expected = losses(run)
@@ -168,8 +169,8 @@ def test_a_run_goes_on_under_another_number_of_processes(
 
 
 def test_more_processes_than_samples_are_refused(reviews: Path, still_bert: Path, tmp_path: Path) -> None:
-    said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--train-samples", 1, code=1)
-    assert "1 samples cannot feed 2 processes" in said
+    said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--samples", 1, code=1)
+    assert "1 samples are too few for 2 processes" in said
     assert not (tmp_path / "x").exists()
 
 

@@ -1,5 +1,8 @@
 """Training from shards that are elsewhere."""
 
+from pathlib import Path
+
+import pytest
 import yaml
 
 from amix.loaders.shards.remote import transfer
@@ -11,8 +14,8 @@ CONFIG = TrainConfig(epochs=2, batch_size=8, lr=1e-3, shuffle="window", window=8
 
 
 def test_shards_from_a_store_that_fails_now_and_then_train_the_same_model(
-    reviews, held_out, tiny_bert, tmp_path, monkeypatch
-):
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
     monkeypatch.setenv("AMIX_CACHE", str(tmp_path / "cache"))
     here = train(reviews, tmp_path / "here", str(tiny_bert), CONFIG, dev=held_out, evals=[("test", held_out)])

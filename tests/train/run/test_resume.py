@@ -1,6 +1,5 @@
 """A run that was stopped and resumed comes to what an undisturbed one comes to, bit for bit on the CPU."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,9 +15,10 @@ import pytest
 from amix.engine.base.errors import TrainError, UsageError
 from amix.engine.base.processes import lock_folder
 from amix.train.options.config import TrainConfig
-from amix.train.options.file import resolve, write_config
-from amix.train.run.checkpoint import find
-from amix.train.run.train import TrainResult, train
+from amix.train.options.file import Inputs, resolve, write_config
+from amix.train.run.checkpoint import Checkpoint, find
+from amix.train.run.result import TrainResult
+from amix.train.run.train import train
 
 CONFIG = TrainConfig(
     lr=3e-3, batch_size=8, epochs=3, p=0.8, clean_weight=0.2, checkpoint_steps=4, log_steps=3, device="cpu"
@@ -50,7 +50,7 @@ def test_the_last_two_checkpoints_are_kept_whole(undisturbed: tuple[Path, TrainR
         "state.json",
     }
     assert {path.name for path in find(run)[0].iterdir()} == files
-    assert json.loads((find(run)[0] / "state.json").read_text())["state"]["progress"]["step"] == 8
+    assert Checkpoint.load(find(run)[0]).state.progress.step == 8
 
 
 @pytest.mark.parametrize("stop", [0, 1])
@@ -82,7 +82,7 @@ def test_sigkill(
     undisturbed: tuple[Path, TrainResult], reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    write_config(tmp_path / "config.yaml", CONFIG, {})
+    write_config(tmp_path / "config.yaml", CONFIG, Inputs())
     command = [sys.executable, "-m", "amix", "train", str(reviews), str(run), "--model", str(tiny_bert)]
     command += [
         "--dev",
@@ -140,10 +140,10 @@ def test_a_finished_run_that_is_resumed_is_reported_once(
 
 
 def test_resuming_where_nothing_is_starts_anew(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    config = resolve(CONFIG.as_dict(), {"epochs": 1, "checkpoint_steps": None, "train_samples": 16})
+    config = resolve(CONFIG.as_dict(), {"epochs": 1, "checkpoint_steps": None, "samples": 16})
     first = train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)
     assert first.steps == 2
-    with pytest.raises(UsageError, match=r"already holds a run\. Go on with it with --resume"):
+    with pytest.raises(UsageError, match=r"already holds a run\. Continue it with --resume"):
         train(reviews, tmp_path / "run", str(tiny_bert), config)
     with pytest.raises(UsageError, match="is finished and left no checkpoint"):
         train(reviews, tmp_path / "run", str(tiny_bert), config, resume=True)
@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     shutil.rmtree(last)
     shutil.rmtree(run / "model")
     before = {path.name: path.read_bytes() for path in first.iterdir()}
-    write_config(tmp_path / "config.yaml", CONFIG, {})
+    write_config(tmp_path / "config.yaml", CONFIG, Inputs())
     most = (first / "model.safetensors").stat().st_size - 1
     script = (
         "import resource, sys; from amix.cli import main; "

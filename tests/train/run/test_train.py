@@ -1,32 +1,40 @@
 """Whole runs on real shards: what is written, what is selected, and what is refused before anything is."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from amix.engine.base import canonical
 from amix.engine.base.errors import ConfigError, DeviceError, HeadError, TrainError, UsageError
+from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
+from amix.train.model.forward import forward
 from amix.train.objective.mixers import followed
 from amix.train.options.config import USES, TrainConfig
-from amix.train.options.file import read_config, resolve
+from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.run import loop as run
+from amix.train.run.log import HeadLine, LossLine, ScoreLine, parse_line, read_log
 from amix.train.run.optim import build_optimizer, learning_rate
+from amix.train.run.result import KeptResult, TrainResult
 from amix.train.run.subset import draw_subset
 from amix.train.run.train import train
 from amix.train.score.evaluate import Predictions, open_eval_set, predict
 from amix.train.score.metrics import calibration, report
 from amix.train.score.temperature import fit_temperature
 
-FAST = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
+FAST: dict[str, Any] = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
 
 
-def lines(run: Path) -> list[dict[str, Any]]:
+def lines(run: Path) -> list[dict[str, Any]]:  # JSON
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -40,13 +48,14 @@ def test_overfits_a_tiny_set_and_opens_in_transformers(
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     run = tmp_path / "run"
-    config = TrainConfig(**{**FAST, "epochs": 25, "lr": 1e-2, "method": "none", "train_samples": 16})
+    config = TrainConfig(**{**FAST, "epochs": 25, "lr": 1e-2, "method": "none", "samples": 16})
     result = train(reviews, run, str(still_bert), config, evals=[("train", reviews)])
     losses = [line["loss"] for line in lines(run) if "loss" in line]
     assert losses[-1] < 0.2 < losses[0]
     assert (result.epoch, result.steps, result.dev) == (25, 50, None)
     assert result.model == run / "model"
 
+    assert result.model is not None
     model = AutoModelForSequenceClassification.from_pretrained(result.model)
     assert model.config.id2label == {0: "bad", 1: "good"}
     assert model.config.label2id == {"bad": 0, "good": 1}
@@ -74,7 +83,7 @@ def test_equal_runs_are_equal(
     name: str, reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     config = TrainConfig(p=0.7, clean_weight=0.3, log_steps=2, **{**FAST, **RUNS[name]})
-    results = []
+    results: list[TrainResult] = []
     for name in ("a", "b"):
         torch.manual_seed(len(results))  # what the caller drew before must not matter
         results.append(train(reviews, tmp_path / name, str(tiny_bert), config, evals=[("eval", held_out)]))
@@ -101,12 +110,9 @@ def test_the_run_folder(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path
     assert any((run / "tensorboard").iterdir())
     options, inputs = read_config(run / "config.yaml")
     assert resolve(options, {}) == config.settled(has_dev=True)
-    assert inputs == {
-        "shards": str(reviews),
-        "model": str(tiny_bert),
-        "dev": str(held_out),
-        "eval": {"test": str(held_out)},
-    }
+    assert inputs == Inputs(
+        shards=str(reviews), model=str(tiny_bert), dev=str(held_out), evals={"test": str(held_out)}
+    )
     logged = lines(run)
     assert [(line["step"], line["epoch"]) for line in logged if "loss" in line] == [
         (3, 1),
@@ -159,7 +165,7 @@ def test_accumulated_batches_are_one_large_one(
             warmup_ratio=0.0,
         )
         result = train(reviews, tmp_path / str(size), str(still_bert), config)
-        assert result.steps == 1
+        assert result.steps == 1 and result.model is not None
         weights[size] = load_file(result.model / "model.safetensors")
     for name, value in weights[40].items():
         assert torch.allclose(weights[20][name], value, atol=1e-5), name
@@ -168,7 +174,7 @@ def test_accumulated_batches_are_one_large_one(
 def test_bf16_on_the_cpu(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
     runs = {}
     for precision in ("bf16", "no"):  # in one process, one after the other
-        config = TrainConfig(**FAST, mixed_precision=precision)  # type: ignore[arg-type]
+        config = TrainConfig(**FAST, mixed_precision=precision)
         runs[precision] = train(
             reviews, tmp_path / precision, str(tiny_bert), config, evals=[("eval", held_out)]
         )
@@ -206,8 +212,6 @@ class TestRefused:
         return check
 
     def test_another_tokenizer(self, refused: Callable[..., None], tiny_bert: Path, tmp_path: Path) -> None:
-        import shutil
-
         other = tmp_path / "other"
         shutil.copytree(tiny_bert, other)
         text = (other / "tokenizer.json").read_text()
@@ -243,10 +247,11 @@ class TestRefused:
     ) -> None:
         from transformers import AutoTokenizer, BertConfig, BertModel
 
-        for name, change, says in (
+        changes: list[tuple[str, dict[str, Any], str]] = [
             ("short", {"max_position_embeddings": 4}, "room for 4 tokens.*--max-length 4"),
             ("poor", {"vocab_size": 20}, "20 word embeddings"),
-        ):
+        ]
+        for name, change, says in changes:
             config = BertConfig.from_pretrained(tiny_bert, **change)
             BertModel(config).save_pretrained(tmp_path / name)
             AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / name)
@@ -257,7 +262,7 @@ class TestRefused:
     ) -> None:
         strange = make_shards([{"text": "a film", "label": "good"}, {"text": "a plot", "label": "odd"}])
         refused(
-            TrainError, "has the class 'odd', which the training shards never had", evals=[("e", strange)]
+            TrainError, "has the class 'odd', which the training shards do not have", evals=[("e", strange)]
         )
         refused(TrainError, "'odd'", dev=strange)
         bare = make_shards([{"text": "a film"}], no_labels=True)
@@ -269,7 +274,7 @@ class TestRefused:
         refused(
             TrainError, "the one class 'good'", shards=make_shards([{"text": "a film", "label": "good"}] * 2)
         )
-        refused(UsageError, "train_samples is 41, but .* holds 40", options={"train_samples": 41})
+        refused(UsageError, "samples is 41, but .* holds 40", options={"samples": 41})
 
     def test_a_folder_with_other_work(self, reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("work")
@@ -294,7 +299,12 @@ def test_classes_are_matched_by_name(
     sets = [("plain", held_out), ("turned", turned), ("lacking", lacking)]
     result = train(reviews, tmp_path / "run", str(tiny_bert), TrainConfig(**FAST), evals=sets)
     assert result.eval["turned"] == result.eval["plain"]
-    assert 0 <= result.eval["lacking"]["accuracy"] <= 1
+    plain = Predictions.load(tmp_path / "run" / "predictions" / "eval-plain.safetensors")
+    is_good = plain.truth == 1
+    found = Predictions.load(tmp_path / "run" / "predictions" / "eval-lacking.safetensors")
+    assert np.allclose(found.logits_NC, plain.logits_NC[is_good], atol=1e-6)
+    right = plain.logits_NC[is_good].argmax(axis=1) == 1
+    assert result.eval["lacking"]["accuracy"] == pytest.approx(right.mean())
     opened = open_eval_set(lacking, RelevanceDataset(reviews).manifest)
     assert opened.class_ids.tolist() == [1]
 
@@ -311,6 +321,7 @@ def test_class_weights_train_as_multi_label(make_shards: Any, tiny_bert: Path, t
     assert RelevanceDataset(shards).manifest.multi_label
     result = train(shards, tmp_path / "run", str(tiny_bert), TrainConfig(**FAST), evals=[("eval", shards)])
     assert result.eval["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}
+    assert result.model is not None
     saved = json.loads((result.model / "config.json").read_text())
     assert saved["problem_type"] == "multi_label_classification"
     logits, truth = predict(
@@ -323,6 +334,8 @@ def test_class_weights_train_as_multi_label(make_shards: Any, tiny_bert: Path, t
 def test_pairs_of_texts_train_with_their_token_types(
     method: str, make_shards: Any, review_rows: list[dict[str, Any]], tiny_bert: Path, tmp_path: Path
 ) -> None:
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
     rows = [
         {"text": one["text"], "other": two["text"], "label": int(one["label"] == two["label"])}
         for one, two in zip(review_rows[:16], review_rows[16:32], strict=True)
@@ -332,7 +345,18 @@ def test_pairs_of_texts_train_with_their_token_types(
     assert set(sample["token_type_ids"].tolist()) == {0, 1}
     config = TrainConfig(**{**FAST, "method": method})
     result = train(shards, tmp_path / "run", str(tiny_bert), config, evals=[("eval", shards)])
-    assert 0 <= result.eval["eval"]["accuracy"] <= 1
+    assert result.model is not None
+    model = AutoModelForSequenceClassification.from_pretrained(result.model)
+    # The second text's type was learnt, and changes what the model says.
+    name = "bert.embeddings.token_type_embeddings.weight"
+    before = AutoModel.from_pretrained(tiny_bert).state_dict()[name.removeprefix("bert.")]
+    assert bool((model.state_dict()[name] != before).any(dim=1).all())
+    dataset = RelevanceDataset(shards, head=None)
+    logits, labels = predict(model, dataset)
+    assert report(logits, labels) == result.eval["eval"]
+    batch = as_tensors(dataset.batch(np.arange(len(dataset))))
+    del batch["token_type_ids"]
+    assert not np.allclose(forward(model, batch).detach().numpy(), logits, atol=1e-4)
 
 
 def test_rows_without_a_partner_are_counted(
@@ -360,9 +384,9 @@ def test_another_method_takes_its_own_p_from_the_file_of_a_baseline(
 
 
 def test_batches_of_one_row_are_not_mixed_in_silence(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    alone = {**FAST, "batch_size": 1, "train_samples": 3}
+    alone = {**FAST, "batch_size": 1, "samples": 3}
     with pytest.raises(
-        UsageError, match=r"batch_size 1, .* group_size 1: a row has no other to be mixed with"
+        UsageError, match=r"batch_size 1, .* group_size 1: a row has no other row to be mixed with"
     ):
         train(reviews, tmp_path / "mixed", str(tiny_bert), TrainConfig(**alone, method="wordmixup"))
     assert not (tmp_path / "mixed").exists()
@@ -380,10 +404,11 @@ def test_layers_that_a_model_does_not_have_are_refused(
 
 def test_a_subset_is_drawn_without_the_labels_and_nests() -> None:
     small, large = (draw_subset(100, wanted, 3, Path("shards")) for wanted in (10, 40))
-    assert small is not None and large is not None
+    another = draw_subset(100, 10, 4, Path("shards"))
+    assert small is not None and large is not None and another is not None
     assert len(set(small.tolist())) == 10
     assert set(small.tolist()) < set(large.tolist())
-    assert not np.array_equal(small, draw_subset(100, 10, 4, Path("shards")))
+    assert small.tolist() != another.tolist()
     assert draw_subset(100, None, 3, Path("shards")) is None
 
 
@@ -421,20 +446,20 @@ def test_predictions_come_in_corpus_order(reviews: Path, tiny_bert: Path) -> Non
         assert np.allclose(logits[number], alone.detach().numpy()[0], atol=1e-5)
 
 
-def test_what_the_model_said_is_kept(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_predictions_are_kept(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     run = tmp_path / "run"
     result = train(reviews, run, str(tiny_bert), TrainConfig(**FAST), dev=reviews, evals=[("test", held_out)])
-    said = load_file(run / "predictions" / "eval-test.safetensors")
-    assert said["rows"].tolist() == RelevanceDataset(held_out).rows().tolist()
+    kept = load_file(run / "predictions" / "eval-test.safetensors")
+    assert kept["rows"].tolist() == RelevanceDataset(held_out).rows().tolist()
     close = pytest.approx(result.eval["test"], abs=1e-6)
-    assert report(said["logits"], said["truth"]) == close
+    assert report(kept["logits"], kept["truth"]) == close
     on_dev = load_file(run / "predictions" / "dev.safetensors")
     assert report(on_dev["logits"], on_dev["truth"]) == pytest.approx(result.dev, abs=1e-6)
     temperature = fit_temperature(on_dev["logits"], on_dev["truth"])
     assert result.temperature == pytest.approx(temperature, rel=1e-4)
-    scaled = calibration(said["logits"] / temperature, said["truth"])
+    scaled = calibration(kept["logits"] / temperature, kept["truth"])
     assert result.scaled["test"] == pytest.approx(scaled, abs=1e-5)
     assert result.calibration["test"]["ece"] == result.eval["test"]["ece"]
 
@@ -506,21 +531,21 @@ def test_a_set_is_called_what_a_file_can_be(reviews: Path, tiny_bert: Path, tmp_
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("surer", [True, False])
-def test_a_model_too_sure_of_itself_is_mixed_more(surer: bool) -> None:
+@pytest.mark.parametrize("over", [True, False])
+def test_an_over_confident_model_is_mixed_more(over: bool) -> None:
     p = 0.5
     for _ in range(20):
-        after = followed(p, 0.05 if surer else -0.05)
+        after = followed(p, 0.05 if over else -0.05)
         assert 0 <= abs(after - p) < 0.25  # one noisy epoch does not turn everything over
         p = after
-    assert p == (1.0 if surer else 0.0)
+    assert p == (1.0 if over else 0.0)
     assert followed(0.4, 0.0) == 0.4
 
 
 def test_reporting_on_what_was_selected_on_is_warned_of(
     reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = TrainConfig(**{**FAST, "train_samples": 8})
+    config = TrainConfig(**{**FAST, "samples": 8})
     train(reviews, tmp_path / "run", str(tiny_bert), config, dev=held_out, evals=[("test", held_out)])
     assert "--eval test: these are the shards that --dev selects on" in caplog.text
 
@@ -556,11 +581,90 @@ def test_a_compiled_model_trains_alike(
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
     results = []
     for compiled in (False, True):
-        config = TrainConfig(**{**FAST, "train_samples": 16}, compile=compiled, log_steps=1)
+        config = TrainConfig(**{**FAST, "samples": 16}, compile=compiled, log_steps=1)
         run = tmp_path / str(compiled)
         results.append(train(reviews, run, str(still_bert), config, evals=[("test", held_out)]))
     assert calls == [{"dynamic": True}]
     assert results[1].eval["test"] == pytest.approx(results[0].eval["test"], abs=1e-5)
+    assert results[1].model is not None
     model = AutoModelForSequenceClassification.from_pretrained(results[1].model)
     logits, labels = predict(model, RelevanceDataset(held_out, head=None))
     assert report(logits, labels) == pytest.approx(results[1].eval["test"], abs=1e-5)
+
+
+def test_auto_opens_the_shards_and_draws_the_texts_once(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    drawn: list[int | None] = []
+    original = RelevanceDataset.__init__
+
+    def opening(self: RelevanceDataset, folder: Path, *arguments: Any, **named: Any) -> None:
+        opened.append(Path(folder))
+        original(self, folder, *arguments, **named)
+
+    def drawing(samples: int, wanted: int | None, seed: int, where: Path) -> NDArray[np.int64] | None:
+        drawn.append(wanted)
+        return draw_subset(samples, wanted, seed, where)
+
+    monkeypatch.setattr(RelevanceDataset, "__init__", opening)
+    monkeypatch.setattr("amix.train.run.sets.draw_subset", drawing)
+    shards = tmp_path / "shards"
+    shutil.copytree(reviews, shards)
+    config = TrainConfig(**FAST, head="auto", samples=24)
+    result = train(shards, tmp_path / "run", str(tiny_bert), config, dev=held_out)
+    assert opened == [shards, held_out]
+    assert drawn == [24]
+    named = train(
+        shards, tmp_path / "named", str(tiny_bert), resolve(config.as_dict(), {"head": result.head}), held_out
+    )
+    assert named.dev == result.dev  # mixed by the relevance of the head that was chosen
+
+
+def test_a_result_is_read_as_it_was_written(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(**{**FAST, "epochs": 2, "p": "auto"})
+    result = train(reviews, tmp_path / "run", str(tiny_bert), config, held_out, [("test", held_out)])
+    for each in (result, replace(result, model=None, dev=None, temperature=None, scaled={})):
+        kept = KeptResult(identity={"model": "sha256 0", "lr": 3e-3}, result=each)
+        kept.write(tmp_path / "result.json")
+        assert KeptResult.read(tmp_path / "result.json") == kept
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert document.keys() == {"identity", "result", "sha256"}
+    assert document["result"].keys() == {
+        "model", "eval", "dev", "calibration", "temperature", "scaled", "head", "largest_p", "epoch", "steps",
+        "tokens", "seconds",
+    }  # fmt: skip
+    (tmp_path / "result.json").write_text(json.dumps({**document, "identity": {}}))
+    with pytest.raises(TrainError, match=r"result\.json"):
+        KeptResult.read(tmp_path / "result.json")
+
+
+def test_the_log_is_read_as_it_was_written(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    shards = tmp_path / "shards"
+    shutil.copytree(reviews, shards)
+    config = TrainConfig(**{**FAST, "head": "auto", "partner": "same-class", "p": "auto", "log_steps": 5})
+    result = train(shards, tmp_path / "run", str(tiny_bert), config, held_out, [("test", held_out)])
+    log = read_log(tmp_path / "run" / "metrics.jsonl")
+    written = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert b"".join(canonical.dumps(line.as_dict()) + b"\n" for line in log) == written
+    head, loss, dev, test = log
+    assert head == HeadLine(head=str(result.head))
+    assert isinstance(loss, LossLine) and (loss.step, loss.epoch) == (5, 1)
+    assert isinstance(dev, ScoreLine) and (dev.kind, dev.name, dev.epoch) == ("dev", "dev", 1)
+    assert {name: dev.metrics[name] for name in result.dev or ()} == result.dev
+    assert test == ScoreLine(step=5, epoch=1, kind="eval", name="test", metrics=result.eval["test"])
+    with pytest.raises(ValueError, match="kind 'rumour'"):
+        parse_line('{"kind":"rumour","step":1}')
+
+
+def test_reading_ahead_changes_nothing(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    logs = []
+    for workers in (0, 1):
+        config = TrainConfig(**{**FAST, "epochs": 2, "samples": 16}, read_workers=workers, log_steps=1)
+        train(reviews, tmp_path / str(workers), str(tiny_bert), config)
+        logs.append((tmp_path / str(workers) / "metrics.jsonl").read_bytes())
+    assert logs[0] == logs[1]

@@ -1,6 +1,7 @@
 """Metrics against values worked out by hand and plain loops."""
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from amix.train.score.metrics import (
+    Floats,
+    Ids,
     accuracy,
     brier,
     confidence_gap,
@@ -23,12 +26,12 @@ from amix.train.score.metrics import (
 from amix.train.score.temperature import HIGHEST, LOWEST, fit_temperature
 
 
-def probabilities(*rows: tuple[float, ...]) -> np.ndarray:
-    return np.log(np.array(rows))
+def probabilities(*rows: tuple[float, ...]) -> Floats:
+    return np.log(np.array(rows, np.float64))
 
 
 @st.composite
-def evaluations(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+def evaluations(draw: st.DrawFn) -> tuple[Floats, Ids]:
     samples, classes = draw(st.integers(1, 30)), draw(st.integers(2, 5))
     logits = draw(npst.arrays(np.float64, (samples, classes), elements=st.floats(-30, 30)))
     labels = draw(npst.arrays(np.int64, (samples,), elements=st.integers(0, classes - 1)))
@@ -67,7 +70,7 @@ def test_nll_survives_huge_logits() -> None:
 
 
 @given(evaluations())
-def test_equals_plain_loops(evaluation: tuple[np.ndarray, np.ndarray]) -> None:
+def test_equals_plain_loops(evaluation: tuple[Floats, Ids]) -> None:
     logits, labels = evaluation
     samples, classes = logits.shape
     total, right = 0.0, 0
@@ -98,13 +101,13 @@ def near_an_edge(logits: np.ndarray) -> bool:
 
 
 @given(evaluations(), st.randoms(use_true_random=False))
-def test_bounds_and_order(evaluation: tuple[np.ndarray, np.ndarray], random: object) -> None:
+def test_bounds_and_order(evaluation: tuple[Floats, Ids], random: Random) -> None:
     logits, labels = evaluation
     result = report(logits, labels)
     assert all(0 <= result[name] <= 1 for name in ("accuracy", "macro_f1", "ece"))
     assert result["nll"] >= 0
     order = list(range(len(labels)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     assert report(logits[order], labels[order]) == pytest.approx(result, abs=1e-9)
 
 
@@ -124,7 +127,7 @@ def test_multi_label() -> None:
 
 
 @given(evaluations())
-def test_calibration_equals_plain_loops(evaluation: tuple[np.ndarray, np.ndarray]) -> None:
+def test_calibration_equals_plain_loops(evaluation: tuple[Floats, Ids]) -> None:
     logits, labels = evaluation
     rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
     squares = [
@@ -163,7 +166,7 @@ def test_calibration_equals_plain_loops(evaluation: tuple[np.ndarray, np.ndarray
 
 
 @given(evaluations())
-def test_no_temperature_fits_better(evaluation: tuple[np.ndarray, np.ndarray]) -> None:
+def test_no_temperature_fits_better(evaluation: tuple[Floats, Ids]) -> None:
     logits, labels = evaluation
     found = fit_temperature(logits, labels)
     assert LOWEST <= found <= HIGHEST

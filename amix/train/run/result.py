@@ -1,0 +1,75 @@
+"""What a run came to, and the file in which a comparison keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from amix.engine.base import canonical, publish
+from amix.engine.base.errors import TrainError
+
+Metrics = dict[str, float]  # by the metric's name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run came to.
+
+    model: the folder that opens with `AutoModelForSequenceClassification.from_pretrained`; None where a comparison
+        did not keep it.
+    eval: metrics of that model per set.  dev: its metrics on the set that selected it, if one did.
+    calibration: more of them per set (`metrics.calibration`).
+    temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
+        by it, which is what every method should be compared with.
+    head: the spec of the relevance that was mixed by, if one was; with `auto` the one chosen.
+    largest_p: the largest share of rows to be mixed in an epoch, where the share followed the development set.
+    epoch: the one the model is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
+    tokens: that went through the model to train it, once for each forward pass of a step.
+    """
+
+    model: Path | None
+    eval: dict[str, Metrics]
+    dev: Metrics | None
+    calibration: dict[str, Metrics]
+    temperature: float | None
+    scaled: dict[str, Metrics]
+    head: str | None
+    largest_p: float | None
+    epoch: int
+    steps: int
+    tokens: int
+    seconds: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the result as JSON values."""
+        return {**asdict(self), "model": None if self.model is None else str(self.model)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:  # JSON, as `as_dict` gives it
+        """Return the result that `as_dict` was of."""
+        model = values["model"]
+        return cls(**{**values, "model": None if model is None else Path(model)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptResult:
+    """`result.json` of a run in a comparison: its result, and the options and data that it is a result of."""
+
+    identity: Mapping[str, object]
+    result: TrainResult
+
+    def write(self, path: Path) -> None:
+        """Publish the file."""
+        document = {"identity": dict(self.identity), "result": self.result.as_dict()}
+        publish.write_atomic(path, canonical.seal(document))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote. Raises TrainError for a damaged file, and for one of another version."""
+        document = canonical.unseal(path.read_bytes(), str(path), TrainError)
+        try:
+            return cls(identity=document["identity"], result=TrainResult.from_dict(document["result"]))
+        except (KeyError, TypeError):
+            raise TrainError(
+                f"{path}: was written by another version of amix. Remove its folder to train that run again."
+            ) from None

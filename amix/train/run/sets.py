@@ -1,0 +1,91 @@
+"""What a run reads: the shards to train on, to select on and to report on, opened and checked against each other."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amix.engine.base.errors import TrainError, UsageError
+from amix.loaders.shards.manifest import Manifest
+from amix.loaders.stream.dataset import RelevanceDataset
+from amix.train.options.auto import AUTO
+from amix.train.options.config import USES, TrainConfig
+from amix.train.options.rules import require_set_name
+from amix.train.run.subset import draw_subset
+from amix.train.score.evaluate import EvalSet, label_names, open_eval_set
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """The data of a run.
+
+    training: with the relevance to mix by, if any.  subset: numbers of the texts to train on, None = all.
+    classes: their names.  dev: what selects the epoch, if anything.  evals: what is reported on, by name.
+    """
+
+    training: RelevanceDataset
+    subset: NDArray[np.int64] | None
+    classes: Sequence[str]
+    dev: EvalSet | None
+    evals: Mapping[str, EvalSet]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the training shards."""
+        return self.training.manifest
+
+    @property
+    def samples(self) -> int:
+        """How many texts there are to train on."""
+        return len(self.training) if self.subset is None else len(self.subset)
+
+    def __iter__(self) -> Iterator[RelevanceDataset]:
+        yield self.training
+        for each in (self.dev, *self.evals.values()):
+            if each is not None:
+                yield each.dataset
+
+
+def reads_cached_relevance(config: TrainConfig) -> bool:
+    """Tell whether a run mixes by the relevance in the shards."""
+    return "head" in USES[config.method] and config.relevance_source == "cache"
+
+
+def open_sets(
+    shards: str | Path,
+    config: TrainConfig,
+    dev: str | Path | None,
+    evals: Sequence[tuple[str, str | Path]],
+) -> Sets:
+    """Open the data of a run; with head=auto without relevance, since the head is not known yet.
+
+    Raises TrainError, UsageError or ConfigError for sets that do not go together, and for options that need others.
+    """
+    for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
+        if value and dev is None:
+            raise UsageError(f"{name} needs --dev, the shards on which each epoch is judged.")
+    for name, _ in evals:
+        require_set_name(name, "--eval")
+
+    head = config.head if reads_cached_relevance(config) and config.head != AUTO else None
+    training = RelevanceDataset(shards, head=head)
+    classes = label_names(training.manifest)
+    if len(classes) < 2 and not training.manifest.multi_label:
+        raise TrainError(f"{shards}: has the one class {classes[0]!r}; a classifier needs two.")
+    subset = draw_subset(len(training), config.samples, config.subset_seed, training.folder)
+
+    dev_set = None if dev is None else open_eval_set(dev, training.manifest)
+    eval_sets = {name: open_eval_set(folder, training.manifest) for name, folder in evals}
+    if len(eval_sets) < len(evals):
+        raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
+    for name, each in eval_sets.items():
+        if dev_set is not None and each.dataset.manifest.sha256 == dev_set.dataset.manifest.sha256:
+            _LOG.warning(
+                f"--eval {name}: these are the shards that --dev selects on, so results on them will be optimistic."
+            )
+    return Sets(training=training, subset=subset, classes=classes, dev=dev_set, evals=eval_sets)
