@@ -14,7 +14,7 @@ from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.order import WINDOW, Numbers, Shuffle, bucketed, order
-from amix.loaders.stream.reading import Reading, reads
+from amix.loaders.stream.reading import Reading, open_reader
 
 __all__ = ["Ends", "Reading", "RelevanceLoader"]
 
@@ -85,7 +85,7 @@ class RelevanceLoader:
         self._resumed = False
         reading = reading or Reading()
         self._pin_memory = reading.pin_memory and torch.cuda.is_available()
-        self._reads = reads(dataset, self._turns, reading)
+        self._reader = open_reader(dataset, reading)
 
     def __len__(self) -> int:
         """Batches per epoch of this rank."""
@@ -130,7 +130,7 @@ class RelevanceLoader:
         if not self._resumed:
             self._delivered = 0
         self._resumed = False
-        for wanted, arrays in self._reads:
+        for wanted, arrays in self._reader.read(self._turns()):
             self._delivered += 1
             self.skipped += wanted - len(arrays["keys"])
             if not arrays["keys"]:
@@ -190,16 +190,24 @@ class RelevanceLoader:
 
     def _turns(self) -> Iterator[Numbers]:
         """Yield this rank's sample numbers of each batch that is still to come, and have their shards fetched."""
-        numbers = self._numbers()
-        with self.dataset.fetching(self._parts(numbers)) as reached:
-            for part in self._parts(numbers):
-                reached(part)
-                yield part
+        first = self._rank * self._share
+        begins = range(
+            self._delivered * self.batch_size + first, len(self) * self.batch_size + first, self.batch_size
+        )
+        return _fetched(self.dataset, self._numbers(), begins, self._share)
 
-    def _parts(self, numbers: Numbers) -> Iterator[Numbers]:
-        for batch in range(self._delivered, len(self)):
-            begin = batch * self.batch_size + self._rank * self._share
-            yield numbers[begin : begin + self._share]
+
+def _fetched(dataset: RelevanceDataset, numbers: Numbers, begins: range, size: int) -> Iterator[Numbers]:
+    """Yield `size` numbers from each of `begins` on, and have their shards fetched.
+
+    Not a method: it must not hold the loader. A loader that holds itself through its workers is freed only when Python
+    collects circles of references, and its workers then do not hear that they are to end: torch waits 5 s for each.
+    """
+    with dataset.fetching(numbers[begin : begin + size] for begin in begins) as reached:
+        for begin in begins:
+            part = numbers[begin : begin + size]
+            reached(part)
+            yield part
 
 
 def _group_size(batch_size: int, group_size: int | None, rank: int, world_size: int) -> int:

@@ -1,8 +1,8 @@
 """Batches read from a data set: in this process when they are asked for, or ahead of use in others."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -44,16 +44,22 @@ class Reading:
             raise UsageError(f"prefetch_batches is {self.prefetch_batches}; it must be at least 1.")
 
 
-def reads(
-    dataset: RelevanceDataset, turns: Callable[[], Iterator[Numbers]], reading: Reading
-) -> Iterable[Read]:
-    """Return the batches of what `turns` yields; every iteration calls it anew."""
+class Reader(Protocol):
+    """What reads batches."""
+
+    def read(self, turns: Iterator[Numbers]) -> Iterator[Read]:
+        """Yield the batch of each item of `turns`."""
+
+
+def open_reader(dataset: RelevanceDataset, reading: Reading) -> Reader:
+    """Return what reads batches of `dataset`, with workers if `reading` has any."""
     if not reading.workers:
-        return _Here(dataset, turns)
+        return _Here(dataset)
+    turns = _Turns()
     loader: DataLoader[Any] = DataLoader(  # Any: torch has no type for whole batches
         _Batches(dataset),
         batch_size=None,  # a whole batch is read at once
-        sampler=_Turns(turns),
+        sampler=turns,
         # Arrays, not tensors: a worker that ends while the thread of its queue puts a tensor into shared memory
         # aborts, because Python 3.11 unwinds that thread through C++ frames which do not allow it.
         collate_fn=_unchanged,  # type: ignore[arg-type]  # torch expects a list of samples
@@ -63,7 +69,7 @@ def reads(
         prefetch_factor=reading.prefetch_batches,
         generator=torch.Generator(),  # or torch would draw a seed for its workers from the global one
     )
-    return loader
+    return _Ahead(loader, turns)
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,31 @@ class _Here:
     """Reads in this process."""
 
     dataset: RelevanceDataset
-    turns: Callable[[], Iterator[Numbers]]
 
-    def __iter__(self) -> Iterator[Read]:
-        for numbers in self.turns():
+    def read(self, turns: Iterator[Numbers]) -> Iterator[Read]:
+        for numbers in turns:
             yield len(numbers), self.dataset.batch(numbers)
+
+
+class _Turns:
+    """A sampler that is told before each iteration what there is to read."""
+
+    coming: Iterator[Numbers] = iter(())
+
+    def __iter__(self) -> Iterator[Numbers]:
+        return self.coming
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """Reads in workers."""
+
+    loader: DataLoader[Any]  # Any: torch has no type for whole batches
+    turns: _Turns
+
+    def read(self, turns: Iterator[Numbers]) -> Iterator[Read]:
+        self.turns.coming = turns
+        return iter(self.loader)
 
 
 class _Batches(Dataset[Read]):
@@ -86,16 +112,6 @@ class _Batches(Dataset[Read]):
 
     def __getitem__(self, numbers: Numbers) -> Read:
         return len(numbers), self._dataset.batch(numbers)
-
-
-@dataclass(frozen=True)
-class _Turns:
-    """A sampler that asks at the beginning of each iteration what there is to read."""
-
-    turns: Callable[[], Iterator[Numbers]]
-
-    def __iter__(self) -> Iterator[Numbers]:
-        return self.turns()
 
 
 def _unchanged(read: Read) -> Read:

@@ -3,10 +3,20 @@
 import logging
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from amix.engine.base.stopping import signals_end, undisturbed
+
+
+@pytest.fixture(autouse=True)
+def hears_signals() -> Iterator[None]:
+    """Nothing is ignored, as SIGHUP is where tests run under nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -1,5 +1,7 @@
 import itertools
 import json
+import multiprocessing
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,21 @@ def test_workers_that_stay_read_the_next_epochs_too(
             for name in ("input_ids", "relevance", "content", "labels", "attention_mask"):
                 assert torch.equal(by_name(one)[name], by_name(other)[name])
                 by_name(other)[name].zero_()  # its owner may write to it
+
+
+@pytest.mark.parametrize("left_early", [True, False])
+def test_a_loader_that_nobody_uses_any_more_ends_its_workers_at_once(
+    dataset: RelevanceDataset, left_early: bool
+) -> None:
+    before = set(multiprocessing.active_children())
+    reading = Reading(workers=2, start_method="fork", persistent_workers=True)
+    loader = RelevanceLoader(dataset, reading=reading, batch_size=16)
+    for _ in itertools.islice(loader, 1 if left_early else None):
+        assert len(set(multiprocessing.active_children()) - before) == 2
+    began = time.monotonic()
+    del loader
+    assert set(multiprocessing.active_children()) <= before
+    assert time.monotonic() - began < 4  # torch waits 5 s for a worker that does not hear it
 
 
 def test_pinned_memory_is_asked_for_only_where_there_is_a_device(dataset: RelevanceDataset) -> None:
