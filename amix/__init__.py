@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
     from amix.engine.mixing.ssmix import SSMix
     from amix.loaders.stream.dataset import RelevanceDataset
-    from amix.loaders.stream.loader import RelevanceLoader
+    from amix.loaders.stream.loader import Reading, RelevanceLoader
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "AmixError",
     "AttentionMix",
     "NoMix",
+    "Reading",
     "RelevanceDataset",
     "RelevanceLoader",
     "SSMix",
@@ -38,6 +39,7 @@ _HOMES = {
     "AmixError": "amix.engine.base.errors",
     "AttentionMix": "amix.engine.mixing.attentionmix",
     "NoMix": "amix.engine.mixing.mixer",
+    "Reading": "amix.loaders.stream.loader",
     "RelevanceDataset": "amix.loaders.stream.dataset",
     "RelevanceLoader": "amix.loaders.stream.loader",
     "SSMix": "amix.engine.mixing.ssmix",

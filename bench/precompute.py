@@ -1,11 +1,11 @@
 """How fast and how frugal `amix precompute` is, beside the loops that people write today.
 
-    python bench/precompute.py CORPUS --model MODEL [--texts 128] [--repeats 5] [--optimum-python VENV/bin/python]
+    python bench/precompute.py CORPUS --model MODEL [--samples 128] [--repeats 5] [--optimum-python VENV/bin/python]
                                [--measures speed,workers,memory] [--long CORPORA] [--work FOLDER] [--json FILE]
 
 Ours is the command line in a process of its own, from its start to its end, with text as Parquet going in and published
 shards coming out, so starting up counts. A peer (bench/peers/loop.py) is timed without imports and loading. Both have
-all cores. Rates are in tokens of the texts, padding not counted. Peers get --texts texts, ours 16 to 128 times as
+all cores. Rates are in tokens of the texts, padding not counted. Peers get --samples texts, ours 16 to 128 times as
 many of the same distribution of lengths, so that starting up is a small share; `steady` leaves it out. Everything
 takes its turn --repeats times; a ratio is taken within a turn, and the figures are medians over turns.
 
@@ -49,15 +49,15 @@ class Bench:
         self.model = str(Path(given.model).resolve()) if Path(given.model).exists() else given.model
         self.extractors = {name: self._extractor(layers) for name, layers in LAYERS.items()}
         texts = samples.read(given.corpus)
-        drawn = {name: samples.draw(texts, given.texts * SHARE[name], given.seed) for name in VARIANTS}
+        drawn = {name: samples.draw(texts, given.samples * SHARE[name], given.seed) for name in VARIANTS}
         tokenizer = self.extractors[ALL] / "tokenizer.json"
         self.lengths = {name: samples.lengths(tokenizer, drawn[name], given.max_length) for name in VARIANTS}
         self.corpora = {name: self._write(name, drawn[name]) for name in VARIANTS}
-        self.for_one = self._write("one", samples.draw(texts, given.texts * FOR_ONE, given.seed))
-        self.longest = self._write("longest", samples.longest(texts, 4 * given.texts))
+        self.for_one = self._write("one", samples.draw(texts, given.samples * FOR_ONE, given.seed))
+        self.longest = self._write("longest", samples.longest(texts, 4 * given.samples))
         self.two = self._write("two", texts[:2])
         self.peer_texts = scratch / "texts.json"
-        self.peer_texts.write_text(json.dumps(samples.draw(texts, given.texts, given.seed)))
+        self.peer_texts.write_text(json.dumps(samples.draw(texts, given.samples, given.seed)))
         self.graph = self._optimum_graph() if given.optimum_python else None
 
     def turn(self) -> None:
@@ -180,7 +180,7 @@ def main() -> None:
     )
     parser.add_argument("corpus")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--texts", type=int, default=128, help="of the peers")
+    parser.add_argument("--samples", type=int, default=128, help="how many texts the peers get")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-length", type=int, default=512)
@@ -193,9 +193,9 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.measures) - {*MEASURES, ""}:
         parser.error(f"--measures: {', '.join(sorted(unknown))} unknown; there are {', '.join(MEASURES)}")
-    units = given.texts * FOR_ONE // int(SHARD[1])
+    units = given.samples * FOR_ONE // int(SHARD[1])
     if units < len(os.sched_getaffinity(0)):
-        _tell(f"--texts {given.texts}: too few to keep every core busy; try the bench, quote nothing.")
+        _tell(f"--samples {given.samples}: too few to keep every core busy; try the bench, quote nothing.")
     if given.optimum_python is None:
         _tell("No --optimum-python: Optimum's loop is left out.")
 

@@ -40,6 +40,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "AmixError",
         "AttentionMix",
         "NoMix",
+        "Reading",
         "RelevanceDataset",
         "RelevanceLoader",
         "SSMix",
@@ -78,6 +79,11 @@ def test_an_unknown_name_is_an_attribute_error_that_says_so() -> None:
 def test_importing_amix_loads_nothing_heavy() -> None:
     heavy = {"numpy", "torch", "transformers", "tokenizers", "datasets", "onnxruntime", "webdataset"}
     assert python(f"import sys, amix, amix.cli; print(*({heavy!r} & set(sys.modules)))") == ""
+
+
+def test_reading_a_cache_imports_no_torch() -> None:
+    code = "import sys, amix.loaders.stream.dataset, amix.study.shards; print('torch' in sys.modules)"
+    assert python(code) == "False"
 
 
 def test_what_is_installed_is_this_version() -> None:

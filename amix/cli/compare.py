@@ -9,6 +9,7 @@ import click
 from amix.cli.output import json_line, json_option, notice
 from amix.cli.train import config_options, parse_evals
 from amix.engine.base.errors import UsageError
+from amix.study.compare.grid import OWN
 
 if TYPE_CHECKING:
     from amix.study.compare.grid import Corpus, Grid, Method
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
-@config_options("method", "head", "seed", "subset_seed", "samples")
+@config_options("method", "head", *OWN)
 @json_option
 def command(
     sources: tuple[str, ...],

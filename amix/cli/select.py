@@ -9,6 +9,7 @@ import click
 from amix.cli.output import json_line, json_option, notice, table
 from amix.cli.train import config_options
 from amix.engine.base.errors import TrainError, UsageError
+from amix.study.compare.grid import OWN
 
 if TYPE_CHECKING:
     from amix.loaders.shards.manifest import Manifest
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --budget: runs at a time.",
 )
-@config_options("method", "head", "seed", "subset_seed", "samples")
+@config_options("method", "head", *OWN)
 @json_option
 def command(
     shards: str,

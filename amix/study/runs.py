@@ -46,7 +46,8 @@ class RunRecord:
             ) from None
         except (ConfigError, ValueError, TypeError) as problem:
             raise TrainError(
-                f"{folder}: its log or options are damaged ({problem}). Train it again."
+                f"{folder}: its log or options cannot be read ({problem}). They are damaged, or of another version "
+                "of amix; train it again."
             ) from None
         return cls(
             folder=folder, config=config, shards=inputs.shards, inputs=inputs, written=written, log=log

@@ -35,14 +35,15 @@ def same_shape(name: str, value: Tensor, mask_BT: Tensor) -> Tensor:
     return value.to(mask_BT.device)
 
 
-def checked_weights(name: str, value: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return one number per token, (B, T); raise MixingError naming it for another shape or a value below 0."""
+def checked_weights(name: str, value: Tensor, mask_BT: Tensor, remedy: str) -> Tensor:
+    """Return one number per token, (B, T); raise MixingError naming it for another shape or a value below 0.
+
+    remedy: what to do about values that are not finite or below 0.
+    """
     value_BT = same_shape(name, value, mask_BT)
     # On a GPU the check would make the host wait; there the loader's own check has to do.
     if value_BT.device.type == "cpu" and not bool((value_BT.isfinite() & (value_BT >= 0)).all()):
-        raise MixingError(
-            f"{name} holds NaN, infinite or negative values; check the cache with 'amix verify --deep'."
-        )
+        raise MixingError(f"{name} holds NaN, infinite or negative values; {remedy}.")
     return value_BT
 
 

@@ -26,6 +26,12 @@ from amix.engine.mixing.plan import Plan
 Need = Literal["relevance", "saliency", "labels"]
 
 
+_REMEDIES = {
+    "relevance": "check the cache with 'amix verify --deep'",
+    "saliency": "the model has diverged: lower the learning rate",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """What a mixer is asked about: a batch, and the partner of every row.
@@ -164,7 +170,7 @@ class Mixer(ABC):
     def _given(self, name: str, value: Tensor | None, mask_BT: Tensor) -> Tensor:
         if value is None:
             raise MixingError(self.missing)
-        return checked_weights(name, value, mask_BT)
+        return checked_weights(name, value, mask_BT, _REMEDIES[name])
 
     @abstractmethod
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:

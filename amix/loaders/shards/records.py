@@ -200,6 +200,14 @@ class ShardEntry:
         }
 
 
+def recipe_in(data: bytes, where: str) -> Recipe:
+    """Return the recipe in the bytes of a record, whatever else they say: another version has other fields.
+
+    Raises ShardError naming `where` for bytes that are damaged, or hold no recipe.
+    """
+    return Recipe(Fields(canonical.unseal(data, where, error=ShardError), where).mapping("plan"))
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a document. Raises ShardError naming the file."""
     try:

@@ -14,7 +14,7 @@ from amix.engine.base.stopping import undisturbed
 from amix.loaders.shards.layout import BLOCK
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
 from amix.loaders.shards.recipe import Recipe
-from amix.loaders.shards.records import ShardRecord
+from amix.loaders.shards.records import ShardRecord, read_bytes, recipe_in
 from amix.loaders.shards.tokenizer import TOKENIZER
 
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
@@ -105,11 +105,13 @@ class Workspace:
         found = {}
         for path in sorted(self._folder.glob("shard-*.json")):
             try:
-                record = ShardRecord.read(path)
+                data = read_bytes(path)
+                begun = recipe_in(data, str(path))
             except ShardError:
                 continue  # a damaged record commits nothing; its unit is built again
-            self._require_same(record.recipe, recipe)
+            self._require_same(begun, recipe)  # before the rest, which another version writes differently
             try:
+                record = ShardRecord.parse(data, str(path), path.stem)
                 record.require_files(self._folder)
             except ShardError:
                 continue

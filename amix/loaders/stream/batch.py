@@ -3,11 +3,13 @@
 Axes: B batch, S head specs, T tokens of the longest sample, C classes.
 """
 
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # reading shards needs no torch
+    from torch import Tensor
 
 
 class Batch(TypedDict):
@@ -18,12 +20,12 @@ class Batch(TypedDict):
     keys: the corpus row of each sample, as its shard names it.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    token_type_ids: NotRequired[Tensor]
-    relevance: NotRequired[Tensor]
-    content: NotRequired[Tensor]
-    labels: NotRequired[Tensor]
+    input_ids: "Tensor"
+    attention_mask: "Tensor"
+    token_type_ids: NotRequired["Tensor"]
+    relevance: NotRequired["Tensor"]
+    content: NotRequired["Tensor"]
+    labels: NotRequired["Tensor"]
     keys: NotRequired[list[str]]
 
 

@@ -13,6 +13,11 @@ def compared_specs(text: str, caches: Sequence[str], online: str | None = None) 
     online: the model whose heads are meant in place of the caches' (relevance_source online).
     Raises HeadError for a head that the model or one of the caches does not have.
     """
+    if text.strip() == "auto" or "|" in text:
+        raise HeadError(
+            f"--heads {text}: auto and specs that take turns (0.8|1.mean) are options of a method. Write them into a "
+            "YAML file, under the method's label as 'head:'."
+        )
     if online is not None:
         return candidate_specs(text, _heads_of(online), "the model")
     found = [candidate_specs(text, read_manifest(cache).heads, cache) for cache in caches]

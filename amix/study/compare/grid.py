@@ -14,8 +14,16 @@ from amix.train.options.rules import require_set_name
 
 Options = Mapping[str, object]  # of training, by name, as `TrainConfig` takes them
 
-# Each cell sets these itself, so that every method sees the same texts in the same order.
-OWN = ("seed", "subset_seed", "samples")
+_BY_GRID = "The grid sets it for each run."  # so that every method sees the same texts in the same order
+_IN_WORKER = "A run of a comparison is a worker itself, and reads its own batches."
+# Options of training that a grid does not take, each with the reason.
+OWN = {
+    "seed": _BY_GRID,
+    "subset_seed": _BY_GRID,
+    "samples": _BY_GRID,
+    "read_workers": _IN_WORKER,
+    "prefetch_batches": _IN_WORKER,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,5 +178,5 @@ def _require_known(path: Path, where: str, given: Document, names: Sequence[str]
         if key not in names:
             near = difflib.get_close_matches(str(key).replace("-", "_"), names, n=1)
             hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(names)}."
-            own = " The grid sets it for each run." if key in OWN else ""
+            own = f" {OWN[key]}" if key in OWN else ""
             raise ConfigError(f"{path}: {where}unknown key '{key}'.{own} {hint}")

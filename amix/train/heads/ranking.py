@@ -1,5 +1,6 @@
 """The ranking of a cache's heads on disk, beside the cache, so that the next run finds it."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,12 +62,15 @@ class Ranking:
 
     @classmethod
     def read(cls, path: Path) -> "Ranking":
-        """Read what `write` wrote. Raises TrainError for a damaged file."""
+        """Read what `write` wrote. Raises TrainError for a file that is damaged or of another version."""
         document: Mapping[str, Any] = canonical.unseal(path.read_bytes(), str(path), TrainError)  # JSON
-        return cls(
-            identity=RankingIdentity(**document["identity"]),
-            heads=[RankedHead(**each) for each in document["heads"]],
-        )
+        try:
+            return cls(
+                identity=RankingIdentity(**document["identity"]),
+                heads=[RankedHead(**each) for each in document["heads"]],
+            )
+        except (KeyError, TypeError):
+            raise TrainError(f"{path}: was written by another version of amix. Remove it.") from None
 
 
 def best_head(
@@ -85,9 +89,10 @@ def best_head(
     if not is_remote(folder):
         path = Path(f"{str(folder).rstrip('/')}.ranking") / identity.file_name
     if path is not None and path.is_file():
-        kept = Ranking.read(path)
-        if kept.identity == identity:
-            return kept.heads[0]
+        with contextlib.suppress(TrainError):  # one that cannot be read is computed again
+            kept = Ranking.read(path)
+            if kept.identity == identity:
+                return kept.heads[0]
 
     ranking = rank_heads(dataset, embeddings_VD, numbers)
     if path is not None:

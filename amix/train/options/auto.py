@@ -13,10 +13,14 @@ GAIN = 2.0  # a confidence gap of 0.25, usual on small sets, has every second ro
 FOLDS = 5  # of the cross-validation that ranks heads
 
 
+def times(gain: float) -> str:
+    """Return a factor in words."""
+    return "twice" if gain == 2.0 else f"{gain:g} times"
+
+
 def rule_of_p(start: float, gain: float) -> str:
     """Return how p=auto moves, in words."""
-    times = "twice" if gain == 2.0 else f"{gain:g} times"
-    return f"from {start:g}, plus {times} the confidence gap"
+    return f"from {start:g}, plus {times(gain)} the confidence gap"
 
 
 def rule_of_head(folds: int) -> str:

@@ -12,7 +12,7 @@ from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
 from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Special, Tail
 from amix.engine.mixing.site import hidden_layer
-from amix.train.options.auto import AUTO, EVEN, RULES
+from amix.train.options.auto import AUTO, EVEN, GAIN, RULES, START, times
 from amix.train.options.rules import Rule, option, rules_of
 
 # Options that change where and how often something is done, and not the trained model.
@@ -91,9 +91,9 @@ class TrainConfig:
     partner: PartnerChoice = option("random", "Which row of the batch a row is mixed with.")
     p: float | Literal["auto"] | None = option(
         None,
-        "Probability that a row is mixed. auto starts at 0; after every epoch it rises by twice the confidence gap on "
-        "--dev (mean confidence minus accuracy), or falls where the gap is negative. Without --p: 1; for attentionmix "
-        "auto with --dev, and 0.5 without.",
+        f"Probability that a row is mixed. auto starts at {START:g}; after every epoch it rises by {times(GAIN)} the "
+        "confidence gap on --dev (mean confidence minus accuracy), or falls where the gap is negative. Without --p: 1; "
+        f"for attentionmix auto with --dev, and {EVEN:g} without.",
         low=0,
         high=1,
     )

@@ -97,23 +97,26 @@ class Checkpoint:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a checkpoint. Raises TrainError when it is damaged, naming the file and what to do."""
+        """Read a checkpoint. Raises TrainError naming the file when it is damaged or of another version."""
         remedy = f"Remove {folder} to continue from an earlier checkpoint, or start a new run."
         try:
             document = canonical.unseal((folder / _STATE).read_bytes(), str(folder / _STATE), TrainError)
             parts = {}
-            for name, sha256 in document["files"].items():
+            for name, sha256 in dict(document.get("files", {})).items():
                 if publish.sha256_file(folder / name) != sha256:
                     raise TrainError(f"{folder / name}: is damaged, its sha256 is another. {remedy}")
                 parts[name] = load_file(folder / name)
         except OSError as problem:
             raise TrainError(f"{problem.filename}: cannot be read ({problem.strerror}). {remedy}") from None
-        return cls(
-            state=State.from_dict(document["state"]),
-            model=parts[_MODEL],
-            optimizer=parts[_OPTIMIZER],
-            best=parts.get(_BEST),
-        )
+        try:
+            return cls(
+                state=State.from_dict(document["state"]),
+                model=parts[_MODEL],
+                optimizer=parts[_OPTIMIZER],
+                best=parts.get(_BEST),
+            )
+        except (KeyError, TypeError):
+            raise TrainError(f"{folder}: was written by another version of amix. {remedy}") from None
 
     def _parts(self) -> dict[str, Weights]:
         parts = {_MODEL: self.model, _OPTIMIZER: self.optimizer}

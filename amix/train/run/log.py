@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from amix.engine.base import canonical, publish
+from amix.engine.base.errors import TrainError
 from amix.train.run.files import METRICS, TENSORBOARD
 
 
@@ -84,8 +85,11 @@ def parse_line(text: str | bytes) -> Line:
 
 
 def read_log(path: Path) -> list[Line]:
-    """Return the lines of a log. Raises OSError where there is none, ValueError or TypeError where it is damaged."""
-    return [parse_line(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Return the lines of a log; a killed run may have left a part of one at the end, which does not count.
+
+    Raises OSError where there is no log, ValueError or TypeError where it is damaged.
+    """
+    return [parse_line(line) for line in _whole_lines(path.read_bytes())]
 
 
 class MetricsLog:
@@ -103,7 +107,11 @@ class MetricsLog:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         path = out / METRICS
-        kept = [line for line in _whole_lines(path) if _is_before(parse_line(line), step)] if step else []
+        before = _whole_lines(path.read_bytes()) if step and path.is_file() else []
+        try:
+            kept = [line for line in before if _is_before(parse_line(line), step)]
+        except (ValueError, TypeError) as problem:
+            raise TrainError(f"{path}: cannot be continued ({problem}). Start a new run.") from None
         publish.write_atomic(path, b"".join(kept))
         if not step:
             shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
@@ -145,7 +153,5 @@ def _is_before(line: Line, step: int) -> bool:
     return line.step <= step and not (isinstance(line, ScoreLine) and line.kind == "eval")
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """Return the whole lines of a file; a killed run may have left a part of one."""
-    data = path.read_bytes() if path.is_file() else b""
+def _whole_lines(data: bytes) -> list[bytes]:
     return [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]

@@ -311,6 +311,12 @@ BAD_NUMBERS = [
 ]
 
 
+def test_saliency_that_is_not_finite_is_told_as_divergence() -> None:
+    saliency = torch.tensor([[1.0, float("nan"), 1.0]] * 2)
+    with pytest.raises(MixingError, match=r"saliency holds NaN.*the model has diverged"):
+        METHODS["ssmix"].plan(torch.ones(2, 3, dtype=torch.long), saliency=saliency)
+
+
 @pytest.mark.parametrize("method", ["attentionmix", "attentionmix-hidden"])
 @pytest.mark.parametrize(
     ("relevance", "message"),

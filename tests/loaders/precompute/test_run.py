@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 import webdataset
 
+from amix.engine.base import canonical
 from amix.engine.base.errors import (
     CorpusError,
     DeviceError,
@@ -159,6 +160,20 @@ def test_another_recipe_is_refused_by_name_and_loses_nothing(
     before = contents(damaged)
     with pytest.raises(ShardError, match=rf"begun with .*{name}.*--restart"):
         precompute(str(corpus), damaged, extractor=tiny_extractor, options=replace(OPTIONS, **change))
+    assert contents(damaged) == before
+
+
+def test_a_cache_begun_by_another_version_is_refused_and_kept(
+    corpus: Path, tiny_extractor: Path, damaged: Path
+) -> None:
+    (damaged / "manifest.json").unlink()
+    for path in damaged.glob("shard-*.json"):
+        document = canonical.unseal(path.read_bytes(), str(path), ShardError)
+        renamed = {{"samples": "texts"}.get(key, key): value for key, value in document.items()}
+        path.write_bytes(canonical.seal({**renamed, "plan": {**document["plan"], "format": 1}}))
+    before = contents(damaged)
+    with pytest.raises(ShardError, match=r"begun with format = 1, now it is 2\..*--restart"):
+        precompute(str(corpus), damaged, extractor=tiny_extractor, options=OPTIONS)
     assert contents(damaged) == before
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from amix.cli import main
+from amix.engine.base import canonical
 from amix.engine.base.errors import ConfigError, TrainError, UsageError
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
@@ -24,7 +25,7 @@ from amix.study.attention.ranking import HeadRanking
 from amix.study.compare.grid import Corpus, Grid
 from amix.study.compare.outcome import Outcome
 from amix.train.heads.proxy import RankedHead, _ridge, candidates, rank_heads
-from amix.train.heads.ranking import best_head
+from amix.train.heads.ranking import Ranking, best_head
 from amix.train.options.config import TrainConfig
 from amix.train.run.result import TrainResult
 from amix.train.run.train import train
@@ -119,11 +120,15 @@ def test_the_ranking_is_kept_beside_the_cache(planted: Path) -> None:
     dataset, numbers = RelevanceDataset(planted, head=None), np.arange(100)
     best = best_head(planted, dataset, EMBEDDINGS, numbers)
     (stored,) = Path(f"{planted}.ranking").glob("*.json")
+    # It carries its hash, and one that cannot be read is computed again.
     stored.write_bytes(stored.read_bytes().replace(b'"head":"1.0"', b'"head":"9.9"'))
-    with pytest.raises(TrainError, match=stored.name):  # it carries its hash
-        best_head(planted, dataset, EMBEDDINGS, numbers)
-    stored.unlink()
     assert best_head(planted, dataset, EMBEDDINGS, numbers) == best
+    document = {"identity": {}, "heads": [], "a field of another version": 1}
+    stored.write_bytes(canonical.seal(document))
+    with pytest.raises(TrainError, match=rf"{stored.name}: was written by another version"):
+        Ranking.read(stored)
+    assert best_head(planted, dataset, EMBEDDINGS, numbers) == best
+    assert Ranking.read(stored).heads[0] == best
     before = stored.stat().st_mtime_ns
     assert best_head(planted, dataset, EMBEDDINGS, numbers) == best
     assert stored.stat().st_mtime_ns == before

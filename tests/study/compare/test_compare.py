@@ -112,6 +112,7 @@ def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
         ("alpha", "alhpa", r"grid\.yaml: methods: wordmixup: unknown key 'alhpa'\. Did you mean 'alpha'\?"),
         ("alpha: 0.5", "alpha: -1", r"grid\.yaml: alpha is -1.0; it must be a number above 0"),
         ("alpha: 0.5", "seed: 3", r"unknown key 'seed'\. The grid sets it for each run"),
+        ("alpha: 0.5", "read_workers: 2", r"unknown key 'read_workers'\. A run of a comparison is a worker"),
         ("wordmixup:", "wordmix:", "the label 'wordmix' does not begin with a method"),
         ("seeds: 2", "seeds: 0", "seeds is 0; write how many"),
         ("seeds: 2", "seeds: [1, 1]", "would share the folder"),
@@ -264,6 +265,9 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     assert (
         f"--heads '7': {folder / 'train'} does not hold it. It holds layers 0, 1: heads 0, 1." in done.stderr
     )
+    done = amix("compare", folder, out, *flags, "--heads", "auto", "--methods", "attentionmix")
+    assert "--heads auto: auto and specs that take turns" in done.stderr and "'head:'" in done.stderr
+
     done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
     assert "--heads 0.1: no method of --methods none, wordmixup has heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)

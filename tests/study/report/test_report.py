@@ -133,7 +133,7 @@ def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, name: str, text: st
     (tmp_path / name).write_text(text)
     for command in ("report", "info"):
         done = CliRunner().invoke(main, [command, str(tmp_path)])
-        assert (done.exit_code, f"{tmp_path}: its log or options are damaged" in done.stderr) == (1, True)
+        assert (done.exit_code, f"{tmp_path}: its log or options cannot be read" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("head", ["auto", "0.0|0.1"])

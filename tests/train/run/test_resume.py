@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from amix.engine.base import canonical
 from amix.engine.base.errors import TrainError, UsageError
 from amix.engine.base.processes import lock_folder
 from amix.train.options.config import TrainConfig
@@ -223,6 +224,31 @@ def test_a_damaged_checkpoint_is_noticed(
     path.write_bytes(data)
     with pytest.raises(TrainError, match=name):
         train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_told_as_one(
+    undisturbed: tuple[Path, TrainResult], reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    path = find(run)[-1] / "state.json"
+    document = canonical.unseal(path.read_bytes(), str(path), TrainError)
+    path.write_bytes(canonical.seal({**document, "state": {**document["state"], "a later field": 1}}))
+    with pytest.raises(TrainError, match=rf"{path.parent.name}: was written by another version"):
+        train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
+
+
+def test_a_damaged_log_is_not_continued(
+    undisturbed: tuple[Path, TrainResult], reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[0], run)
+    log = run / "metrics.jsonl"
+    damaged = log.read_bytes().replace(b'"kind"', b'"kinf"', 1)
+    log.write_bytes(damaged)
+    with pytest.raises(TrainError, match=r"metrics\.jsonl: cannot be continued .* Start a new run"):
+        train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
+    assert log.read_bytes() == damaged
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(

@@ -657,6 +657,9 @@ def test_the_log_is_read_as_it_was_written(
     assert isinstance(dev, ScoreLine) and (dev.kind, dev.name, dev.epoch) == ("dev", "dev", 1)
     assert {name: dev.metrics[name] for name in result.dev or ()} == result.dev
     assert test == ScoreLine(step=5, epoch=1, kind="eval", name="test", metrics=result.eval["test"])
+    with (tmp_path / "run" / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"kind":"loss","st')  # a run that was killed
+    assert read_log(tmp_path / "run" / "metrics.jsonl") == log
     with pytest.raises(ValueError, match="kind 'rumour'"):
         parse_line('{"kind":"rumour","step":1}')
 
