@@ -14,7 +14,7 @@ from amix.engine.extractor.measures import Fidelity, Parity
 FORMAT_VERSION = 1
 RECORD = "extractor.json"
 
-Backend = Literal["onnxruntime", "torchscript", "pt2", "eager"]
+Backend = Literal["onnxruntime", "torchscript", "pt2", "eager", "triton"]
 RelevanceKind = Literal["received", "cls"]
 Dtype = Literal["float32", "float16", "int8"]
 
