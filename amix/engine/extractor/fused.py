@@ -8,13 +8,13 @@ Axes: B batch, H heads (of all wanted layers), T tokens, D width of a head.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from amix.engine.extractor.encoder import attention_shape, unreadable
+from amix.engine.extractor.encoder import attention_shape, quiet_transformers, unreadable
 from amix.engine.extractor.kernel import received_from
 from amix.engine.extractor.module import RelevanceModule
 
@@ -89,7 +89,7 @@ class FusedRelevance(nn.Module):
         self.network = reference.network
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, sdpa_mask)
-        with _quiet():
+        with quiet_transformers():
             self.network.set_attn_implementation(_NAME)
         self.eval()
 
@@ -138,11 +138,3 @@ class FusedRelevance(nn.Module):
                 f"its attention is more than queries times keys (off by {difference:.1e}), which the backend triton "
                 "does not read; run it with the backend onnxruntime",
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    from amix.engine.extractor.encoder import quiet_transformers
-
-    with quiet_transformers():
-        yield
