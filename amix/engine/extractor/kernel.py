@@ -1,8 +1,8 @@
 """Relevance from queries and keys in Triton: the attention maps are never written to memory.
 
-A map of BERT-base at 512 tokens has 1 MB a head and text. What is wanted of it is one number a column. So the scores are
-computed twice, block by block: one pass finds the log-sum-exp of every row (Milakov and Gimelshein 2018, arXiv
-1805.02867), the other sums exp(score - log-sum-exp) over the rows of each column.
+At 512 tokens a map takes 1 MB for each head and text, and all that is wanted of it is one number per column. So the
+scores are computed twice, block by block: one pass finds the log-sum-exp of every row (Milakov and Gimelshein 2018,
+arXiv 1805.02867), the other sums exp(score - log-sum-exp) over the rows of each column.
 
 Axes: B batch, H heads, T tokens, D width of a head.
 """
@@ -58,7 +58,8 @@ def _row_log_sums(  # type: ignore[no-untyped-def]  # Triton's compiler reads th
         anchor_Q = tl.where(new_Q == float("-inf"), 0.0, new_Q)  # no real key so far
         total_Q = total_Q * tl.exp2(largest_Q - anchor_Q) + tl.sum(tl.exp2(score_QK - anchor_Q[:, None]), 1)
         largest_Q = new_Q
-    tl.store(log_sums + pair * tokens + row, largest_Q + tl.log2(total_Q), mask=row < tokens)
+    log_sum_Q = largest_Q + tl.log2(tl.maximum(total_Q, 1e-30))  # a text without a real token has no sum
+    tl.store(log_sums + pair * tokens + row, log_sum_Q, mask=row < tokens)
 
 
 @triton.jit  # type: ignore[untyped-decorator]  # as above
@@ -88,6 +89,7 @@ def _column_sums(  # type: ignore[no-untyped-def]  # as above
     place = tl.arange(0, padded_width)
     inside = (column[:, None] < tokens) & (place[None, :] < width)
     key_KD = tl.load(key + base + column[:, None] * stride_t + place[None, :], mask=inside, other=0.0)
+    is_real_K = tl.load(mask + batch * tokens + column, mask=column < tokens, other=0) != 0
     received_K = tl.zeros((block,), tl.float32)
     for begin in range(0, padded_tokens, block):
         row = begin + tl.arange(0, block)
@@ -96,10 +98,10 @@ def _column_sums(  # type: ignore[no-untyped-def]  # as above
         is_real_Q = tl.load(mask + batch * tokens + row, mask=row < tokens, other=0) != 0
         log_sum_Q = tl.load(log_sums + pair * tokens + row, mask=row < tokens, other=0.0)
         score_KQ = tl.dot(key_KD, tl.trans(query_QD), out_dtype=tl.float32, input_precision=precision) * scale
-        share_KQ = tl.where(is_real_Q[None, :], tl.exp2(score_KQ - log_sum_Q[None, :]), 0.0)
-        received_K += tl.sum(share_KQ, 1)
-    is_real_K = tl.load(mask + batch * tokens + column, mask=column < tokens, other=0) != 0
-    tl.store(relevance + pair * tokens + column, tl.where(is_real_K, received_K, 0.0), mask=column < tokens)
+        # The log sums know nothing of padding, whose scores may be far above them.
+        is_real_KQ = is_real_K[:, None] & is_real_Q[None, :]
+        received_K += tl.sum(tl.exp2(tl.where(is_real_KQ, score_KQ - log_sum_Q[None, :], float("-inf"))), 1)
+    tl.store(relevance + pair * tokens + column, received_K, mask=column < tokens)
 
 
 def received_from(query_BHTD: Tensor, key_BHTD: Tensor, mask_BT: Tensor, scale: float) -> Tensor:

@@ -105,6 +105,8 @@ def _from_weights(extractor: Extractor, backend: Backend, device: "torch.device"
     from amix.engine.extractor.encoder import load_encoder
     from amix.engine.extractor.module import RelevanceModule
 
+    if backend == "triton":
+        _require_triton(extractor, device)
     if extractor.dtype not in ("float32", "float16"):
         raise ExtractorError(
             f"{extractor.folder}: dtype {extractor.dtype} exists only as an ONNX graph. Use the backend onnxruntime."
@@ -124,7 +126,6 @@ def _from_weights(extractor: Extractor, backend: Backend, device: "torch.device"
     dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
     if backend == "eager":
         return RelevanceModule(encoder.model, layers, extractor.relevance, dtype=dtype).to(device)
-    _require_triton(extractor, device)
     from amix.engine.extractor.fused import FusedRelevance
 
     fused = FusedRelevance(encoder.model, layers, dtype).to(device)
