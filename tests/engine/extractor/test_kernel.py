@@ -126,6 +126,22 @@ def test_the_backend_agrees_with_the_graph(tiny_extractor: Path) -> None:
     np.testing.assert_allclose(alone, found[:1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "electra", "distilbert", "albert"])
+def test_families_on_the_attention_interface(family: str, tmp_path: Path) -> None:
+    from amix.engine.extractor.encoder import load_encoder
+    from amix.engine.extractor.fused import FusedRelevance
+    from tests.exporters.families import save_family
+
+    model = load_encoder(str(save_family(tmp_path / family, family))).model
+    layers = [0, model.config.num_hidden_layers - 1]
+    fused = FusedRelevance(model, layers, torch.float32).to(DEVICE)
+    fused.require_agreement(model)
+    ids = torch.randint(5, model.config.vocab_size, (2, 17), device=DEVICE)
+    found = fused(ids, torch.ones_like(ids))
+    assert found.shape == (2, 2 * model.config.num_attention_heads, 17)
+    torch.testing.assert_close(found.sum(dim=2), torch.full_like(found[:, :, 0], 17.0), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
 def test_a_family_whose_attention_is_more_than_queries_times_keys_is_refused(
     family: str, tmp_path: Path
