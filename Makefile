@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 OPTIMUM_VENV ?= .venv-optimum
+TRITON ?= .triton
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # The tests' models are tiny: threads that wait for each other cost more than they bring.
-test quick test-all test-optimum slow: export OMP_NUM_THREADS = 1
+test quick test-all test-optimum test-triton slow: export OMP_NUM_THREADS = 1
 JOBS ?= 2
 PYTEST := python -m pytest -q -n $(JOBS) --dist worksteal
 
@@ -21,13 +22,14 @@ OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loader
 OPTIMUM_TESTS += --ignore=tests/train/run/test_parallel.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-optimum demo test quick test-all test-optimum slow check format clean distclean
+.PHONY: help venv venv-optimum demo test quick test-all test-optimum test-triton slow check format clean distclean
 
 help:
 	@echo 'make quick         install, and run the tests that take no time: the inner loop, less than a minute'
 	@echo 'make test          install, and run all tests, on two processes (JOBS=4: on four)'
 	@echo 'make test-all      the same with the many further cases that .ci/run runs too (marker: exhaustive)'
 	@echo 'make test-optimum  the core for transformers 4.57 and Optimum, in an environment of its own'
+	@echo 'make test-triton   the GPU kernel in Triton'\''s interpreter, which needs no GPU'
 	@echo 'make slow          run all tests, and note in tests/slow.txt which of them make quick leaves out'
 	@echo 'make check         install, and run linters, the type checker and the room rules'
 	@echo 'make format        sort imports and format the code'
@@ -73,6 +75,15 @@ test-all: venv
 test-optimum: venv-optimum
 	$(OPTIMUM_VENV)/bin/$(PYTEST) $(OPTIMUM_TESTS)
 
+# Triton comes with PyTorch's CUDA builds. Without one it is put beside the environment, so that nothing else finds it.
+# Its version is not in constraints.txt: a CUDA build of torch asks for the one that it was made with.
+$(TRITON)/.installed: $(STAMP)
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(TRITON) triton==3.6.0
+	@touch $@
+
+test-triton: $(TRITON)/.installed
+	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(BIN)/$(PYTEST) tests/engine/extractor/test_kernel.py
+
 slow: venv
 	$(BIN)/$(PYTEST) --record-slow
 
@@ -92,4 +103,4 @@ clean:
 	find amix tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(OPTIMUM_VENV)
+	rm -rf $(VENV) $(OPTIMUM_VENV) $(TRITON)

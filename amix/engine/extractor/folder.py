@@ -14,7 +14,7 @@ from amix.engine.extractor.measures import Fidelity, Parity
 FORMAT_VERSION = 1
 RECORD = "extractor.json"
 
-Backend = Literal["onnxruntime", "torchscript", "pt2", "eager"]
+Backend = Literal["onnxruntime", "torchscript", "pt2", "eager", "triton"]
 RelevanceKind = Literal["received", "cls"]
 Dtype = Literal["float32", "float16", "int8"]
 
@@ -24,6 +24,8 @@ GRAPHS: dict[Backend, str] = {
     "torchscript": "model.torchscript.pt",
     "pt2": "model.pt2",
 }
+# These load the original encoder in place of a graph.
+FROM_WEIGHTS: tuple[Backend, ...] = ("eager", "triton")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,12 @@ class Extractor:
 
     @property
     def graph_sha256(self) -> dict[Backend, str]:
-        """What each backend runs, as a sha256: the graph's file, or the weights for eager PyTorch."""
+        """What each backend runs, as a sha256: the graph's file, or the weights for those that load the encoder."""
         found: dict[Backend, str] = {backend: self.files[GRAPHS[backend]] for backend in self.backends}
         data = f"{GRAPHS['onnxruntime']}.data"  # weights past protobuf's 2 GB
         if data in self.files:
             found["onnxruntime"] = canonical.digest([found["onnxruntime"], self.files[data]])
-        return {**found, "eager": self.weights_sha256}
+        return {**found, **dict.fromkeys(FROM_WEIGHTS, self.weights_sha256)}
 
 
 def fingerprint(

@@ -13,7 +13,7 @@ import numpy as np
 
 from amix.engine.base.devices import cuda_index, parse_device
 from amix.engine.base.errors import ExtractorError, UsageError
-from amix.engine.extractor.folder import Backend, Extractor, open_extractor
+from amix.engine.extractor.folder import FROM_WEIGHTS, Backend, Extractor, open_extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner
 
 
@@ -81,7 +81,7 @@ def open_session(
         raise UsageError(f"threads is {threads}; give at least 1.")
     extractor = open_extractor(folder)
     chosen: Backend = extractor.backends[0] if backend is None else backend
-    if chosen != "eager" and chosen not in extractor.backends:
+    if chosen not in (*FROM_WEIGHTS, *extractor.backends):
         raise ExtractorError(
             f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
             "Export again with another --format, or use one of these."
@@ -92,7 +92,7 @@ def open_session(
             from amix.engine.extractor.onnxsession import open_onnx
 
             runner = open_onnx(extractor, cuda_index(device), threads)
-        case "torchscript" | "pt2" | "eager":
+        case "torchscript" | "pt2" | "eager" | "triton":
             from amix.engine.extractor.torchsession import open_torch
 
             runner = open_torch(extractor, chosen, cuda_index(device), threads)

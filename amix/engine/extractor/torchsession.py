@@ -1,4 +1,4 @@
-"""Running an extractor in PyTorch: its TorchScript or torch.export graph, or the encoder itself.
+"""Running an extractor in PyTorch: its TorchScript or torch.export graph, or the encoder itself, maybe without maps.
 
 Axes: B batch, H heads, T tokens.
 """
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amix.engine.base.errors import AmixError, ExtractorError
+from amix.engine.base.errors import AmixError, DependencyError, ExtractorError, UsageError
 from amix.engine.base.machine import available_cores
-from amix.engine.extractor.folder import GRAPHS, Backend, Extractor
+from amix.engine.extractor.folder import FROM_WEIGHTS, GRAPHS, Backend, Extractor
 from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads: int | None) -> Runner:
     """Return what runs `extractor` in PyTorch.
 
-    backend: `torchscript`, `pt2` or `eager`.  cuda: number of the GPU, None for the CPU.
+    backend: `torchscript`, `pt2`, `eager` or `triton`.  cuda: number of the GPU, None for the CPU.
     threads: within one operation; the first run sets it for the whole process. None leaves it as it is.
     Raises DeviceError when the GPU is not available, ExtractorError for what PyTorch cannot open.
     """
@@ -80,8 +80,8 @@ def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> "
 
     import torch
 
-    if backend == "eager":
-        return _eager(extractor).to(device)
+    if backend in FROM_WEIGHTS:
+        return _from_weights(extractor, backend, device)
     path = extractor.folder / GRAPHS[backend]
     try:
         with warnings.catch_warnings():
@@ -99,12 +99,14 @@ def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> "
     return module.to(device)
 
 
-def _eager(extractor: Extractor) -> "torch.nn.Module":
+def _from_weights(extractor: Extractor, backend: Backend, device: "torch.device") -> "torch.nn.Module":
     import torch
 
     from amix.engine.extractor.encoder import load_encoder
     from amix.engine.extractor.module import RelevanceModule
 
+    if backend == "triton":
+        _require_triton(extractor, device)
     if extractor.dtype not in ("float32", "float16"):
         raise ExtractorError(
             f"{extractor.folder}: dtype {extractor.dtype} exists only as an ONNX graph. Use the backend onnxruntime."
@@ -113,7 +115,7 @@ def _eager(extractor: Extractor) -> "torch.nn.Module":
         encoder = load_encoder(extractor.model, extractor.revision)
     except AmixError as problem:
         raise ExtractorError(
-            f"{extractor.folder}: the eager backend needs the original encoder again. {problem}"
+            f"{extractor.folder}: the backend {backend} needs the original encoder again. {problem}"
         ) from problem
     if encoder.weights_sha256 != extractor.weights_sha256:
         raise ExtractorError(
@@ -122,4 +124,30 @@ def _eager(extractor: Extractor) -> "torch.nn.Module":
         )
     layers = sorted({layer for layer, _ in extractor.heads})
     dtype = torch.float16 if extractor.dtype == "float16" else torch.float32
-    return RelevanceModule(encoder.model, layers, extractor.relevance, dtype=dtype)
+    if backend == "eager":
+        return RelevanceModule(encoder.model, layers, extractor.relevance, dtype=dtype).to(device)
+    from amix.engine.extractor.fused import FusedRelevance
+
+    fused = FusedRelevance(encoder.model, layers, dtype).to(device)
+    fused.require_agreement(encoder.model)
+    return fused
+
+
+def _require_triton(extractor: Extractor, device: "torch.device") -> None:
+    """Raise UsageError where the kernel cannot run, DependencyError without Triton."""
+    if extractor.relevance != "received":
+        raise UsageError(
+            f"{extractor.folder}: the backend triton computes relevance of the kind received, this is "
+            f"{extractor.relevance}. Use the backend onnxruntime."
+        )
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise UsageError(
+            "the backend triton runs on a GPU. Give --device cuda, or use the backend onnxruntime."
+        )
+    try:
+        import triton  # noqa: F401  only whether it is there
+    except ImportError as problem:
+        raise DependencyError(
+            f"the backend triton needs the package triton ({problem}), which PyTorch's CUDA builds bring. Install it "
+            "with: pip install triton. Or use the backend onnxruntime."
+        ) from None

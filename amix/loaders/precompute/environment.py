@@ -12,10 +12,10 @@ _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
 
 def environment(backend: Backend, device: str) -> dict[str, str]:
     """Return runtime with version, kind of device, and instruction set; no host and no path."""
-    runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
+    runtimes = {"onnxruntime": ("onnxruntime",), "triton": ("torch", "triton")}.get(backend, ("torch",))
     return {
         "tokenizers": _version("tokenizers"),
-        "runtime": f"{runtime} {_version(runtime)}",
+        "runtime": ", ".join(f"{runtime} {_version(runtime)}" for runtime in runtimes),
         "device": device.partition(":")[0],
         "instructions": _instructions(),
     }
