@@ -7,17 +7,19 @@ import contextlib
 import mmap
 import re
 import sys
-import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from amix.engine.base.errors import DependencyError, ExtractorError
 from amix.engine.base.machine import available_cores
+from amix.engine.base.prefetch import Prefetched
+from amix.engine.extractor.devicememory import OUTPUT, DeviceMemory, Output, Uploaded, device_memory
 from amix.engine.extractor.folder import GRAPHS, Extractor
-from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
+from amix.engine.extractor.runner import Answer, Inputs, Relevance, Runner, Tag, no_gpu, out_of_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -25,17 +27,34 @@ if TYPE_CHECKING:
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])")  # key and value of an ONNX external_data entry
 
 # float32 stays float32: TF32 would round the factors of every product to 10 bits. The arena grows by what is asked
-# for, as batches of many shapes would otherwise double it again and again.
-_CUDA_OPTIONS = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+# for, as batches of many shapes would otherwise double it again and again. Encoders have no convolutions, or few: an
+# exhaustive search for the fastest one would be repeated for every new shape.
+_CUDA_OPTIONS = {
+    "use_tf32": "0",
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 
 
 def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Runner:
     """Return what runs `model.onnx` of `extractor`.
 
     cuda: number of the GPU, None for the CPU.  threads: within one operation, None for all cores.
-    Raises DeviceError when the GPU is not available, DependencyError without onnxruntime, ExtractorError for a graph
-    that it cannot open.
+    Raises DeviceError when the GPU is not available or cannot run the graph, DependencyError without onnxruntime,
+    ExtractorError for a graph that it cannot open.
     """
+    if cuda is not None:
+        if (
+            extractor.dtype == "int8"
+        ):  # it has no such kernels there, and takes the CPU's for nearly every node
+            raise no_gpu(
+                cuda,
+                f"{extractor.folder} is an int8 extractor, which runs on the CPU only",
+                "Export one with --dtype float16.",
+            )
+        # Before onnxruntime looks for them: the CUDA libraries that PyTorch brings are then loaded, and found.
+        with contextlib.suppress(ImportError, OSError):
+            import torch  # noqa: F401  loading it is all that is wanted
     try:
         import onnxruntime as ort
     except ImportError as problem:
@@ -100,60 +119,105 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
 
 
 def _unbound(session: "onnxruntime.InferenceSession") -> Runner:
-    def run(inputs: Mapping[str, Ids]) -> Relevance:
-        (relevance_BHT,) = session.run(["relevance"], dict(inputs))
+    def run(inputs: Inputs) -> Relevance:
+        (relevance_BHT,) = session.run([OUTPUT], dict(inputs))
         return np.asarray(relevance_BHT, dtype=np.float32)
 
     return run
 
 
-class BoundRunner:
-    """Runs a session whose output is bound to one buffer on the device, as large as the largest batch so far.
+class _Ready(NamedTuple):
+    """A batch whose inputs are on their way to the device."""
 
-    So a run allocates no output on the device, and copies the output to the host once.
+    shape: tuple[int, ...]  # (B, T)
+    uploaded: Uploaded
+
+
+class _Done(NamedTuple):
+    """A batch that has been run, and whose output is on its way back."""
+
+    shape: tuple[int, ...]  # (B, T)
+    output: Output
+    seconds: float
+    cpu_seconds: float
+
+
+class BoundRunner:
+    """Runs a session whose inputs and output are bound to memory on its device.
+
+    As a pipeline it does three things at once, each in a thread of its own and at most a batch ahead of the next:
+    it copies inputs there, runs, and copies the output back. So the device does not wait for copies, nor for who
+    makes batches and takes answers.
     """
 
     def __init__(
-        self, session: "onnxruntime.InferenceSession", heads: int, device: str, index: int = 0
+        self,
+        session: "onnxruntime.InferenceSession",
+        heads: int,
+        device: str,
+        index: int = 0,
+        memory: DeviceMemory | None = None,
     ) -> None:
         """Take a session and the device that it runs on: `cuda` and its number, or `cpu`."""
         self._session = session
         self._heads = heads
-        self._device = device
         self._index = index
-        self._binding = session.io_binding()
-        self._buffer: onnxruntime.OrtValue | None = None
-        self._lock = threading.Lock()  # one buffer, one run at a time
+        self._memory = memory or device_memory(device, index)
 
-    def __call__(self, inputs: Mapping[str, Ids]) -> Relevance:
+    def __call__(self, inputs: Inputs) -> Relevance:
         """Return relevance (B, H, T) of (B, T) inputs, as an array that no later run writes to."""
-        batch, tokens = inputs["input_ids"].shape
-        shape = (batch, self._heads, tokens)
-        with self._lock:
-            for name, ids_BT in inputs.items():
-                self._binding.bind_cpu_input(name, np.ascontiguousarray(ids_BT))
-            self._binding.bind_output(
-                "relevance",
-                self._device,
-                self._index,
-                np.float32,
-                shape,
-                self._room(batch * self._heads * tokens),
-            )
-            self._session.run_with_iobinding(self._binding)
-            (relevance_BHT,) = self._binding.copy_outputs_to_cpu()
-        return np.asarray(relevance_BHT, dtype=np.float32)
+        return self._fetch(self._run(self._upload(inputs)))
 
-    def _room(self, count: int) -> int:
-        """Return the address of a buffer for `count` numbers."""
-        if self._buffer is None or self._buffer.shape()[0] < count:
-            import onnxruntime as ort
+    def stream(self, batches: Iterator[tuple[Tag, Inputs | None]]) -> Iterator[Answer[Tag]]:
+        """Yield an answer for each batch, in order (see `runner.Pipeline`)."""
 
-            self._binding.clear_binding_outputs()  # they point into the buffer that is replaced
-            self._buffer = ort.OrtValue.ortvalue_from_shape_and_type(
-                [count], np.float32, self._device, self._index
-            )
-        return int(self._buffer.data_ptr())
+        def uploaded() -> Iterator[tuple[Tag, _Ready | None]]:
+            for tag, inputs in batches:
+                yield tag, None if inputs is None else self._upload(inputs)
+
+        def run(ready: Prefetched[tuple[Tag, _Ready | None]]) -> Iterator[tuple[Tag, _Done | None]]:
+            for tag, batch in ready:
+                yield tag, None if batch is None else self._run(batch)
+
+        with Prefetched(uploaded(), depth=1) as ready, Prefetched(run(ready), depth=1) as done:
+            for tag, batch in done:
+                if batch is None:
+                    yield Answer(tag, None)
+                else:
+                    yield Answer(tag, self._fetch(batch), batch.seconds, batch.cpu_seconds)
+
+    def _upload(self, inputs: Inputs) -> _Ready:
+        shape = inputs["input_ids"].shape
+        with self._memory_errors(shape):
+            return _Ready(shape, self._memory.upload(inputs))
+
+    def _run(self, batch: _Ready) -> _Done:
+        began, cpu_began = time.perf_counter(), time.thread_time()
+        count, tokens = batch.shape
+        with self._memory_errors(batch.shape):
+            # One for each run, so that runs have nothing in common; making it takes microseconds.
+            binding = self._session.io_binding()
+            batch.uploaded.bind(binding)
+            output = self._memory.output((count, self._heads, tokens))
+            output.bind(binding)
+            self._session.run_with_iobinding(binding)  # returns when the device has done it
+            output.send()
+        return _Done(batch.shape, output, time.perf_counter() - began, time.thread_time() - cpu_began)
+
+    def _fetch(self, batch: _Done) -> Relevance:
+        with self._memory_errors(batch.shape):
+            return batch.output.fetch()
+
+    @contextlib.contextmanager
+    def _memory_errors(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Say in a sentence that there is no memory left, which every library says in its own way."""
+        try:
+            yield
+        except Exception as problem:  # their exceptions share no base class
+            error = out_of_memory(self._index, shape, problem)
+            if error is None:
+                raise
+            raise error from problem
 
 
 def _check_external_data(path: Path, extractor: Extractor) -> None:

@@ -5,7 +5,6 @@ Axes: B batch, H heads, T tokens.
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from amix.engine.base.errors import AmixError, ExtractorError
 from amix.engine.base.machine import available_cores
 from amix.engine.extractor.folder import GRAPHS, Backend, Extractor
-from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
+from amix.engine.extractor.runner import Inputs, Relevance, Runner, no_gpu, out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -46,16 +45,22 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
                 cuda, f"the {backend} graph does not run there ({problem})", "Use --format onnx."
             ) from None
 
-    def run(inputs: Mapping[str, Ids]) -> Relevance:
+    def run(inputs: Inputs) -> Relevance:
         # Not on opening: OpenMP keeps the number per thread, and opening must not change the process.
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         tensors = [
             torch.from_numpy(np.ascontiguousarray(inputs[name])).to(device) for name in extractor.inputs
         ]
-        with torch.inference_mode():
-            relevance_BHT: torch.Tensor = module(*tensors)
-        return np.asarray(relevance_BHT.float().cpu().numpy())
+        try:
+            with torch.inference_mode():
+                relevance_BHT: torch.Tensor = module(*tensors)
+            return np.asarray(relevance_BHT.float().cpu().numpy())
+        except RuntimeError as problem:
+            error = None if cuda is None else out_of_memory(cuda, tuple(tensors[0].shape), problem)
+            if error is None:
+                raise
+            raise error from problem
 
     return run
 

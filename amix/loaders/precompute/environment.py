@@ -2,23 +2,47 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
+from amix.engine.base.devices import cuda_index
+from amix.engine.base.gpu import gpu_model
 from amix.engine.extractor.folder import Backend
+from amix.loaders.precompute.batching import Budget
 
 # Widest first: math libraries choose their kernels by the widest set that a processor has.
 _X86_SETS = ("amx_tile", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx")
 
 
-def environment(backend: Backend, device: str) -> dict[str, str]:
-    """Return runtime with version, kind of device, and instruction set; no host and no path."""
+def environment(backend: Backend, devices: Sequence[str], budget: Budget) -> dict[str, str]:
+    """Return runtime with version, kind of device, and instruction set; no host and no path.
+
+    On GPUs also their models, and what else chooses their kernels: the limits of a batch, and whether factors may be
+    rounded to TF32.
+    """
     runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
-    return {
+    found = {
         "tokenizers": _version("tokenizers"),
         "runtime": f"{runtime} {_version(runtime)}",
-        "device": device.partition(":")[0],
+        "device": devices[0].partition(":")[0],
         "instructions": _instructions(),
     }
+    gpus = [number for number in map(cuda_index, devices) if number is not None]
+    if not gpus:
+        return found
+    return found | {
+        "gpu": " and ".join(sorted({gpu_model(number) or "unknown" for number in gpus})),
+        "tf32": _tf32(backend),
+        "batches": f"{budget.tokens} tokens, {budget.scores} scores",
+    }
+
+
+def _tf32(backend: Backend) -> str:
+    if backend == "onnxruntime":
+        return "off"  # a session of ours switches it off
+    import torch
+
+    return "off" if torch.get_float32_matmul_precision() == "highest" else "on"
 
 
 def _version(runtime: str) -> str:

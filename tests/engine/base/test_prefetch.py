@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amix.loaders.precompute.prefetch import Prefetched
+from amix.engine.base.prefetch import Prefetched
 
 
 def test_items_come_in_order_and_the_end_ends() -> None:
