@@ -83,7 +83,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
     except Exception as problem:  # its exceptions share no base class
         if cuda is not None:
             raise no_gpu(
-                cuda, f"onnxruntime cannot start there ({problem})", "Check the driver with nvidia-smi."
+                cuda, f"onnxruntime cannot start there ({problem})", "'amix doctor' says what is missing."
             ) from None
         raise ExtractorError(
             f"{path}: onnxruntime {ort.__version__} cannot open it ({problem}). Export it again."
@@ -95,7 +95,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
         raise no_gpu(
             cuda,
             f"onnxruntime fell back to {active}",
-            "Check the driver with nvidia-smi, and that CUDA and cuDNN fit onnxruntime-gpu.",
+            "'amix doctor' says which library or package is missing.",
         )
     return BoundRunner(session, len(extractor.heads), "cuda", cuda)
 
