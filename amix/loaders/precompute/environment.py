@@ -21,13 +21,15 @@ def environment(backend: Backend, devices: Sequence[str], budget: Budget) -> dic
     rounded to TF32.
     """
     runtime = "onnxruntime" if backend == "onnxruntime" else "torch"
+    gpus = [number for number in map(cuda_index, devices) if number is not None]
+    # Where both builds of ONNX Runtime are installed, only the one for GPUs can be what runs there.
+    names = (runtime, f"{runtime}-gpu")[:: -1 if gpus else 1]
     found = {
         "tokenizers": _version("tokenizers"),
-        "runtime": f"{runtime} {_version(runtime)}",
+        "runtime": f"{runtime} {_version(*names)}",
         "device": devices[0].partition(":")[0],
         "instructions": _instructions(),
     }
-    gpus = [number for number in map(cuda_index, devices) if number is not None]
     if not gpus:
         return found
     return found | {
@@ -45,8 +47,8 @@ def _tf32(backend: Backend) -> str:
     return "off" if torch.get_float32_matmul_precision() == "highest" else "on"
 
 
-def _version(runtime: str) -> str:
-    for distribution in (runtime, f"{runtime}-gpu"):
+def _version(*names: str) -> str:
+    for distribution in names:
         try:
             # The local part names a build (+cpu), not a version.
             return importlib.metadata.version(distribution).partition("+")[0]
