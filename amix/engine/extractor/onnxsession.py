@@ -78,8 +78,10 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
             ort.preload_dlls()
         providers = [("CUDAExecutionProvider", {"device_id": str(cuda), **_CUDA_OPTIONS})]
     try:
+        # What little of a graph a GPU leaves to the CPU needs no threads, which the tokenizer is glad of.
+        options = session_options(threads if cuda is None else 1)
         # Its own fallback to the CPU, on opening and on every run, prints a line and raises nothing.
-        session = ort.InferenceSession(path, session_options(threads), providers, enable_fallback=False)
+        session = ort.InferenceSession(path, options, providers, enable_fallback=False)
     except Exception as problem:  # its exceptions share no base class
         if cuda is not None:
             raise no_gpu(

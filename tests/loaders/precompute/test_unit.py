@@ -1,5 +1,8 @@
 """A worker's pipeline: the next unit is asked for in time, errors belong to their unit, nothing is left running."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -18,8 +21,12 @@ from amix.loaders.corpus import Row
 from amix.loaders.precompute import unit as unit_module
 from amix.loaders.precompute.batching import Budget
 from amix.loaders.precompute.unit import Unit, UnitBuilder, UnitSettings
+from amix.loaders.precompute.workers import tokenizer_environment
 from amix.loaders.shards.layout import Layout, shard_name
 from amix.loaders.shards.recipe import Recipe
+from tests.loaders.precompute.runs import needs_proc
+
+ROOT = Path(__file__).parents[3]
 
 
 class Handed:
@@ -206,3 +213,29 @@ def test_the_next_unit_is_asked_for_at_once_where_a_gpu_would_wait_for_it(
         place[name] = events.index("ask") / (len(events) - 1)
     assert place["cuda"] == 0.0
     assert place["cpu"] > 0.8
+
+
+@needs_proc
+def test_the_tokenizer_of_a_gpu_has_the_cores_of_its_worker(settings: UnitSettings) -> None:
+    code = (
+        "import sys, os; from pathlib import Path\n"
+        "from amix.loaders.corpus import Row\n"
+        "from amix.loaders.precompute.tokenize import TextEncoder\n"
+        "rows = [Row(number=n, text='a film ' * 50) for n in range(512)]\n"
+        "TextEncoder(Path(sys.argv[1]), 64).encode(rows)\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+
+    def threads(device: str, cores: int) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(settings.extractor / "tokenizer.json")],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **tokenizer_environment(device, cores)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stdout)
+
+    alone = threads("cpu", 1)
+    assert threads("cuda:0", 1) == alone
+    assert threads("cuda:0", 3) - alone == 3
