@@ -84,7 +84,7 @@ class TorchMemory:
         self._up = torch.cuda.Stream(self.device) if on_gpu else None
         self._down = torch.cuda.Stream(self.device) if on_gpu else None
 
-    def upload(self, inputs: Inputs) -> "_TorchUpload":
+    def upload(self, inputs: Inputs) -> "TorchUpload":
         """Start to copy the inputs of a batch to the device."""
         import torch
 
@@ -94,19 +94,19 @@ class TorchMemory:
             for name, ids_BT in inputs.items()
         }
         if self._up is None:
-            return _TorchUpload(self, hosts, None)
+            return TorchUpload(self, hosts, None)
         # The allocator of page-locked memory knows of the copy, and gives the memory to nobody else before its end.
         with torch.cuda.stream(self._up):
             tensors = {
                 name: host.pin_memory().to(self.device, non_blocking=True) for name, host in hosts.items()
             }
-        return _TorchUpload(self, tensors, self._marked(self._up))
+        return TorchUpload(self, tensors, self.marked(self._up))
 
-    def output(self, shape: tuple[int, int, int]) -> "_TorchOutput":
+    def output(self, shape: tuple[int, int, int]) -> "TorchOutput":
         """Return room for the relevance of a batch, (B, H, T)."""
         import torch
 
-        return _TorchOutput(self, torch.empty(shape, dtype=torch.float32, device=self.device))
+        return TorchOutput(self, torch.empty(shape, dtype=torch.float32, device=self.device))
 
     def download(self, tensor: "torch.Tensor") -> "tuple[torch.Tensor, torch.cuda.Event | None]":
         """Start to copy a tensor to the host; return the copy, and what happens at its end."""
@@ -117,9 +117,10 @@ class TorchMemory:
         with torch.cuda.stream(self._down):
             host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             host.copy_(tensor, non_blocking=True)
-        return host, self._marked(self._down)
+        return host, self.marked(self._down)
 
-    def _marked(self, stream: "torch.cuda.Stream") -> "torch.cuda.Event":
+    def marked(self, stream: "torch.cuda.Stream") -> "torch.cuda.Event":
+        """Return what happens when a stream has done all that it has been given so far."""
         import torch
 
         with torch.cuda.device(self.device):
@@ -128,28 +129,41 @@ class TorchMemory:
         return event
 
 
-class _TorchUpload:
+class TorchUpload:
+    """Inputs of one batch, as tensors."""
+
     def __init__(
         self, memory: TorchMemory, tensors: "dict[str, torch.Tensor]", copied: "torch.cuda.Event | None"
     ) -> None:
         self._memory, self._tensors, self._copied = memory, tensors, copied
 
-    def bind(self, binding: "onnxruntime.IOBinding") -> None:
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """Return them, when they are there."""
         if self._copied is not None:
-            self._copied.synchronize()  # ONNX Runtime's own stream knows nothing of ours
-        for name, tensor in self._tensors.items():
+            self._copied.synchronize()
+        return self._tensors
+
+    def bind(self, binding: "onnxruntime.IOBinding") -> None:
+        """Bind them, when they are there."""
+        for (
+            name,
+            tensor,
+        ) in self.tensors().items():  # waited for: ONNX Runtime's own stream knows nothing of ours
             binding.bind_input(
                 name, self._memory.name, self._memory.index, np.int64, tuple(tensor.shape), tensor.data_ptr()
             )
 
 
-class _TorchOutput:
+class TorchOutput:
+    """The output of one batch, a tensor of (B, H, T) float32."""
+
     def __init__(self, memory: TorchMemory, tensor: "torch.Tensor") -> None:
         self._memory, self._tensor = memory, tensor
         self._copied: torch.cuda.Event | None = None
         self._host = tensor
 
     def bind(self, binding: "onnxruntime.IOBinding") -> None:
+        """Bind the memory that the run writes to."""
         binding.bind_output(
             OUTPUT,
             self._memory.name,
@@ -160,9 +174,11 @@ class _TorchOutput:
         )
 
     def send(self) -> None:
+        """Start the copy to the host."""
         self._host, self._copied = self._memory.download(self._tensor)
 
     def fetch(self) -> Relevance:
+        """Return it, when the copy is over."""
         if self._copied is not None:
             self._copied.synchronize()  # before that, the memory on the device must not be anybody else's
         del self._tensor

@@ -7,19 +7,17 @@ import contextlib
 import mmap
 import re
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from amix.engine.base.errors import DependencyError, ExtractorError
 from amix.engine.base.machine import available_cores
-from amix.engine.base.prefetch import Prefetched
 from amix.engine.extractor.devicememory import OUTPUT, DeviceMemory, Output, Uploaded, device_memory
 from amix.engine.extractor.folder import GRAPHS, Extractor
-from amix.engine.extractor.runner import Answer, Inputs, Relevance, Runner, Tag, no_gpu, out_of_memory
+from amix.engine.extractor.pipeline import StagedRunner
+from amix.engine.extractor.runner import Inputs, Relevance, Runner, no_gpu
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -128,29 +126,8 @@ def _unbound(session: "onnxruntime.InferenceSession") -> Runner:
     return run
 
 
-class _Ready(NamedTuple):
-    """A batch whose inputs are on their way to the device."""
-
-    shape: tuple[int, ...]  # (B, T)
-    uploaded: Uploaded
-
-
-class _Done(NamedTuple):
-    """A batch that has been run, and whose output is on its way back."""
-
-    shape: tuple[int, ...]  # (B, T)
-    output: Output
-    seconds: float
-    cpu_seconds: float
-
-
-class BoundRunner:
-    """Runs a session whose inputs and output are bound to memory on its device.
-
-    As a pipeline it does three things at once, each in a thread of its own and at most a batch ahead of the next:
-    it copies inputs there, runs, and copies the output back. So the device does not wait for copies, nor for who
-    makes batches and takes answers.
-    """
+class BoundRunner(StagedRunner[tuple[int, int, Uploaded], Output]):
+    """Runs a session whose inputs and output are bound to memory on its device."""
 
     def __init__(
         self,
@@ -161,65 +138,28 @@ class BoundRunner:
         memory: DeviceMemory | None = None,
     ) -> None:
         """Take a session and the device that it runs on: `cuda` and its number, or `cpu`."""
+        super().__init__(index)
         self._session = session
         self._heads = heads
-        self._index = index
         self._memory = memory or device_memory(device, index)
 
-    def __call__(self, inputs: Inputs) -> Relevance:
-        """Return relevance (B, H, T) of (B, T) inputs, as an array that no later run writes to."""
-        return self._fetch(self._run(self._upload(inputs)))
+    def _upload(self, inputs: Inputs) -> tuple[int, int, Uploaded]:
+        count, tokens = inputs["input_ids"].shape
+        return count, tokens, self._memory.upload(inputs)
 
-    def stream(self, batches: Iterator[tuple[Tag, Inputs | None]]) -> Iterator[Answer[Tag]]:
-        """Yield an answer for each batch, in order (see `runner.Pipeline`)."""
+    def _run(self, ready: tuple[int, int, Uploaded]) -> Output:
+        count, tokens, uploaded = ready
+        # One for each run, so that runs have nothing in common; making it takes microseconds.
+        binding = self._session.io_binding()
+        uploaded.bind(binding)
+        output = self._memory.output((count, self._heads, tokens))
+        output.bind(binding)
+        self._session.run_with_iobinding(binding)  # returns when the device has done it
+        output.send()
+        return output
 
-        def uploaded() -> Iterator[tuple[Tag, _Ready | None]]:
-            for tag, inputs in batches:
-                yield tag, None if inputs is None else self._upload(inputs)
-
-        def run(ready: Prefetched[tuple[Tag, _Ready | None]]) -> Iterator[tuple[Tag, _Done | None]]:
-            for tag, batch in ready:
-                yield tag, None if batch is None else self._run(batch)
-
-        with Prefetched(uploaded(), depth=1) as ready, Prefetched(run(ready), depth=1) as done:
-            for tag, batch in done:
-                if batch is None:
-                    yield Answer(tag, None)
-                else:
-                    yield Answer(tag, self._fetch(batch), batch.seconds, batch.cpu_seconds)
-
-    def _upload(self, inputs: Inputs) -> _Ready:
-        shape = inputs["input_ids"].shape
-        with self._memory_errors(shape):
-            return _Ready(shape, self._memory.upload(inputs))
-
-    def _run(self, batch: _Ready) -> _Done:
-        began, cpu_began = time.perf_counter(), time.thread_time()
-        count, tokens = batch.shape
-        with self._memory_errors(batch.shape):
-            # One for each run, so that runs have nothing in common; making it takes microseconds.
-            binding = self._session.io_binding()
-            batch.uploaded.bind(binding)
-            output = self._memory.output((count, self._heads, tokens))
-            output.bind(binding)
-            self._session.run_with_iobinding(binding)  # returns when the device has done it
-            output.send()
-        return _Done(batch.shape, output, time.perf_counter() - began, time.thread_time() - cpu_began)
-
-    def _fetch(self, batch: _Done) -> Relevance:
-        with self._memory_errors(batch.shape):
-            return batch.output.fetch()
-
-    @contextlib.contextmanager
-    def _memory_errors(self, shape: tuple[int, ...]) -> Iterator[None]:
-        """Say in a sentence that there is no memory left, which every library says in its own way."""
-        try:
-            yield
-        except Exception as problem:  # their exceptions share no base class
-            error = out_of_memory(self._index, shape, problem)
-            if error is None:
-                raise
-            raise error from problem
+    def _fetch(self, done: Output) -> Relevance:
+        return done.fetch()
 
 
 def _check_external_data(path: Path, extractor: Extractor) -> None:

@@ -186,3 +186,20 @@ def test_the_memory_is_that_of_pytorch_where_it_reaches_the_device() -> None:
 
     assert isinstance(device_memory("cpu", 0), TorchMemory)
     assert isinstance(device_memory("cuda", torch.cuda.device_count()), RuntimeMemory)
+
+
+def test_a_module_of_pytorch_is_a_pipeline_too(plain: Session, tiny_bert: Path) -> None:
+    from transformers import AutoModel
+
+    from amix.engine.extractor.module import RelevanceModule
+    from amix.engine.extractor.torchsession import TorchRunner
+
+    module = RelevanceModule(AutoModel.from_pretrained(tiny_bert, attn_implementation="eager"), (0, 1))
+    session = Session(
+        plain.extractor, "eager", "cpu", TorchRunner(module, plain.extractor.inputs, TorchMemory("cpu", 0))
+    )
+    batches = some_batches()
+    for answer, batch in zip(session.stream(enumerate(batches)), batches, strict=True):
+        assert answer.relevance is not None
+        np.testing.assert_allclose(answer.relevance, plain.run(*batch), atol=2e-5)
+        np.testing.assert_array_equal(answer.relevance, session.run(*batch))
