@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import amix
+from amix.cli import cuda
+from amix.cli.cuda import CudaFacts, Problem
 from amix.engine.base.machine import available_cores, total_memory
 
 # The packages that decide whether amix works, in the order shown.
@@ -31,14 +33,6 @@ _IDENTITY = bytes.fromhex(
 )
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something that makes amix fail or run slowly, and what to do about it."""
-
-    what: str
-    remedy: str
-
-
 @dataclass(kw_only=True)
 class Report:
     """What was found. versions: None for a package that is not installed.  memory: in bytes."""
@@ -48,6 +42,7 @@ class Report:
     memory: int
     providers: list[str] = field(default_factory=list)
     cuda: str | None = None
+    driver: str | None = None  # the newest CUDA that the NVIDIA driver serves
     gpus: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -60,6 +55,7 @@ class Report:
             **{name: version or "not installed" for name, version in self.versions.items()},
             "providers": ", ".join(self.providers) or "none",
             "CUDA": f"{self.cuda} ({', '.join(self.gpus) or 'no GPU'})" if self.cuda else "none",
+            "NVIDIA driver": f"for CUDA up to {self.driver}" if self.driver else "none",
             "cores": self.cores,
             "memory": f"{self.memory / 2**30:.1f} GiB",
         }
@@ -72,6 +68,7 @@ class Report:
             "packages": self.versions,
             "providers": self.providers,
             "cuda": self.cuda,
+            "driver_cuda": self.driver,
             "gpus": self.gpus,
             "cores": self.cores,
             "memory_bytes": self.memory,
@@ -90,8 +87,21 @@ def examine() -> Report:
     report.problems += unmet_requirements()
     if installed_version("attentionmix") is None:
         report.notes.append("amix is not installed here, so versions were not compared with what it needs")
+    report.driver = cuda.driver_version()
     _examine_torch(report)  # before ONNX Runtime, which finds the CUDA libraries that torch has loaded
-    _examine_onnxruntime(report)
+    built_with, missing = _examine_onnxruntime(report)
+    found = CudaFacts(
+        driver=report.driver,
+        torch=report.cuda,
+        gpus=tuple(report.gpus),
+        runtime=report.versions["onnxruntime"],
+        gpu_runtime=report.versions["onnxruntime-gpu"],
+        runtime_cuda=built_with,
+        missing=missing,
+        starts="CUDAExecutionProvider" in report.providers,
+    )
+    report.problems += cuda.cuda_problems(found)
+    report.notes += cuda.cuda_notes(found)
     if report.versions["onnx"] is None or report.versions["onnxscript"] is None:
         report.notes.append(
             "amix export --format onnx needs onnx and onnxscript: pip install 'attentionmix[onnx]'"
@@ -165,7 +175,8 @@ def _examine_torch(report: Report) -> None:
     report.gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def _examine_onnxruntime(report: Report) -> None:
+def _examine_onnxruntime(report: Report) -> tuple[str | None, tuple[str, ...]]:
+    """Return the CUDA that ONNX Runtime was built with, and those of its libraries that cannot be loaded."""
     cpu, gpu = report.versions["onnxruntime"], report.versions["onnxruntime-gpu"]
     if cpu and gpu:
         report.problems.append(
@@ -181,10 +192,12 @@ def _examine_onnxruntime(report: Report) -> None:
             "ONNX extractors need ONNX Runtime: pip install 'attentionmix[cpu]', or 'attentionmix[gpu]' with "
             "an NVIDIA GPU"
         )
-        return
+        return None, ()
     try:
         import onnxruntime
 
+        built_with = cuda.runtime_cuda() if gpu else None
+        missing = cuda.missing_libraries(built_with) if report.driver else ()
         compiled_in = onnxruntime.get_available_providers()
         report.providers = [name for name in PROVIDERS if name in compiled_in and _starts(name)]
     except (ImportError, OSError, AttributeError) as error:  # a half-overwritten package lacks attributes
@@ -195,19 +208,8 @@ def _examine_onnxruntime(report: Report) -> None:
                 "or 'attentionmix[gpu]'",
             )
         )
-        return
-    if gpu and report.gpus and "CUDAExecutionProvider" not in report.providers:
-        report.problems.append(
-            Problem(
-                f"onnxruntime-gpu {gpu} cannot use the GPU, though torch can (CUDA {report.cuda}).",
-                "Install builds for one CUDA version: torch >= 2.11 and onnxruntime-gpu >= 1.28 (CUDA 13).",
-            )
-        )
-    if report.gpus and not gpu:
-        report.notes.append(
-            "there is a GPU, but ONNX Runtime is the CPU build. For --device cuda: "
-            "pip uninstall -y onnxruntime, then pip install 'attentionmix[gpu]'"
-        )
+        return None, ()
+    return built_with, missing
 
 
 def _starts(provider: str) -> bool:

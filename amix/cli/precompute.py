@@ -109,7 +109,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     default="auto",
     show_default=True,
     callback=_count,
-    help="Number of processes; auto = one per core as far as memory allows, or one per GPU.",
+    help="Number of processes; auto = one per core as far as memory allows, or one per GPU. More share the GPUs.",
 )
 @click.option(
     "--device",

@@ -7,8 +7,6 @@ import contextlib
 import mmap
 import re
 import sys
-import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +14,10 @@ import numpy as np
 
 from amix.engine.base.errors import DependencyError, ExtractorError
 from amix.engine.base.machine import available_cores
+from amix.engine.extractor.devicememory import OUTPUT, DeviceMemory, Output, Uploaded, device_memory
 from amix.engine.extractor.folder import GRAPHS, Extractor
-from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
+from amix.engine.extractor.pipeline import StagedRunner
+from amix.engine.extractor.runner import Inputs, Relevance, Runner, no_gpu
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -25,17 +25,34 @@ if TYPE_CHECKING:
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])")  # key and value of an ONNX external_data entry
 
 # float32 stays float32: TF32 would round the factors of every product to 10 bits. The arena grows by what is asked
-# for, as batches of many shapes would otherwise double it again and again.
-_CUDA_OPTIONS = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+# for, as batches of many shapes would otherwise double it again and again. Encoders have no convolutions, or few: an
+# exhaustive search for the fastest one would be repeated for every new shape.
+_CUDA_OPTIONS = {
+    "use_tf32": "0",
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 
 
 def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Runner:
     """Return what runs `model.onnx` of `extractor`.
 
     cuda: number of the GPU, None for the CPU.  threads: within one operation, None for all cores.
-    Raises DeviceError when the GPU is not available, DependencyError without onnxruntime, ExtractorError for a graph
-    that it cannot open.
+    Raises DeviceError when the GPU is not available or cannot run the graph, DependencyError without onnxruntime,
+    ExtractorError for a graph that it cannot open.
     """
+    if cuda is not None:
+        if (
+            extractor.dtype == "int8"
+        ):  # it has no such kernels there, and takes the CPU's for nearly every node
+            raise no_gpu(
+                cuda,
+                f"{extractor.folder} is an int8 extractor, which runs on the CPU only",
+                "Export one with --dtype float16.",
+            )
+        # Before onnxruntime looks for them: the CUDA libraries that PyTorch brings are then loaded, and found.
+        with contextlib.suppress(ImportError, OSError):
+            import torch  # noqa: F401  loading it is all that is wanted
     try:
         import onnxruntime as ort
     except ImportError as problem:
@@ -59,12 +76,14 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
             ort.preload_dlls()
         providers = [("CUDAExecutionProvider", {"device_id": str(cuda), **_CUDA_OPTIONS})]
     try:
+        # What little of a graph a GPU leaves to the CPU needs no threads, which the tokenizer is glad of.
+        options = session_options(threads if cuda is None else 1)
         # Its own fallback to the CPU, on opening and on every run, prints a line and raises nothing.
-        session = ort.InferenceSession(path, session_options(threads), providers, enable_fallback=False)
+        session = ort.InferenceSession(path, options, providers, enable_fallback=False)
     except Exception as problem:  # its exceptions share no base class
         if cuda is not None:
             raise no_gpu(
-                cuda, f"onnxruntime cannot start there ({problem})", "Check the driver with nvidia-smi."
+                cuda, f"onnxruntime cannot start there ({problem})", "'amix doctor' says what is missing."
             ) from None
         raise ExtractorError(
             f"{path}: onnxruntime {ort.__version__} cannot open it ({problem}). Export it again."
@@ -76,7 +95,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
         raise no_gpu(
             cuda,
             f"onnxruntime fell back to {active}",
-            "Check the driver with nvidia-smi, and that CUDA and cuDNN fit onnxruntime-gpu.",
+            "'amix doctor' says which library or package is missing.",
         )
     return BoundRunner(session, len(extractor.heads), "cuda", cuda)
 
@@ -100,60 +119,47 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
 
 
 def _unbound(session: "onnxruntime.InferenceSession") -> Runner:
-    def run(inputs: Mapping[str, Ids]) -> Relevance:
-        (relevance_BHT,) = session.run(["relevance"], dict(inputs))
+    def run(inputs: Inputs) -> Relevance:
+        (relevance_BHT,) = session.run([OUTPUT], dict(inputs))
         return np.asarray(relevance_BHT, dtype=np.float32)
 
     return run
 
 
-class BoundRunner:
-    """Runs a session whose output is bound to one buffer on the device, as large as the largest batch so far.
-
-    So a run allocates no output on the device, and copies the output to the host once.
-    """
+class BoundRunner(StagedRunner[tuple[int, int, Uploaded], Output]):
+    """Runs a session whose inputs and output are bound to memory on its device."""
 
     def __init__(
-        self, session: "onnxruntime.InferenceSession", heads: int, device: str, index: int = 0
+        self,
+        session: "onnxruntime.InferenceSession",
+        heads: int,
+        device: str,
+        index: int = 0,
+        memory: DeviceMemory | None = None,
     ) -> None:
         """Take a session and the device that it runs on: `cuda` and its number, or `cpu`."""
+        super().__init__(index)
         self._session = session
         self._heads = heads
-        self._device = device
-        self._index = index
-        self._binding = session.io_binding()
-        self._buffer: onnxruntime.OrtValue | None = None
-        self._lock = threading.Lock()  # one buffer, one run at a time
+        self._memory = memory or device_memory(device, index)
 
-    def __call__(self, inputs: Mapping[str, Ids]) -> Relevance:
-        """Return relevance (B, H, T) of (B, T) inputs, as an array that no later run writes to."""
-        batch, tokens = inputs["input_ids"].shape
-        shape = (batch, self._heads, tokens)
-        with self._lock:
-            for name, ids_BT in inputs.items():
-                self._binding.bind_cpu_input(name, np.ascontiguousarray(ids_BT))
-            self._binding.bind_output(
-                "relevance",
-                self._device,
-                self._index,
-                np.float32,
-                shape,
-                self._room(batch * self._heads * tokens),
-            )
-            self._session.run_with_iobinding(self._binding)
-            (relevance_BHT,) = self._binding.copy_outputs_to_cpu()
-        return np.asarray(relevance_BHT, dtype=np.float32)
+    def _upload(self, inputs: Inputs) -> tuple[int, int, Uploaded]:
+        count, tokens = inputs["input_ids"].shape
+        return count, tokens, self._memory.upload(inputs)
 
-    def _room(self, count: int) -> int:
-        """Return the address of a buffer for `count` numbers."""
-        if self._buffer is None or self._buffer.shape()[0] < count:
-            import onnxruntime as ort
+    def _run(self, ready: tuple[int, int, Uploaded]) -> Output:
+        count, tokens, uploaded = ready
+        # One for each run, so that runs have nothing in common; making it takes microseconds.
+        binding = self._session.io_binding()
+        uploaded.bind(binding)
+        output = self._memory.output((count, self._heads, tokens))
+        output.bind(binding)
+        self._session.run_with_iobinding(binding)  # returns when the device has done it
+        output.send()
+        return output
 
-            self._binding.clear_binding_outputs()  # they point into the buffer that is replaced
-            self._buffer = ort.OrtValue.ortvalue_from_shape_and_type(
-                [count], np.float32, self._device, self._index
-            )
-        return int(self._buffer.data_ptr())
+    def _fetch(self, done: Output) -> Relevance:
+        return done.fetch()
 
 
 def _check_external_data(path: Path, extractor: Extractor) -> None:

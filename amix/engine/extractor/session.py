@@ -5,7 +5,8 @@ A session belongs to the process that opened it: open it after a fork or spawn, 
 Axes: B batch, H heads, T tokens.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import assert_never
 
@@ -14,18 +15,28 @@ import numpy as np
 from amix.engine.base.devices import cuda_index, parse_device
 from amix.engine.base.errors import ExtractorError, UsageError
 from amix.engine.extractor.folder import FROM_WEIGHTS, Backend, Extractor, open_extractor
-from amix.engine.extractor.runner import Ids, Relevance, Runner
+from amix.engine.extractor.runner import Answer, Batch, Ids, Inputs, Pipeline, Relevance, Runner, Tag
 
 
 class Session:
-    """An open extractor: `run` turns token ids into relevance."""
+    """An open extractor: `run` turns token ids into relevance, `stream` those of many batches."""
 
-    def __init__(self, extractor: Extractor, backend: Backend, device: str, runner: Runner) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        backend: Backend,
+        device: str,
+        runner: Runner,
+        threads: int | None = None,
+    ) -> None:
         """Take what `open_session` prepared."""
         self.extractor = extractor
         self.backend: Backend = backend
         self.device = device
         self._runner = runner
+        # A session of one thread is measured by that thread's clock; of several, by that of the whole process, in
+        # which its other threads are counted too.
+        self._cpu_clock = time.thread_time if threads == 1 else time.process_time
 
     def run(self, input_ids: Ids, attention_mask: Ids, token_type_ids: Ids | None = None) -> Relevance:
         """Return relevance (B, H, T), float32, heads as in `extractor.heads`; exactly 0 at padding.
@@ -35,15 +46,44 @@ class Session:
         The array belongs to the caller: no later run writes to it.
         Raises UsageError for shapes, dtypes, ids or lengths that the encoder cannot take.
         """
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if "token_type_ids" in self.extractor.inputs:
-            inputs["token_type_ids"] = np.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        self._check(inputs)
+        inputs = self._inputs(Batch(input_ids, attention_mask, token_type_ids))
         if not input_ids.size:
             return np.zeros((input_ids.shape[0], len(self.extractor.heads), input_ids.shape[1]), np.float32)
         return self._runner(inputs)
 
-    def _check(self, inputs: Mapping[str, Ids]) -> None:
+    def stream(self, batches: Iterable[tuple[Tag, Batch | None]]) -> Generator[Answer[Tag], None, None]:
+        """Yield an answer for each batch, in order: `run`, where the device allows it for several batches at once.
+
+        batches: what to run, each with a tag that comes back with its answer. It may be taken from by another thread,
+            a few batches ahead of the answers, each of at least one token. None runs nothing: what has only a tag is
+            answered in its place.
+        On the CPU this is a loop over `run`. An error in `batches` or in a run is raised after the answers of the
+        batches before it.
+        """
+        if isinstance(self._runner, Pipeline):
+            yield from self._runner.stream(
+                (tag, None if batch is None else self._inputs(batch)) for tag, batch in batches
+            )
+            return
+        for tag, batch in batches:
+            if batch is None:
+                yield Answer(tag, None)
+                continue
+            began, cpu_began = time.perf_counter(), self._cpu_clock()
+            relevance_BHT = self.run(*batch)
+            cpu_seconds = self._cpu_clock() - cpu_began
+            yield Answer(tag, relevance_BHT, time.perf_counter() - began, cpu_seconds)
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        """Return a batch as the graph takes it, checked."""
+        ids_BT, mask_BT, types_BT = batch
+        inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
+        if "token_type_ids" in self.extractor.inputs:
+            inputs["token_type_ids"] = np.zeros_like(ids_BT) if types_BT is None else types_BT
+        self._check(inputs)
+        return inputs
+
+    def _check(self, inputs: Inputs) -> None:
         ids = inputs["input_ids"]
         for name, value in inputs.items():
             if value.ndim != 2 or value.shape != ids.shape:
@@ -98,4 +138,4 @@ def open_session(
             runner = open_torch(extractor, chosen, cuda_index(device), threads)
         case _:
             assert_never(chosen)
-    return Session(extractor, chosen, device, runner)
+    return Session(extractor, chosen, device, runner, threads)

@@ -5,15 +5,17 @@ Axes: B batch, H heads, T tokens.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from amix.engine.base.errors import AmixError, DependencyError, ExtractorError, UsageError
 from amix.engine.base.machine import available_cores
+from amix.engine.extractor.devicememory import TorchMemory, TorchOutput, TorchUpload
 from amix.engine.extractor.folder import FROM_WEIGHTS, GRAPHS, Backend, Extractor
-from amix.engine.extractor.runner import Ids, Relevance, Runner, no_gpu
+from amix.engine.extractor.pipeline import StagedRunner
+from amix.engine.extractor.runner import Inputs, Relevance, Runner, no_gpu
 
 if TYPE_CHECKING:
     import torch
@@ -43,10 +45,11 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
             module(*(torch.zeros(1, 2, dtype=torch.int64, device=device) for _ in extractor.inputs))
         except RuntimeError as problem:
             raise no_gpu(
-                cuda, f"the {backend} graph does not run there ({problem})", "Use --format onnx."
+                cuda, f"the backend {backend} does not run there ({problem})", "Use the backend onnxruntime."
             ) from None
+        return TorchRunner(module, extractor.inputs, TorchMemory("cuda", cuda))
 
-    def run(inputs: Mapping[str, Ids]) -> Relevance:
+    def run(inputs: Inputs) -> Relevance:
         # Not on opening: OpenMP keeps the number per thread, and opening must not change the process.
         if threads is not None and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
@@ -58,6 +61,33 @@ def open_torch(extractor: Extractor, backend: Backend, cuda: int | None, threads
         return np.asarray(relevance_BHT.float().cpu().numpy())
 
     return run
+
+
+class TorchRunner(StagedRunner[TorchUpload, TorchOutput]):
+    """Runs a module on a GPU."""
+
+    def __init__(self, module: "torch.nn.Module", inputs: Sequence[str], memory: TorchMemory) -> None:
+        """Take a module that is on the device of `memory`, and the names of its inputs in order."""
+        super().__init__(memory.index)
+        self._module, self._inputs, self._memory = module, inputs, memory
+
+    def _upload(self, inputs: Inputs) -> TorchUpload:
+        return self._memory.upload(inputs)
+
+    def _run(self, ready: TorchUpload) -> TorchOutput:
+        import torch
+
+        tensors = ready.tensors()
+        with torch.inference_mode():
+            relevance_BHT: torch.Tensor = self._module(*(tensors[name] for name in self._inputs)).float()
+        if self._memory.name == "cuda":
+            self._memory.marked(torch.cuda.current_stream(self._memory.device)).synchronize()
+        output = TorchOutput(self._memory, relevance_BHT)
+        output.send()
+        return output
+
+    def _fetch(self, done: TorchOutput) -> Relevance:
+        return done.fetch()
 
 
 def _load_torch_quietly() -> None:

@@ -6,12 +6,13 @@ Axes: B batch, T tokens, D width, C classes.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from amix.engine.base.errors import MixingError
+from amix.engine.base.sending import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +73,13 @@ class Plan:
         # lerp is exact at 0 and 1 and where both sides are equal, so unmixed tokens stay bitwise themselves.
         return torch.lerp(other, x, weight.to(x.device, x.dtype))
 
-    def mix_labels(self, labels: Tensor, num_classes: int) -> Tensor:
+    def mix_labels(self, labels: Tensor, num_classes: int, *, check: bool = True) -> Tensor:
         """Return the mixed targets, (B, C) float32: label_weight * y + (1 - label_weight) * y[partner].
 
-        labels: (B,) class ids, or (B, C) floats in [0, 1].
+        labels: (B,) class ids, or (B, C) floats in [0, 1].  check: see `as_targets`.
         Raises MixingError for an id outside 0..C-1, or floats of another width.
         """
-        targets_BC = as_targets(labels, num_classes)
+        targets_BC = as_targets(labels, num_classes, check=check)
         if len(targets_BC) != len(self.partner):
             raise MixingError(
                 f"{len(targets_BC)} labels for a plan of {len(self.partner)} rows; pass the same batch."
@@ -104,7 +105,8 @@ class Plan:
     def to(self, device: torch.device | str) -> Self:
         """Return the plan with its tensors on `device`."""
         names = ("partner", "ratio", "source", "label_weight", "attention_mask")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        moved: dict[str, Any] = {name: sent(getattr(self, name), torch.device(device)) for name in names}
+        return replace(self, **moved)
 
 
 def joined(plans: Sequence[Plan]) -> Plan:
@@ -128,13 +130,15 @@ def joined(plans: Sequence[Plan]) -> Plan:
     )
 
 
-def as_targets(labels: Tensor, num_classes: int) -> Tensor:
+def as_targets(labels: Tensor, num_classes: int, *, check: bool = True) -> Tensor:
     """Return labels as class weights, (B, C) float32: ids become one-hot rows, floats are checked.
 
+    check: whether to look at the values, for which the host waits where they are on a GPU; False for labels that were
+        looked at before they went there.
     Raises MixingError for an id outside 0..C-1, floats of another width or outside [0, 1].
     """
     if labels.ndim == 1 and not labels.is_floating_point():
-        low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+        low, high = (int(labels.min()), int(labels.max())) if check and len(labels) else (0, 0)
         if low < 0 or high >= num_classes:
             raise MixingError(
                 f"label {low if low < 0 else high} is outside 0..{num_classes - 1}: "
@@ -146,7 +150,7 @@ def as_targets(labels: Tensor, num_classes: int) -> Tensor:
             raise MixingError(
                 f"labels are {labels.shape[1]} wide, num_classes is {num_classes}; they must agree."
             )
-        if not bool(((labels >= 0) & (labels <= 1)).all()):
+        if check and not bool(((labels >= 0) & (labels <= 1)).all()):
             raise MixingError("float labels must be class weights in [0, 1] without NaN.")
         return labels.float()
     raise MixingError(

@@ -19,7 +19,7 @@ class PrecomputeOptions:
     dtype: of the stored relevance; uint8 is a square-root code.
     max_length: the most tokens of a text, with special ones; never more than the encoder takes.
     device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers take in turn.
-    workers: processes; None = one per core as far as memory allows, or one per GPU.
+    workers: processes; None = one per core as far as memory allows, or one per GPU. More than that share the GPUs.
     samples_per_shard: corpus rows of a shard.  restart: remove what an earlier run wrote.
     max_rejects: unusable rows that are tolerated.
     labels_from: another cache whose class names and numbers to use.  keep_text: store texts beside their ids.

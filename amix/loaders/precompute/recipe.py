@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from amix.engine.extractor.folder import Backend, Extractor
 from amix.loaders.corpus import Corpus, CorpusOptions
+from amix.loaders.precompute.batching import Budget
 from amix.loaders.precompute.environment import environment
 from amix.loaders.precompute.options import PrecomputeOptions
 from amix.loaders.shards.layout import Layout
@@ -19,7 +20,8 @@ def recipe_of(
     *,
     head_indices: Sequence[int],
     backend: Backend,
-    device: str,
+    devices: Sequence[str],
+    budget: Budget,
 ) -> Recipe:
     """Return the recipe of a run. head_indices: heads to store, as positions among those of the extractor."""
     return Recipe.of(
@@ -36,7 +38,7 @@ def recipe_of(
             "pad_id": extractor.pad_id,
         },
         corpus=corpus.identity,
-        environment=environment(backend, device),
+        environment=environment(backend, devices, budget),
     )
 
 

@@ -7,18 +7,22 @@ makes the folder a cache.
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from amix.engine.base.devices import parse_devices
-from amix.engine.base.errors import CorpusError, ShardError
+from amix.engine.base.devices import cuda_index, parse_devices
+from amix.engine.base.errors import CorpusError, DeviceError, ShardError
+from amix.engine.base.gpu import free_bytes
 from amix.engine.base.heads import select_heads
 from amix.engine.base.machine import available_cores, available_memory
 from amix.engine.base.stopping import signals_end
 from amix.engine.extractor.folder import Extractor
+from amix.engine.extractor.runner import SMALLER
 from amix.engine.extractor.session import open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
+from amix.loaders.precompute.batching import Budget, gpu_bytes
 from amix.loaders.precompute.options import PrecomputeOptions
 from amix.loaders.precompute.progress import Start, UnitSummary
 from amix.loaders.precompute.recipe import recipe_of, tokenizer_of
@@ -65,6 +69,7 @@ def precompute(
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, opened.heads)
     corpus = open_corpus(source, corpus_options)
+    budget = Budget.of(opened, devices[0].partition(":")[0], backend)
     recipe = recipe_of(
         opened,
         corpus,
@@ -72,8 +77,11 @@ def precompute(
         options,
         head_indices=head_indices,
         backend=backend,
-        device=devices[0],
+        devices=devices,
+        budget=budget,
     )
+    need = gpu_bytes(opened, budget, recipe.max_length, backend)
+    _require_room(need, recipe.max_length, devices, options.workers or len(devices))
 
     with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
         if options.restart:
@@ -106,6 +114,7 @@ def precompute(
                     max_length=recipe.max_length,
                     layout=recipe.layout,
                     recipe=recipe,
+                    budget=budget,
                 )
                 on_start(
                     Start.after(
@@ -147,6 +156,23 @@ def _auto_workers(cores: int, extractor: Extractor) -> int:
             f"{worker_bytes(graph) / 1e9:.1f} GB. Set --workers N to use another number."
         )
     return workers
+
+
+def _require_room(need: int, max_length: int, devices: Sequence[str], workers: int) -> None:
+    """Refuse a GPU whose free memory is less than its workers need, each `need` bytes.
+
+    No smaller batches are tried, since they must not depend on the card.
+    """
+    share = math.ceil(workers / len(devices))
+    for device in devices:
+        number = cuda_index(device)
+        free = None if number is None else free_bytes(number)
+        if free is not None and free < share * need:
+            each = f" in each of {share} workers" if share > 1 else ""
+            raise DeviceError(
+                f"{device} has {free / 1e9:.1f} GB free, and texts of up to {max_length} tokens need about "
+                f"{need / 1e9:.1f} GB{each}. {SMALLER}"
+            )
 
 
 def _pending(corpus: Corpus, size: int, done: set[int]) -> Generator[tuple[int, list[Row]], None, None]:

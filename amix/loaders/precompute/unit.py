@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from amix.engine.base import canonical
 from amix.engine.base.padding import padded, token_mask
+from amix.engine.base.prefetch import Prefetched
 from amix.engine.extractor.folder import Backend
+from amix.engine.extractor.runner import Batch
 from amix.engine.extractor.session import Session, open_session
 from amix.loaders.corpus import Row
-from amix.loaders.precompute.batching import length_batches
-from amix.loaders.precompute.prefetch import Prefetched
+from amix.loaders.precompute.batching import Budget, length_batches
 from amix.loaders.precompute.progress import UnitSummary
 from amix.loaders.precompute.tokenize import Encoded, TextEncoder
 from amix.loaders.shards.layout import Layout
@@ -32,10 +33,10 @@ from amix.loaders.shards.writer import Sample, ShardWriter
 
 AHEAD = 64  # texts whose relevance waits for the disk: a few batches, under 10 MB of 72 heads at 512 tokens
 LATE = 0.1  # share of a unit's tokens that is left when the next is asked for; earlier, others might get none
+GPU_LATE = 1.0  # a GPU is done with a unit before the next could be read and tokenised: that one is asked for at once
 STAGES = ("tokenize", "session", "store")
 
 Unit = tuple[int, list[Row]]
-Ids = NDArray[np.int64]
 _Relevance = tuple[int, NDArray[np.float32]]  # position in its unit, (H, T) of the text's own length
 
 
@@ -60,6 +61,7 @@ class UnitSettings:
     max_length: int
     layout: Layout
     recipe: Recipe
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(kw_only=True)
@@ -78,6 +80,7 @@ class _Prepared:
 
 
 _Item = _Prepared | _Relevance
+_Tag = tuple[_Prepared, list[int]]  # a unit, and the positions of a batch of its texts
 
 
 class UnitBuilder:
@@ -90,9 +93,7 @@ class UnitBuilder:
     def __init__(self, settings: UnitSettings) -> None:
         self._settings = settings
         self._encoder = TextEncoder(settings.extractor / "tokenizer.json", settings.max_length)
-        # A session of one thread is measured by that thread's clock; of several, by that of the whole process, in
-        # which the other stages are counted too.
-        self._cpu_clock = time.thread_time if settings.threads == 1 else time.process_time
+        self._on_gpu = settings.device != "cpu"
 
     def build(self, units: Units, ask: Callable[[], None]) -> Generator[UnitSummary, None, None]:
         """Publish the shards of `units`, each of consecutive rows, and yield a summary of each for the parent.
@@ -110,9 +111,16 @@ class UnitBuilder:
 
     def _open(self) -> Session:
         given = self._settings
-        return open_session(
+        session = open_session(
             given.extractor, device=given.device, threads=given.threads, backend=given.backend
         )
+        if self._on_gpu:
+            # The memory of the largest batches is taken first. Batches come in ascending size, and each that is a
+            # little larger than all before it would be given new memory beside the old.
+            for shape in given.budget.largest(given.max_length):
+                ids_BT = np.full(shape, session.extractor.pad_id, np.int64)
+                session.run(ids_BT, np.ones_like(ids_BT))
+        return session
 
     def _store(self, stream: Prefetched[_Item]) -> Iterator[UnitSummary]:
         items = iter(stream)
@@ -170,23 +178,32 @@ class UnitBuilder:
     ) -> Iterator[_Item]:
         """Yield each unit, followed by the relevance of its texts, the shortest first."""
         heads = list(self._settings.head_indices)
-        takes_types = "token_type_ids" in session.extractor.inputs
+        with contextlib.closing(session.stream(self._batches(units, ask))) as answers:
+            for (unit, positions), relevance_BHT, seconds, cpu_seconds in answers:
+                if relevance_BHT is None:
+                    yield unit
+                    continue
+                unit.session_cpu += cpu_seconds
+                unit.seconds["session"] += seconds
+                for place, position in enumerate(positions):
+                    yield position, relevance_BHT[place, heads, : unit.lengths[position]]
+
+    def _batches(
+        self, units: Iterator[_Prepared], ask: Callable[[], None]
+    ) -> Iterator[tuple[_Tag, Batch | None]]:
+        """Yield each unit, followed by its batches with the positions of their texts."""
+        late = GPU_LATE if self._on_gpu else LATE
         for unit in units:
-            yield unit
+            yield (unit, []), None
             asked, left = False, sum(unit.lengths)
-            for batch in length_batches(unit.lengths):
-                left -= sum(unit.lengths[position] for position in batch)
-                if not asked and left <= LATE * sum(unit.lengths):
+            for positions in length_batches(unit.lengths, self._settings.budget):
+                left -= sum(unit.lengths[position] for position in positions)
+                if not asked and left <= late * sum(unit.lengths):
                     ask()
                     asked = True
-                ids_BT, mask_BT, types_BT = _batch(unit, batch)
-                began, cpu_began = time.perf_counter(), self._cpu_clock()
-                relevance_BHT = session.run(ids_BT, mask_BT, types_BT if takes_types else None)
-                unit.session_cpu += self._cpu_clock() - cpu_began
-                unit.seconds["session"] += time.perf_counter() - began
-                unit.computed += ids_BT.size
-                for place, position in enumerate(batch):
-                    yield position, relevance_BHT[place, heads, : unit.lengths[position]]
+                batch = _batch(unit, positions)
+                unit.computed += batch.input_ids.size
+                yield (unit, positions), batch
             if not asked:  # every row was rejected
                 ask()
 
@@ -202,14 +219,14 @@ class UnitBuilder:
         )
 
 
-def _batch(unit: _Prepared, batch: Sequence[int]) -> tuple[Ids, Ids, Ids]:
+def _batch(unit: _Prepared, positions: Sequence[int]) -> Batch:
     """Return ids, mask and token types (B, T) of the texts at these positions, padded on the right."""
-    texts = [unit.encoded[position] for position in batch]
+    texts = [unit.encoded[position] for position in positions]
     mask_BT = token_mask(np.array([len(text.ids) for text in texts]))
     ids_BT = padded(np.concatenate([text.ids for text in texts]), mask_BT)
     types = [text.token_type_ids for text in texts if text.token_type_ids is not None]
     types_BT = padded(np.concatenate(types), mask_BT) if types else np.zeros_like(ids_BT)
-    return ids_BT, mask_BT.astype(np.int64), types_BT
+    return Batch(ids_BT, mask_BT.astype(np.int64), types_BT)
 
 
 def _peak_bytes() -> int:

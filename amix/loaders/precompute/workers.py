@@ -149,10 +149,20 @@ class _Inbox:
         self._closed = True
 
 
+def tokenizer_environment(device: str, threads: int) -> dict[str, str]:
+    """Return what to tell the tokenizer of a worker that has `threads` cores."""
+    if threads == 1:
+        return {"TOKENIZERS_PARALLELISM": "false"}
+    if device == "cpu":
+        return {}
+    # A GPU takes more tokens a second than a core gives. What the caller's environment says is mostly meant for forks,
+    # and there are none here.
+    return {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(threads)}
+
+
 def _work(connection: Connection, settings: UnitSettings) -> None:
     become_worker()
-    if settings.threads == 1:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.update(tokenizer_environment(settings.device, settings.threads))
     one_at_a_time = threading.Lock()  # requests and summaries come from different threads
 
     def send(*message: object) -> None:

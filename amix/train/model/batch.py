@@ -5,6 +5,7 @@ from typing import cast
 
 import torch
 
+from amix.engine.base.sending import sent
 from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
@@ -12,11 +13,7 @@ from amix.loaders.stream.dataset import RelevanceDataset
 
 def to_device(batch: Mapping[str, object], device: torch.device) -> Batch:
     """Return the batch's tensors on `device`; the keys are left out."""
-    moved = {
-        name: value.to(device, non_blocking=True)
-        for name, value in batch.items()
-        if isinstance(value, torch.Tensor)
-    }
+    moved = {name: sent(value, device) for name, value in batch.items() if isinstance(value, torch.Tensor)}
     return cast(Batch, moved)
 
 

@@ -25,6 +25,7 @@ def build_objective(config: TrainConfig, network: Classifier, sets: Sets) -> Obj
         multi_label=sets.manifest.multi_label,
         clean_weight=config.clean_weight,
         online=online,
+        checks_labels=False,  # `TrainingStep` does, while they are on the host
     )
 
 
@@ -53,6 +54,7 @@ def build_loader(config: TrainConfig, accelerator: Accelerator, sets: Sets) -> R
             workers=config.read_workers,
             prefetch_batches=config.prefetch_batches,
             persistent_workers=config.read_workers > 0,
+            pin_memory=accelerator.device.type == "cuda",
         ),
     )
     if config.method != "none" and loader.group_size < 2:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from amix.engine.mixing.partners import DROPOUT_STREAM, Draws, step_generator
-from amix.engine.mixing.plan import Plan
+from amix.engine.mixing.plan import Plan, as_targets
 from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.loader import RelevanceLoader
 from amix.train.model.batch import shortest_and_longest, to_device
@@ -96,6 +96,8 @@ class TrainingStep:
         draws = Draws(self._seed, epoch, number, size, first)
         torch.manual_seed(dropout_seed(self._seed, epoch, number, self._rank))
 
+        # Checked before they go to a GPU, where looking at them would make this process wait for all that is before.
+        as_targets(batch["labels"], self._objective.num_classes)
         on_device = to_device(batch, self._accelerator.device)
         with self._accelerator.autocast():
             planned = on_device if self._plans_on_device else batch

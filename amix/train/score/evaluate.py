@@ -17,7 +17,7 @@ from amix.engine.base import publish
 from amix.engine.base.errors import TrainError
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.loader import RelevanceLoader
+from amix.loaders.stream.loader import Reading, RelevanceLoader
 from amix.train.model.batch import to_device
 from amix.train.model.classifier import Classifier
 from amix.train.model.forward import forward
@@ -188,7 +188,10 @@ def predict(
     logits: list[torch.Tensor] = []
     labels: list[torch.Tensor] = []
     try:
-        for batch in RelevanceLoader(dataset, batch_size=batch_size, shuffle="none", subset=own):
+        reading = Reading(pin_memory=device.type == "cuda")
+        for batch in RelevanceLoader(
+            dataset, batch_size=batch_size, shuffle="none", subset=own, reading=reading
+        ):
             labels.append(batch["labels"])
             logits.append(forward(model, to_device(batch, device)).float())
     finally:

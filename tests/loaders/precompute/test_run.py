@@ -111,7 +111,7 @@ def test_damage_to_a_finished_cache_is_mended_by_the_same_command(
 
 def test_a_restart_that_cannot_run_removes_nothing(corpus: Path, tiny_extractor: Path, damaged: Path) -> None:
     before = contents(damaged)
-    options = replace(OPTIONS, restart=True, device="cuda")
+    options = replace(OPTIONS, restart=True, device="cuda:99")
     with pytest.raises(DeviceError):
         precompute(str(corpus), damaged, extractor=tiny_extractor, options=options)
     assert contents(damaged) == before
@@ -389,7 +389,7 @@ def test_documents_hold_no_path_and_no_host(shards: Path, corpus: Path) -> None:
     ("change", "error", "message"),
     [
         ({"heads": "7"}, HeadError, "It holds layers 0, 1"),
-        ({"device": "cuda"}, DeviceError, "cpu"),
+        ({"device": "cuda:99"}, DeviceError, "cpu"),
     ],
 )
 def test_impossible_requests_leave_no_shard(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.engine.base.errors import ShardError
-from amix.loaders.precompute.batching import length_batches
+from amix.loaders.precompute.batching import Budget, length_batches
 from amix.loaders.shards.codes import decode, encode
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header, parse_npy
 from amix.loaders.shards.tar import tar_header
@@ -73,7 +73,7 @@ def test_tar_headers_are_what_tarfile_writes(name: str, size: int) -> None:
 def test_batches_hold_every_text_once_within_the_budgets(
     lengths: list[int], max_tokens: int, max_scores: int
 ) -> None:
-    batches = list(length_batches(lengths, max_tokens, max_scores))
+    batches = list(length_batches(lengths, Budget(tokens=max_tokens, scores=max_scores)))
     assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = max(lengths[position] for position in batch)

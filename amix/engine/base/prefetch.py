@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
@@ -20,7 +20,8 @@ class Prefetched(Generic[Item]):
     """Iterate over `source`, which runs in a thread at most `depth` items ahead.
 
     The source stops when the consumer is slow, instead of filling memory. Errors of the source are raised here.
-    Leaving the `with` block stops the thread after its current item.
+    Leaving the `with` block stops the thread after its current item. A source that is a generator is closed in the
+    thread that ran it, so that stages inside it have ended when this one has.
     waited: seconds that the consumer has waited so far.
     """
 
@@ -60,6 +61,8 @@ class Prefetched(Generic[Item]):
             for item in self._source:
                 self._queue.put(item)
                 if self._stopped.is_set():
+                    if isinstance(self._source, Generator):
+                        self._source.close()
                     return
         except BaseException as error:  # all of them, or the consumer would wait for ever
             problem = error

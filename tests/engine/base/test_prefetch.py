@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amix.loaders.precompute.prefetch import Prefetched
+from amix.engine.base.prefetch import Prefetched
 
 
 def test_items_come_in_order_and_the_end_ends() -> None:
@@ -49,3 +49,17 @@ def test_leaving_early_stops_the_thread() -> None:
     with Prefetched(iter(itertools.count()), depth=2) as ahead:
         next(iter(ahead))
     assert set(threading.enumerate()) <= before
+
+
+def test_a_source_that_holds_another_stage_ends_it_when_it_is_left() -> None:
+    before = set(threading.enumerate())
+
+    def outer() -> Iterator[int]:
+        with Prefetched(iter(itertools.count()), depth=1) as inner:
+            yield from inner
+
+    source = outer()
+    with Prefetched(source, depth=1) as ahead:
+        next(iter(ahead))
+        assert len(set(threading.enumerate()) - before) == 2
+    assert set(threading.enumerate()) <= before  # though somebody still holds the source
