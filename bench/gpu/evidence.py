@@ -1,0 +1,37 @@
+"""The grids in bench/evidence, in the order of their names, each as far as the time allows."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpu.budget import Budget
+from gpu.caches import Maker
+from gpu.card import Card
+from gpu.extractors import WEIGHTS
+from gpu.grids import Comparison
+from gpu.places import Places
+from gpu.scale import Scale
+
+GRIDS = Path(__file__).resolve().parents[1] / "evidence"
+
+
+def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
+    """Run the grids; the next call goes on."""
+    for name, value in {**Card(scale.device).facts(), "weights of minilm": WEIGHTS["minilm"]}.items():
+        budget.journal.fact(name, value)
+    for path in sorted(GRIDS.glob("*.yaml")):
+        document = on_device(yaml.safe_load(path.read_text("utf-8")), scale)
+        maker = Maker(places, scale, document["model"])
+        comparison = Comparison(
+            path.stem, document, maker, budget, places.out / "evidence", jobs=jobs, guess=4.0
+        )
+        comparison.finish()
+
+
+def on_device(document: dict[str, Any], scale: Scale) -> dict[str, Any]:
+    """Return a grid with its runs on the device that is measured."""
+    options = {**(document.get("options") or {}), "device": "cuda:0" if scale.device == "cuda" else "cpu"}
+    if scale.epochs is not None:
+        options["epochs"] = scale.epochs
+    return {**document, "options": options}
