@@ -29,6 +29,7 @@ class Cache:
 
     name: CORPUS/PART.  source: file below the corpora.  rows: of these only, from and to; None = to the end.
     held_out: IMDB's training texts: True = only those listed for validation, False = only the others.
+    workers: processes that share the card.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Cache:
     held_out: bool | None = None
     max_length: int = 512
     labels: bool = True
+    workers: int = 1
 
 
 def _split(corpus: str) -> list[Cache]:
@@ -53,10 +55,16 @@ CACHES: tuple[Cache, ...] = (
     Cache(name="trec/train", source="trec6/train.jsonl", rows=(0, _TREC)),
     Cache(name="trec/validation", source="trec6/train.jsonl", rows=(_TREC, None)),
     Cache(name="trec/test", source="trec6/test.jsonl"),
-    Cache(name="imdb/train", source=_IMDB.format("train"), held_out=False, max_length=256),
+    Cache(name="imdb/train", source=_IMDB.format("train"), held_out=False, max_length=256, workers=4),
     Cache(name="imdb/validation", source=_IMDB.format("train"), held_out=True, max_length=256),
-    Cache(name="imdb/test", source=_IMDB.format("test"), max_length=256),
-    Cache(name="imdb/unsupervised", source=_IMDB.format("unsupervised"), max_length=256, labels=False),
+    Cache(name="imdb/test", source=_IMDB.format("test"), max_length=256, workers=4),
+    Cache(
+        name="imdb/unsupervised",
+        source=_IMDB.format("unsupervised"),
+        max_length=256,
+        labels=False,
+        workers=4,
+    ),
 )
 
 
@@ -113,6 +121,9 @@ class Maker:
         command = [sys.executable, "-m", "amix", "precompute", str(self._source(cache)), str(out), "--json"]
         command += ["--extractor", str(extractor), "--device", self._scale.device]
         command += ["--max-length", str(min(cache.max_length, self._scale.max_length))]
+        if self._scale.device == "cuda":
+            # Eager PyTorch runs every encoder, and needs no onnxruntime with CUDA, which is too large to bring along.
+            command += ["--backend", "eager", "--workers", str(cache.workers)]
         command += [*options, *(() if cache.labels else ("--no-labels",))]
         child(command, timeout=seconds)
         return out

@@ -5,11 +5,12 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from gpu.goals import NO_CARD
+
+if TYPE_CHECKING:
+    import torch
 
 _PACKAGES = (
     "torch",
@@ -23,50 +24,68 @@ _PACKAGES = (
 )
 
 
+def facts(device: Literal["cuda", "cpu"]) -> dict[str, str | int | float | None]:
+    """Return what figures depend on: card, driver, memory, processor, versions.
+
+    Raises RuntimeError without CUDA where that is asked for.
+    """
+    found: dict[str, str | int | float | None] = {"card": NO_CARD, "cores": len(os.sched_getaffinity(0))}
+    if device == "cuda":
+        require_cuda()
+        import torch
+
+        properties = torch.cuda.get_device_properties(0)
+        found |= {
+            "card": properties.name,
+            "memory, GB": round(properties.total_memory / 1e9, 1),
+            "multiprocessors": properties.multi_processor_count,
+            "CUDA of PyTorch": torch.version.cuda,
+            "driver, clock, power limit": _smi("driver_version,clocks.max.sm,power.limit"),
+        }
+    return found | {package: _version(package) for package in _PACKAGES}
+
+
+def require_cuda() -> None:
+    """Raise RuntimeError where PyTorch sees no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"PyTorch {torch.__version__} sees no GPU. Look at nvidia-smi, or try the script with --smoke."
+        )
+
+
 class Card:
     """A GPU, or the CPU in its place."""
 
     def __init__(self, device: Literal["cuda", "cpu"]) -> None:
         """Take the device. Raises RuntimeError without CUDA where that is asked for."""
+        import torch
+
         self.device = torch.device(device)
         self.is_cuda = device == "cuda"
-        if self.is_cuda and not torch.cuda.is_available():
-            raise RuntimeError(
-                f"PyTorch {torch.__version__} sees no GPU. Look at nvidia-smi, or try the script with --smoke."
-            )
+        if self.is_cuda:
+            require_cuda()
         # Inductor needs a compiler and half a minute; elsewhere all that is asked is whether the model can be traced.
         self.compiler = "inductor" if self.is_cuda else "eager"
 
     def synchronize(self) -> None:
         """Wait until everything that was begun is done."""
         if self.is_cuda:
+            import torch
+
             torch.cuda.synchronize()
 
     def release(self) -> None:
         """Give memory that PyTorch keeps for later back to others on the card."""
         if self.is_cuda:
+            import torch
+
             torch.cuda.empty_cache()
 
-    def pinned(self, tensor: torch.Tensor) -> torch.Tensor:
+    def pinned(self, tensor: "torch.Tensor") -> "torch.Tensor":
         """Return a copy on the host that the card can read by itself."""
         return tensor.pin_memory() if self.is_cuda else tensor.clone()
-
-    def facts(self) -> dict[str, str | int | float | None]:
-        """Return what the figures depend on: card, driver, memory, processor, versions."""
-        found: dict[str, str | int | float | None] = {
-            "card": NO_CARD,
-            "cores": len(os.sched_getaffinity(0)),
-        }
-        if self.is_cuda:
-            properties = torch.cuda.get_device_properties(0)
-            found |= {
-                "card": properties.name,
-                "memory, GB": round(properties.total_memory / 1e9, 1),
-                "multiprocessors": properties.multi_processor_count,
-                "CUDA of PyTorch": torch.version.cuda,
-                "driver, clock, power limit": _smi("driver_version,clocks.max.sm,power.limit"),
-            }
-        return found | {package: _version(package) for package in _PACKAGES}
 
     def timed(self, run: Callable[[], object], least: float) -> float:
         """Return the seconds of one run: the mean of as many as take `least` seconds. It has run once before."""

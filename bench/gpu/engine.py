@@ -27,7 +27,7 @@ from amix.loaders.precompute.tokenize import TextEncoder
 from gpu import contenders, rates
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker
-from gpu.card import Card
+from gpu.card import Card, facts
 from gpu.contenders import Ids, Run
 from gpu.extractors import LAYERS, WEIGHTS, Exports, Variant, sizes, variants, write_bert
 from gpu.goals import session
@@ -62,7 +62,7 @@ class Engine:
 
     def measure(self) -> None:
         """Measure as much as fits."""
-        for name, value in self.card.facts().items():
+        for name, value in facts(self.scale.device).items():
             self.journal.fact(name, value)
         for encoder, weights in WEIGHTS.items():
             self.journal.fact(f"weights of {encoder}", weights)

@@ -1,5 +1,6 @@
 """The grids in bench/evidence, in the order of their names, each as far as the time allows."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from gpu.budget import Budget
 from gpu.caches import Maker
-from gpu.card import Card
+from gpu.card import facts
 from gpu.extractors import WEIGHTS
 from gpu.grids import Comparison
 from gpu.places import Places
@@ -18,14 +19,22 @@ GRIDS = Path(__file__).resolve().parents[1] / "evidence"
 
 def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
     """Run the grids; the next call goes on."""
-    for name, value in {**Card(scale.device).facts(), "weights of minilm": WEIGHTS["minilm"]}.items():
+    for name, value in {**facts(scale.device), "weights of minilm": WEIGHTS["minilm"]}.items():
         budget.journal.fact(name, value)
-    for path in sorted(GRIDS.glob("*.yaml")):
+    comparisons: list[Comparison] = []
+
+    def read(path: Path) -> None:
         document = on_device(yaml.safe_load(path.read_text("utf-8")), scale)
         maker = Maker(places, scale, document["model"])
-        comparison = Comparison(
-            path.stem, document, maker, budget, places.out / "evidence", jobs=jobs, guess=4.0
-        )
+        out = places.out / "evidence"
+        comparison = Comparison(path.stem, document, maker, budget, out, jobs=jobs, guess=4.0)
+        comparison.missing(comparison.turns)
+        comparisons.append(comparison)
+
+    # All of them first: a mistake in one shows at once, and keeps none of the others.
+    for path in sorted(GRIDS.glob("*.yaml")):
+        budget.piece(f"grid {path.stem}", partial(read, path), needs=0.0)
+    for comparison in comparisons:
         comparison.finish()
 
 

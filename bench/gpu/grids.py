@@ -3,7 +3,8 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from measuring.command import environment
 from measuring.speedtable import ALL
 
 from amix.study.compare.gridfile import grid_of
-from amix.study.compare.outcome import RESULT
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker, named, spelled_out
 from gpu.extractors import Variant, export_whole
 
+RESULT = "result.json"  # as in amix.study.compare.outcome, which would import torch
 _FAREWELL = 20.0  # seconds in which `amix compare` ends its runs when it is told to
 
 
@@ -108,19 +109,17 @@ class Comparison:
             exporting = partial(export_whole, maker.places, model)
             if not budget.piece(f"extractor of {model}", exporting, needs=45.0):
                 return False
-        return all(
-            [
-                budget.piece(
-                    f"cache {model} {cache.name}",
-                    partial(self._make, cache, extractor),
-                    needs=40.0 if cache.name.startswith("imdb") else 15.0,
-                )
-                for cache in missing
-            ]
-        )
+        needs = 60.0 if any(cache.name.startswith("imdb") for cache in missing) else 30.0
+        making = partial(self._make, missing, extractor)
+        return budget.piece(f"caches of {self.name}", making, needs=needs)
 
-    def _make(self, cache: Cache, extractor: Path) -> None:
-        self._maker.make(cache, extractor, self._budget.left)
+    def _make(self, caches: Sequence[Cache], extractor: Path) -> None:
+        """Make caches, several at a time: most of what each takes is its start. Raises what the first failure was."""
+        with ThreadPoolExecutor(min(self._jobs, len(caches))) as threads:
+            left = self._budget.left
+            found = [threads.submit(self._maker.make, cache, extractor, left) for cache in caches]
+        for each in found:
+            each.result()
 
     def _compare(self, turns: int) -> None:
         """Run `amix compare`. Raises subprocess.TimeoutExpired when the time is over; finished runs are kept."""

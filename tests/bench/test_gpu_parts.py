@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gpu import grids
 from gpu.budget import MARGIN, Absent, Budget
 from gpu.caches import CACHES, named, spelled_out
 from gpu.evidence import GRIDS
 from gpu.goals import GOALS
 from gpu.journal import Fact, Figure, Journal, Piece, read
+
+from amix.study.compare import outcome
 
 
 class Clock:
@@ -153,3 +156,7 @@ def test_every_grid_of_the_evidence_names_caches_that_are_listed() -> None:
     assert paths
     for path in paths:
         assert named(spelled_out(yaml.safe_load(path.read_text("utf-8"))["corpora"])), path
+
+
+def test_finished_runs_are_known_by_the_file_that_a_comparison_writes() -> None:
+    assert grids.RESULT == outcome.RESULT
