@@ -45,15 +45,17 @@ class Budget:
         needs: float,
         like: str | None = None,
         size: float = 1.0,
+        reserve: float = 0.0,
     ) -> bool:
         """Run a piece unless it does not fit; tell whether it is done.
 
         needs: seconds that it is expected to take, for `size` 1, until one of its kind has been measured.
         like: its kind, where that is not its name.  size: how much of it there is.
+        reserve: seconds that must be left after it.
         Never raises what the piece raises.
         """
         kind = like or name
-        expected, left = self.expected(kind, needs, size), self.left
+        expected, left = self.expected(kind, needs, size) + reserve, self.left
         if expected > left:
             self._note(Piece(name=name, status="skipped", needs=expected, left=left, why="no time is left"))
             return False

@@ -19,7 +19,7 @@ from gpu.caches import Cache, Maker, named, spelled_out
 from gpu.extractors import Variant, export_whole
 
 RESULT = "result.json"  # as in amix.study.compare.outcome, which would import torch
-_FAREWELL = 20.0  # seconds in which `amix compare` ends its runs when it is told to
+_FAREWELL = 12.0  # seconds in which `amix compare` ends its runs when it is told to
 
 
 class Comparison:
@@ -55,6 +55,7 @@ class Comparison:
             like=self.name,
             needs=self._guess,
             size=missing,
+            reserve=_FAREWELL,
         )
 
     def finish(self) -> bool:
@@ -67,7 +68,8 @@ class Comparison:
             fitting = [
                 more
                 for more in range(turns + 1, self.turns + 1)
-                if self._budget.expected(self.name, self._guess, self.missing(more)) <= self._budget.left
+                if self._budget.expected(self.name, self._guess, self.missing(more)) + _FAREWELL
+                <= self._budget.left
             ]
             turns = max([turns + 1, *fitting])
             done = self.advance(turns)
