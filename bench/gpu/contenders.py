@@ -11,9 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from amix.engine.extractor.encoder import load_encoder, quiet_transformers
 from amix.engine.extractor.folder import Backend
@@ -21,8 +19,8 @@ from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.session import open_session
 from gpu.budget import Absent
 from gpu.card import Card
+from gpu.texts import Ids
 
-Ids = NDArray[np.int64]
 Run = Callable[[Ids, Ids], object]  # (B, T) ids and mask
 
 

@@ -6,29 +6,23 @@ best of amix's batching too. Rates are in tokens of the texts, padding not count
 Axes: B batch, H heads, T tokens.
 """
 
+import itertools
 import json
-import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from measuring import ceiling, samples
+from measuring import ceiling
 from measuring.speedtable import ALL, FIRST, PAIR
 
-from amix.engine.base.padding import padded, token_mask
 from amix.engine.extractor.folder import Backend
-from amix.engine.extractor.session import open_session
-from amix.loaders.corpus import Row
-from amix.loaders.precompute.batching import length_batches
-from amix.loaders.precompute.tokenize import TextEncoder
-from gpu import contenders, rates
+from gpu import contenders, parity, rates, texts
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker
 from gpu.card import Card, facts
-from gpu.contenders import Ids, Run
+from gpu.contenders import Run
 from gpu.extractors import LAYERS, WEIGHTS, Exports, Variant, sizes, variants, write_bert
 from gpu.goals import session
 from gpu.journal import read
@@ -37,9 +31,11 @@ from gpu.scale import Scale
 from gpu.shards import text_to_shards
 from gpu.steps import training_steps
 from gpu.summary import goal_table
+from gpu.texts import Ids
 
 MINILM, BERT = WEIGHTS
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "triton")
+EXPORT_SECONDS = 150.0  # after which one is given up, and the others are timed
 IMDB = "imdb/test-00000-of-00001.parquet"
 STEP_TEXTS = Cache(name="steps/train", source="sst2/train.jsonl")
 
@@ -54,8 +50,7 @@ class Engine:
         self.models = {MINILM: places.gpu / "minilm", BERT: places.work / BERT}
         self.rates: dict[str, float] = {}
         self.runs: dict[str, dict[str, Run]] = defaultdict(dict)  # by encoder, and by the figure's name
-        self.lengths: list[int] = []
-        self.batches: list[tuple[Ids, Ids]] = []
+        self.texts = texts.Texts(lengths=[], batches=[])
         self.exported: dict[Variant, Path] = {}
         self.variants: dict[str, Variant] = {}  # of the sessions, by the figure's name
         self.backends: dict[str, Backend] = {}  # the same
@@ -74,44 +69,28 @@ class Engine:
                 return
             self.budget.piece("rates of the card", self._measure_rates, needs=25.0)
             self.budget.piece(f"weights of {BERT}", partial(self._begin_bert, exports), needs=15.0)
+            early = min(3, self.scale.turns - 1)  # before what takes long
             self._load(MINILM, exports)
+            self._turns([MINILM], range(early))
             self.budget.piece(f"{MINILM}, parity", partial(self._parity, MINILM), needs=25.0)
-            self._turn(MINILM, 0)
             self.budget.piece(f"{MINILM}, copies", partial(self._copies, MINILM), needs=5.0)
-            self._shards(MINILM, (ALL, PAIR, FIRST), turn=0)
+            self._shards(MINILM, (ALL,), turn=0)
             self.budget.piece("training steps", self._steps, needs=50.0)
             self._load(BERT, exports)
-            self._turn(BERT, 0)
-            self._shards(BERT, (ALL,), turn=0)
-            for encoder in WEIGHTS if self.scale.whole else [MINILM]:
-                self._compile(encoder)
-            for turn in range(1, self.scale.turns):
-                for encoder in WEIGHTS:
-                    self._turn(encoder, turn)
-                self._shards(MINILM, (ALL,), turn=turn)
+            self._turns([BERT], range(early))
+            self._compile(MINILM)
+            self._shards(MINILM, (PAIR, FIRST), turn=0)
             if self.scale.whole:
+                self._shards(BERT, (ALL,), turn=0)
                 self.budget.piece(f"{BERT}, parity", partial(self._parity, BERT), needs=40.0)
+                self._compile(BERT)
+            self._turns(WEIGHTS, range(early, self.scale.turns))
+            self._shards(MINILM, (ALL,), turn=1)
             self._several_workers()
 
     def _read_texts(self) -> None:
-        texts = samples.draw(samples.read(str(self.places.data / IMDB)), self.scale.texts, seed=0)
-        encoder = TextEncoder(self.models[MINILM] / "tokenizer.json", self.scale.max_length)
-        encoded = encoder.encode([Row(number=number, text=text) for number, text in enumerate(texts)])
-        ids = [np.asarray(text.ids, np.int64) for text in encoded]
-        self.lengths = [len(each) for each in ids]
-
-        def batched(positions: Sequence[int]) -> tuple[Ids, Ids]:
-            mask_BT = token_mask(np.array([self.lengths[position] for position in positions]))
-            ids_BT = padded(np.concatenate([ids[position] for position in positions]), mask_BT)
-            return ids_BT.astype(np.int64), mask_BT.astype(np.int64)
-
-        limits = {"max_tokens": self.scale.budget, "max_scores": self.scale.scores}
-        self.batches = [batched(each) for each in length_batches(self.lengths, **limits)]
-        self.journal.fact("texts", f"{len(texts)} of IMDB's test set, at most {self.scale.max_length} tokens")
-        self.journal.figure("texts, tokens", sum(self.lengths), "tokens")
-        computed = sum(ids_BT.size for ids_BT, _ in self.batches)
-        self.journal.figure("texts, tokens with padding", computed, "tokens")
-        self.journal.figure("texts, batches", len(self.batches), "batches")
+        tokenizer = self.models[MINILM] / "tokenizer.json"
+        self.texts = texts.read(self.places.data / IMDB, tokenizer, self.scale, self.journal)
 
     def _measure_rates(self) -> None:
         self.rates = rates.measure(self.card, self.scale, self.journal)
@@ -145,7 +124,7 @@ class Engine:
                 self._open(encoder, figure, start, needs=10.0 if backend == "onnxruntime" else 25.0)
 
     def _wait(self, exports: Exports, variant: Variant) -> None:
-        self.exported[variant] = exports.wait(variant, self.budget.left)
+        self.exported[variant] = exports.wait(variant, min(self.budget.left, EXPORT_SECONDS))
 
     def _compile(self, encoder: str) -> None:
         start = partial(contenders.compiled, self.models[encoder], torch.float16, self.card)
@@ -160,9 +139,13 @@ class Engine:
         self.budget.piece(f"opening {figure}", open_and_warm, needs=needs)
 
     def _pass(self, run: Run) -> None:
-        for ids_BT, mask_BT in self.batches:
+        for ids_BT, mask_BT in self.texts.batches:
             run(ids_BT, mask_BT)
         self.card.synchronize()
+
+    def _turns(self, encoders: Iterable[str], turns: Iterable[int]) -> None:
+        for turn, encoder in itertools.product(turns, encoders):
+            self._turn(encoder, turn)
 
     def _turn(self, encoder: str, turn: int) -> None:
         """Time everything that is open once, each in a piece of its own: one may run out of memory."""
@@ -172,7 +155,7 @@ class Engine:
 
     def _time(self, figure: str, run: Run, turn: int) -> None:
         seconds = self.card.timed(lambda: self._pass(run), self.scale.least)
-        self.journal.figure(figure, sum(self.lengths) / seconds, "tokens/s", turn)
+        self.journal.figure(figure, self.texts.tokens / seconds, "tokens/s", turn)
         if (variant := self.variants.get(figure)) is not None and self.rates:
             share = self._operations(variant) / seconds / self.rates[variant.dtype]
             self.journal.figure(f"{figure}, share of the rate of products", share, "share", turn)
@@ -182,47 +165,24 @@ class Engine:
         model = self.models[variant.encoder]
         depth = json.loads((model / "config.json").read_text())["num_hidden_layers"]
         layers = LAYERS[variant.heads] or range(depth)
-        needed = ceiling.operations(self.lengths, layers, **sizes(model))
+        needed = ceiling.operations(self.texts.lengths, layers, **sizes(model))
         return sum(needed[kind] for kind in ceiling.PRODUCTS)
 
     def _parity(self, encoder: str) -> None:
         """Compare every session of all heads with that of the float32 graph on the CPU."""
-        folders = {
-            variant.dtype: folder
-            for variant, folder in self.exported.items()
-            if variant.encoder == encoder and variant.heads == ALL
+        runs = {
+            f"{encoder}, parity, {self.backends[figure]} {variant.dtype}": self.runs[encoder][figure]
+            for figure, variant in self.variants.items()
+            if figure in self.runs[encoder] and variant.heads == ALL
         }
-        reference = open_session(folders["float32"], device="cpu")
-        batches = self._varied_batches()
-        expected = [reference.run(*batch) for batch in batches]
-        norm = math.sqrt(sum(float(np.square(each, dtype=np.float64).sum()) for each in expected))
-        for figure, run in self.runs[encoder].items():
-            variant = self.variants.get(figure)
-            if variant is None or variant.heads != ALL:
-                continue
-            apart = [
-                np.asarray(run(*batch), np.float64) - each
-                for batch, each in zip(batches, expected, strict=True)
-            ]
-            squares = sum(float(np.square(each).sum()) for each in apart)
-            name = f"{encoder}, parity, {self.backends[figure]} {variant.dtype}"
-            self.journal.figure(f"{name}, relative L2", math.sqrt(squares) / norm, "share")
-            largest = max(float(np.abs(each).max()) for each in apart)
-            self.journal.figure(f"{name}, largest difference", largest, "attention")
-
-    def _varied_batches(self) -> list[tuple[Ids, Ids]]:
-        """Return a few batches from the shortest to the longest, each of neighbours and so with some padding."""
-        each = max(1, self.scale.parity_texts // 4)
-        places = np.linspace(0, len(self.batches) - 1, 4).astype(int)
-        return [
-            (ids_BT[-each:], mask_BT[-each:]) for ids_BT, mask_BT in map(self.batches.__getitem__, places)
-        ]
+        reference = self.exported[Variant(encoder=encoder, heads=ALL, dtype="float32")]
+        parity.measure(reference, runs, self.texts.varied(self.scale.parity_texts), self.journal)
 
     def _copies(self, encoder: str) -> None:
         """Time the copies alone, of ids to the card and of relevance of all heads back, as a session does them."""
         config = json.loads((self.models[encoder] / "config.json").read_text())
         heads = config["num_hidden_layers"] * config["num_attention_heads"]
-        largest = max(ids_BT.size for ids_BT, _ in self.batches)
+        largest = max(ids_BT.size for ids_BT, _ in self.texts.batches)
         relevance = torch.zeros(largest * heads, device=self.card.device)
 
         def copy(ids_BT: Ids, mask_BT: Ids) -> object:
@@ -232,7 +192,7 @@ class Engine:
 
         self._pass(copy)
         seconds = self.card.timed(lambda: self._pass(copy), self.scale.least)
-        self.journal.figure(f"{encoder}, all heads, copies", sum(self.lengths) / seconds, "tokens/s")
+        self.journal.figure(f"{encoder}, all heads, copies", self.texts.tokens / seconds, "tokens/s")
 
     def _shards(self, encoder: str, heads: Sequence[str], turn: int) -> None:
         for variant in self.exported:
