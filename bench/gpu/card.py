@@ -27,7 +27,7 @@ _PACKAGES = (
 def facts(device: Literal["cuda", "cpu"]) -> dict[str, str | int | float | None]:
     """Return what figures depend on: card, driver, memory, processor, versions.
 
-    Raises RuntimeError without CUDA where that is asked for.
+    Raises SystemExit without CUDA where that is asked for.
     """
     found: dict[str, str | int | float | None] = {"card": NO_CARD, "cores": len(os.sched_getaffinity(0))}
     if device == "cuda":
@@ -46,11 +46,11 @@ def facts(device: Literal["cuda", "cpu"]) -> dict[str, str | int | float | None]
 
 
 def require_cuda() -> None:
-    """Raise RuntimeError where PyTorch sees no GPU."""
+    """Raise SystemExit where PyTorch sees no GPU."""
     import torch
 
     if not torch.cuda.is_available():
-        raise RuntimeError(
+        raise SystemExit(
             f"PyTorch {torch.__version__} sees no GPU. Look at nvidia-smi, or try the script with --smoke."
         )
 
@@ -59,7 +59,7 @@ class Card:
     """A GPU, or the CPU in its place."""
 
     def __init__(self, device: Literal["cuda", "cpu"]) -> None:
-        """Take the device. Raises RuntimeError without CUDA where that is asked for."""
+        """Take the device. Raises SystemExit without CUDA where that is asked for."""
         import torch
 
         self.device = torch.device(device)

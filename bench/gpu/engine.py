@@ -23,7 +23,18 @@ from gpu.budget import Budget
 from gpu.caches import Cache, Maker
 from gpu.card import Card, facts
 from gpu.contenders import Run
-from gpu.extractors import LAYERS, WEIGHTS, Exports, Variant, sizes, variants, write_bert
+from gpu.extractors import (
+    BERT,
+    ENCODERS,
+    LAYERS,
+    MINILM,
+    Exports,
+    Variant,
+    sizes,
+    variants,
+    weights,
+    write_bert,
+)
 from gpu.goals import session
 from gpu.journal import read
 from gpu.places import Places
@@ -33,7 +44,6 @@ from gpu.steps import training_steps
 from gpu.summary import goal_table
 from gpu.texts import Ids
 
-MINILM, BERT = WEIGHTS
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "triton")
 EXPORT_SECONDS = 150.0  # after which one is given up, and the others are timed
 IMDB = "imdb/test-00000-of-00001.parquet"
@@ -59,8 +69,7 @@ class Engine:
         """Measure as much as fits."""
         for name, value in facts(self.scale.device).items():
             self.journal.fact(name, value)
-        for encoder, weights in WEIGHTS.items():
-            self.journal.fact(f"weights of {encoder}", weights)
+        self.journal.fact(f"weights of {MINILM}", weights(self.models[MINILM], self.scale))
         with Exports(self.places, self.scale) as exports:
             for variant in variants(self.scale):
                 if variant.encoder == MINILM:
@@ -84,7 +93,7 @@ class Engine:
                 self._shards(BERT, (ALL,), turn=0)
                 self.budget.piece(f"{BERT}, parity", partial(self._parity, BERT), needs=40.0)
                 self._compile(BERT)
-            self._turns(WEIGHTS, range(early, self.scale.turns))
+            self._turns(ENCODERS, range(early, self.scale.turns))
             self._shards(MINILM, (ALL,), turn=1)
             self._several_workers()
 
@@ -97,6 +106,7 @@ class Engine:
 
     def _begin_bert(self, exports: Exports) -> None:
         write_bert(self.models[BERT], self.models[MINILM], self.scale.bert)
+        self.journal.fact(f"weights of {BERT}", weights(self.models[BERT], self.scale))
         for variant in variants(self.scale):
             if variant.encoder == BERT:
                 exports.begin(variant, self.models[BERT])

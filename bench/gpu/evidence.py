@@ -9,7 +9,7 @@ import yaml
 from gpu.budget import Budget
 from gpu.caches import Maker
 from gpu.card import facts
-from gpu.extractors import WEIGHTS
+from gpu.extractors import weights
 from gpu.grids import Comparison
 from gpu.places import Places
 from gpu.scale import Scale
@@ -19,7 +19,7 @@ GRIDS = Path(__file__).resolve().parents[1] / "evidence"
 
 def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
     """Run the grids; the next call goes on."""
-    for name, value in {**facts(scale.device), "weights of minilm": WEIGHTS["minilm"]}.items():
+    for name, value in facts(scale.device).items():
         budget.journal.fact(name, value)
     comparisons: list[Comparison] = []
 
@@ -29,6 +29,7 @@ def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
         out = places.out / "evidence"
         comparison = Comparison(path.stem, document, maker, budget, out, jobs=jobs, guess=4.0)
         comparison.missing(comparison.turns)
+        budget.journal.fact(f"weights of {document['model']}", weights(maker.model, scale))
         comparisons.append(comparison)
 
     # All of them first: a mistake in one shows at once, and keeps none of the others.

@@ -20,10 +20,18 @@ from gpu.scale import Scale
 
 Dtype = Literal["float32", "float16"]
 LAYERS: dict[str, list[int] | None] = {ALL: None, PAIR: [0, 1], FIRST: [0]}
-WEIGHTS = {  # of the encoders that are timed
-    "minilm": "all-MiniLM-L6-v2, stored in float16, loaded as float32",
-    "bert-base": "random, in the sizes of BERT-base: only its speed means something",
-}
+ENCODERS = MINILM, BERT = ("minilm", "bert-base")  # that are timed
+
+
+def weights(model: Path, scale: Scale) -> str:
+    """Return what an encoder's weights are, to stand beside its figures."""
+    with (model / "model.safetensors").open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    dtypes = sorted({entry["dtype"] for name, entry in header.items() if name != "__metadata__"})
+    stored = f"stored as {', '.join(dtypes)}, loaded as float32"
+    if model.name == BERT:
+        return f"random, in the sizes of BERT-base: only its speed means something; {stored}"
+    return stored if scale.whole else f"random and tiny; {stored}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +55,10 @@ class Variant:
 def variants(scale: Scale) -> Iterator[Variant]:
     """Yield the extractors that are measured, the most important first."""
     dtypes: tuple[Dtype, ...] = ("float16", "float32")
-    for encoder in WEIGHTS:
+    for encoder in ENCODERS:
         for heads in LAYERS:
             for dtype in dtypes:
-                if scale.whole or (encoder == "minilm" and heads == ALL):
+                if scale.whole or (encoder == MINILM and heads == ALL):
                     yield Variant(encoder=encoder, heads=heads, dtype=dtype)
 
 

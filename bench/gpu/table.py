@@ -7,12 +7,12 @@ from typing import Any
 from gpu.budget import Budget
 from gpu.caches import Maker
 from gpu.card import facts
+from gpu.extractors import weights
 from gpu.grids import Comparison
 from gpu.places import Places
 from gpu.scale import Scale
 
 ENCODER = "mpnet"
-WEIGHTS = "all-mpnet-base-v2, stored in float16, loaded as float32"
 _PAPER = {"method": "attentionmix", "preset": "paper"}
 METHODS: dict[str, dict[str, Any] | None] = {
     "none": None,
@@ -28,7 +28,8 @@ LONG = 10  # epochs of the longer schedule
 
 def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
     """Run as many seeds of each grid as fit; the next call goes on."""
-    for name, value in {**facts(scale.device), f"weights of {ENCODER}": WEIGHTS}.items():
+    described = {f"weights of {ENCODER}": weights(places.gpu / ENCODER, scale)}
+    for name, value in {**facts(scale.device), **described}.items():
         budget.journal.fact(name, value)
     maker = Maker(places, scale, ENCODER)
 
