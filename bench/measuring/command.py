@@ -44,10 +44,17 @@ class Run:
         return sums
 
 
-def child(arguments: Sequence[str], **options: Any) -> dict[str, Any]:  # noqa: ANN401  of subprocess.Popen
-    """Run `arguments` and return the JSON object on its last line of output."""
+def child(
+    arguments: Sequence[str],
+    timeout: float | None = None,
+    **options: Any,  # noqa: ANN401  of subprocess.Popen
+) -> dict[str, Any]:
+    """Run `arguments` and return the JSON object on its last line of output.
+
+    Raises subprocess.TimeoutExpired after `timeout` seconds.
+    """
     with _started(arguments, **options) as process:
-        answers = _answers(process, arguments)
+        answers = _answers(process, arguments, timeout)
     return answers[-1] if answers else {}
 
 
@@ -59,11 +66,13 @@ def precompute(
     watched: bool = False,
     single: bool = False,
     interlude: Callable[[], None] | None = None,
+    timeout: float | None = None,
 ) -> Run:
     """Run `amix precompute` on `corpus` into a new folder under `folder`, which is removed afterwards.
 
     watched: note the memory of the workers.  single: one worker whose session has one thread, with all cores there
     for its other threads.  interlude: called every few minutes while the run is held, which does not count.
+    Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
     out = Path(tempfile.mkdtemp(dir=folder))
     arguments = [sys.executable, "-m", "amix", "precompute", str(corpus), str(out), "--no-labels", "--json"]
@@ -86,7 +95,7 @@ def precompute(
         _visiting(process.pid, visit, watched or single),
         _holding(process.pid, interlude) as held,
     ):
-        events = _answers(process, arguments)
+        events = _answers(process, arguments, timeout)
         seconds = time.perf_counter() - began - sum(held)
     shutil.rmtree(out)
     if single:
@@ -99,7 +108,9 @@ def environment() -> dict[str, str]:
     """Return the environment of a run: amix of this checkout, and no limit on threads but the cores."""
     limits = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM"}
     kept = {name: value for name, value in os.environ.items() if name not in limits}
-    return {**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    # What else is in the path stays there: a machine without network may have its packages in a folder.
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**kept, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 @contextlib.contextmanager
@@ -119,8 +130,10 @@ def _started(arguments: Sequence[str], **options: Any) -> Iterator["subprocess.P
             process.wait()
 
 
-def _answers(process: "subprocess.Popen[str]", arguments: Sequence[str]) -> list[dict[str, Any]]:
-    output, errors = process.communicate()
+def _answers(
+    process: "subprocess.Popen[str]", arguments: Sequence[str], timeout: float | None
+) -> list[dict[str, Any]]:
+    output, errors = process.communicate(timeout=timeout)
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)}\nended with {process.returncode}:\n{errors[-3000:]}")
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]

@@ -1,0 +1,47 @@
+"""The grids in bench/evidence, in the order of their names, each as far as the time allows."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpu.budget import Budget
+from gpu.caches import Maker
+from gpu.card import facts
+from gpu.extractors import weights
+from gpu.grids import Comparison
+from gpu.places import Places
+from gpu.scale import Scale
+
+GRIDS = Path(__file__).resolve().parents[1] / "evidence"
+
+
+def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
+    """Run the grids; the next call goes on."""
+    for name, value in facts(scale.device).items():
+        budget.journal.fact(name, value)
+    comparisons: list[Comparison] = []
+
+    def read(path: Path) -> None:
+        document = on_device(yaml.safe_load(path.read_text("utf-8")), scale)
+        maker = Maker(places, scale, document["model"])
+        out = places.out / "evidence"
+        comparison = Comparison(path.stem, document, maker, budget, out, jobs=jobs, guess=4.0)
+        comparison.missing(comparison.turns)
+        budget.journal.fact(f"weights of {document['model']}", weights(maker.model, scale))
+        comparisons.append(comparison)
+
+    # All of them first: a mistake in one shows at once, and keeps none of the others.
+    for path in sorted(GRIDS.glob("*.yaml")):
+        budget.piece(f"grid {path.stem}", partial(read, path), needs=0.0)
+    for comparison in comparisons:
+        comparison.finish()
+
+
+def on_device(document: dict[str, Any], scale: Scale) -> dict[str, Any]:
+    """Return a grid with its runs on the device that is measured."""
+    options = {**(document.get("options") or {}), "device": "cuda:0" if scale.device == "cuda" else "cpu"}
+    if scale.epochs is not None:
+        options["epochs"] = scale.epochs
+    return {**document, "options": options}
