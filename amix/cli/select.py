@@ -59,8 +59,8 @@ def command(
     """Rank the heads of the cache SHARDS for its labels, and write the ranking to OUT.
 
     Without --budget no classifier is trained: a head scores well if the words that it attends to separate the classes
-    on texts held out. That takes seconds to minutes. With --budget classifiers are trained with the candidates, and
-    again and again the better half stays. `amix train --head auto` takes the best of the ranking without --budget.
+    on texts held out. That takes seconds to minutes. With --budget classifiers are trained with the candidates, in
+    rounds that each keep the better half. `amix train --head auto` takes the best of the ranking without --budget.
     """
     from amix.engine.base.heads import candidate_specs
     from amix.loaders.shards.manifest import Manifest
@@ -168,7 +168,7 @@ def _profile(
 def _agreement(
     profile: Sequence["ProfiledHead"], manifest: "Manifest", model: str, samples: int | None
 ) -> float | None:
-    """Return the rank correlation with the ranking without training, None where it cannot be had."""
+    """Return the rank correlation with the ranking without training, None where it cannot be computed."""
     from amix.study.attention.profile import agreement
     from amix.train.model.classifier import load_embeddings
 

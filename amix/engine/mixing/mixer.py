@@ -147,9 +147,8 @@ class Mixer(ABC):
         if share < 1.0:
             mixed_B = mixed_B & (torch.rand(len(mask_BT), generator=generator) < share)
 
-        unpaired = (
-            int((~paired_B).sum()) if share > 0 else 0
-        )  # a row that is not to be mixed lacks no partner
+        # With p = 0 no row needs a partner, so none is counted as unpaired.
+        unpaired = int((~paired_B).sum()) if share > 0 else 0
         return _assembled(pairs, ratios, mixed_B, unpaired)
 
     def _probability(self, p: float | None) -> float:

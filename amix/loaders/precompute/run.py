@@ -91,7 +91,7 @@ def precompute(
             cores = available_cores()
             if devices == ("cpu",):
                 workers = options.workers or _auto_workers(cores, opened)
-            else:  # every further worker would cost a context of its own on the same card
+            else:  # each further worker on the same GPU needs its own CUDA context
                 workers = options.workers or len(devices)
             # The first units are read here, so that no more workers start than there is work for.
             first = list(itertools.islice(units, workers))

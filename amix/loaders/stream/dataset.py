@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Samples = Dataset[dict[str, Any]]
 else:
-    Samples = object  # torch asks for the methods alone, and reading shards needs no torch
+    Samples = object  # torch only needs these methods, not the base class, and reading shards needs no torch
 
 _DEPTH = 4  # shards fetched ahead
 Damaged = Literal["error", "skip"]

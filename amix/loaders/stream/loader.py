@@ -28,11 +28,12 @@ class RelevanceLoader:
     batch_size: samples per global batch, all ranks together.
     shuffle: `global` = a uniform permutation of all samples; `window` = one that needs few shards at a time, for
         caches that are not on a local disk; `none` = corpus order.  window: how many samples `window` mixes.
-    bucket_batches: sort the samples of so many batches by length, so that texts of one batch are of similar length:
-        pairs mix better and pad less. 0 = do not sort. With 50 or more, little of the order of lengths is left.
+    bucket_batches: sort this many batches' samples by length, so that the texts of a batch are of similar length. Then
+        pairs mix better, and there is less padding. 0 = do not sort. With 50 or more, little of the order by length is
+        left from one batch to the next.
     ends: what happens to samples that do not fill the last batch. `exact` = a smaller batch, so that every sample
-        comes once; a rank that gets none of it has one batch fewer. `drop` = they are left out. `pad` = the batch is
-        filled up with the first samples of the epoch.
+        comes once; a rank without a sample in it has one batch fewer. `drop` = they are left out. `pad` = the batch
+        is filled up with the first samples of the epoch.
     group_size: samples of a global batch that stay together; a rank gets whole groups. None = batch_size / world_size;
         give it to resume under another number of ranks, which needs the same groups.
     subset: sample numbers to use instead of all; the order is drawn over these.
