@@ -71,8 +71,8 @@ class RelevanceLoader:
                 raise UsageError(f"{name} {number} is negative; give 0 or more.")
         if shuffle == "global" and not dataset.fits:
             _LOG.warning(
-                f"{dataset.folder}: a global shuffle needs all shards all the time, and they do not fit into the cache "
-                "for fetched shards. Use shuffle='window', which needs few at a time, or raise AMIX_CACHE_BYTES."
+                f"{dataset.folder}: a global shuffle needs all shards all the time, and they do not fit into the local "
+                "store of fetched shards. Use shuffle='window', which needs few at a time, or raise AMIX_CACHE_BYTES."
             )
         self._seed = seed
         self._shuffle: Shuffle = shuffle

@@ -1,4 +1,4 @@
-"""Evaluation on a shard folder, whose classes are matched with the training classes by name.
+"""Evaluation on a cache, whose classes are matched with the training classes by name.
 
 Axes: N samples, C classes.
 """
