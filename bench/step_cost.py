@@ -108,7 +108,9 @@ class Variant:
     def _mixing_alone(self, batch: Batch, epoch: int, number: int) -> dict[str, float]:
         """Time the plan without the pass that its relevance may come from, and what the plan does to a batch."""
         mixer, mask_BT = self.objective.mixer, batch["attention_mask"]
-        scores_BT = batch.get("relevance", mask_BT.float())  # stands for saliency too, which costs nothing here
+        scores_BT = batch.get(
+            "relevance", mask_BT.float()
+        )  # stands for saliency too, which costs nothing here
         words_BTD = self.network.get_input_embeddings()(batch["input_ids"]).detach()
         began = time.perf_counter()
         plan = mixer.plan(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="With --budget: runs at a time.",
+    help="With --budget: how many runs to train at once.",
 )
 @config_options("method", "head", "seed", "subset_seed", "samples")
 @json_option

@@ -47,8 +47,8 @@ def precompute(
 ) -> Manifest:
     """Run every row of a corpus through an extractor and publish shards and manifest in `out`.
 
-    A run that was stopped goes on where it was; a finished one is left as it is. The bytes are a function of corpus,
-    extractor and options, and do not depend on the number of workers (docs/shards.md).
+    A run that was stopped goes on where it was; a finished one is left as it is. The bytes depend on corpus, extractor
+    and options, but not on the number of workers (docs/shards.md).
     on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
     Returns the manifest. Raises UsageError, CorpusError, ExtractorError, ShardError or DeviceError; what was

@@ -84,7 +84,7 @@ class Recipe:
         return fingerprint if isinstance(fingerprint, str) else None
 
     def without_environment(self) -> dict[str, Any]:  # Any: JSON
-        """Return the document without the machine and the versions that followed the recipe."""
+        """Return the document without what it says about the machine and the library versions."""
         return {key: value for key, value in self.document.items() if key != "environment"}
 
     def differences(self, now: "Recipe") -> Iterator[tuple[str, str, str]]:

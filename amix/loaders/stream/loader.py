@@ -1,4 +1,4 @@
-"""Shards in, batches out: in an order of its own, for any number of ranks and workers, resumable."""
+"""Shards in, batches out: in an order drawn for each epoch, for any number of ranks and workers, resumable."""
 
 import logging
 from collections.abc import Iterator
@@ -186,7 +186,9 @@ class RelevanceLoader:
         if rest and self._ends == "drop":
             return numbers[:-rest]
         if rest and self._ends == "pad":
-            return np.resize(numbers, len(numbers) - rest + self.batch_size)  # begins again at its end
+            return np.resize(
+                numbers, len(numbers) - rest + self.batch_size
+            )  # goes on with the first samples again
         return numbers
 
     def _turns(self) -> Iterator[Numbers]:
@@ -202,7 +204,7 @@ def _fetched(dataset: RelevanceDataset, numbers: Numbers, begins: range, size: i
     """Yield `size` numbers from each of `begins` on, and have their shards fetched.
 
     Not a method: it must not hold the loader. A loader that holds itself through its workers is freed only when Python
-    collects circles of references, and its workers then do not hear that they are to end: torch waits 5 s for each.
+    collects circles of references, and its workers then are not told to end: torch waits 5 s for each.
     """
     with dataset.fetching(numbers[begin : begin + size] for begin in begins) as reached:
         for begin in begins:
