@@ -176,6 +176,6 @@ def _agreement(
         return None
     try:
         return agreement(profile, manifest.folder, load_embeddings(model, manifest), samples)
-    except TrainError as problem:  # too few texts for it: the profile is still of use
+    except TrainError as problem:  # too few texts for it; the ranking by training still counts
         notice(f"Not compared with the ranking that trains no classifier: {problem}")
         return None

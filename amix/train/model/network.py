@@ -63,7 +63,7 @@ class LayerStack:
     """The layers of a transformer.
 
     modules: what holds them.  depth: how many layers run.
-    shared: the same module runs as several layers (ALBERT), so that layers are told apart by counting calls.
+    shared: the same module runs as several layers (ALBERT), so that only counting the calls tells the layers apart.
     """
 
     modules: nn.ModuleList
