@@ -52,7 +52,7 @@ def sample_set(description: str | None) -> Iterator[SampleSet]:
     """Yield the sample set that the command line asks for; what was built for it is removed afterwards."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--model", help="Hub id or folder of an encoder (default: the packaged MiniLM)")
-    parser.add_argument("--shards", type=Path, help="folder with the shard folders train and test")
+    parser.add_argument("--shards", type=Path, help="folder with the caches train and test")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training shards (default: 2)")
     options = parser.parse_args()
     model = options.model or packaged_encoder()

@@ -120,7 +120,7 @@ def review_rows() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def make_shards(tiny_extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeShards:
-    """`make_shards(rows, extractor=..., no_labels=...)` -> a shard folder."""
+    """`make_shards(rows, extractor=..., no_labels=...)` -> a cache."""
 
     def make(rows: Rows, extractor: Path = tiny_extractor, heads: str = "all", **corpus: Any) -> Path:
         folder = tmp_path_factory.mktemp("shards")

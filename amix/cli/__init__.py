@@ -83,7 +83,7 @@ class LazyGroup(click.Group):
         """Run the command and turn whatever it raises into a line on stderr and an exit code."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # a reader that has gone is noticed here, not when the interpreter ends
+            sys.stdout.flush()  # a pipe that its reader has closed is noticed here, not when the interpreter ends
             return result
         except (click.ClickException, click.exceptions.Exit):
             raise
@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno == errno.EPIPE and _reader_is_gone():
-                raise  # click ends quietly
+                raise  # click then ends without a message
             _explain(ctx, f"Error: {error}")
             ctx.exit(1)
         except Exception as error:  # whatever happens, a user sees a sentence

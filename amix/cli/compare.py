@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many runs to train at once."
+)
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
 @config_options("method", "head", *OWN)
 @json_option
@@ -60,7 +62,7 @@ def command(
     as_json: bool,
     **flags: Any,  # noqa: ANN401  options of training, each of its own type
 ) -> None:
-    """Train every method on the same texts in the same order, and show how they differ and how sure that is.
+    """Train every method on the same texts in the same order, and show how they differ, with intervals.
 
     CONFIG is a YAML file (docs/comparing.md). SHARDS is a folder with the shards of `train`, `validation` and `test`,
     or one cache with --dev and --eval. Runs that are finished in OUT are not run again. OUT gets report.html,
@@ -90,7 +92,7 @@ def command(
                 "Two of SHARDS have the same name. Describe them in a YAML file, under names of their own."
             )
         options = given_options(flags)
-        # Online, heads are those of the model, whatever the cache holds.
+        # With relevance_source online, heads are those of the model, whatever the cache holds.
         source = model if options.get("relevance_source") == "online" else None
         numbers = [parse_samples(each.strip(), "--samples") for each in samples.split(",")]
         grid = checked(
@@ -120,7 +122,7 @@ def _methods(
 ) -> dict[str, "Method"]:
     """Return the methods by label: attentionmix once for each of `heads`.
 
-    online: the model whose heads are meant, None for those of the caches.
+    online: a model whose heads are used; None = those that the caches hold.
     """
     from amix.study.compare.candidates import compared_specs
     from amix.study.compare.grid import Method
@@ -129,7 +131,7 @@ def _methods(
     if heads is None:
         return {method: Method() for method in named}
     if "attentionmix" not in named:
-        raise UsageError(f"--heads {heads}: no method of --methods {methods} has heads. Add attentionmix.")
+        raise UsageError(f"--heads {heads}: none of --methods {methods} uses heads. Add attentionmix.")
     found: dict[str, Method] = {}
     for method in named:
         if method != "attentionmix":

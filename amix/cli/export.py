@@ -60,7 +60,7 @@ def _layers(text: str) -> list[int] | None:
     type=click.Choice(get_args(Via)),
     default="direct",
     show_default=True,
-    help="Who writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The extractor is the same.",
+    help="What writes the ONNX graph: torch.onnx, or Hugging Face Optimum. The extractor is the same.",
 )
 @json_option
 def command(
@@ -77,7 +77,7 @@ def command(
 ) -> None:
     """Freeze the encoder MODEL, a Hub id or a folder, into a relevance extractor in the new folder OUT.
 
-    OUT keeps only what the attention of the deepest layer needs. Every graph is compared with the encoder first.
+    OUT keeps the encoder only up to the attention of the deepest layer. Every graph is compared with the encoder first.
     """
     options = ExportOptions(
         layers=_layers(layers),

@@ -47,7 +47,7 @@ def _mixing_option(
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page to this file, on which heads and a second text's mix can be explored.",
+    help="Write a page to this file, on which you can try heads and mix the text with a second one.",
 )
 @json_option
 def command(

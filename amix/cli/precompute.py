@@ -101,7 +101,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     type=int,
     default=512,
     show_default=True,
-    help="Most tokens of a text; longer ones are cut.",
+    help="Longest text in tokens; longer ones are cut.",
 )
 @click.option(
     "--workers",
@@ -115,12 +115,12 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     "--device",
     default="cpu",
     show_default=True,
-    help="What computes: cpu, cuda, cuda:N, or several GPUs (cuda:0,cuda:1).",
+    help="Device to compute on: cpu, cuda, cuda:N, or several GPUs (cuda:0,cuda:1).",
 )
 @click.option(
     "--backend",
     type=click.Choice(get_args(Backend)),
-    help="What runs the encoder.  [default: the best graph of the extractor]",
+    help="Runtime that runs the encoder.  [default: that of the best graph of the extractor]",
 )
 @click.option(
     "--samples-per-shard", type=int, default=4096, show_default=True, help="Corpus rows of a shard."

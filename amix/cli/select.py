@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="With --budget: runs at a time.",
+    help="With --budget: how many runs to train at once.",
 )
 @config_options("method", "head", *OWN)
 @json_option
@@ -60,8 +60,8 @@ def command(
     """Rank the heads of the cache SHARDS for its labels, and write the ranking to OUT.
 
     Without --budget no classifier is trained: a head scores well if the words that it attends to separate the classes
-    on texts held out. That takes seconds to minutes. With --budget classifiers are trained with the candidates, and
-    again and again the better half stays. `amix train --head auto` takes the best of the ranking without --budget.
+    on texts held out. That takes seconds to minutes. With --budget classifiers are trained with the candidates, in
+    rounds that each keep the better half. `amix train --head auto` takes the best of the ranking without --budget.
     """
     from amix.engine.base.heads import candidate_specs
     from amix.loaders.shards.manifest import Manifest
@@ -169,7 +169,7 @@ def _profile(
 def _agreement(
     profile: Sequence["ProfiledHead"], manifest: "Manifest", model: str, samples: int | None
 ) -> float | None:
-    """Return the rank correlation with the ranking without training, None where it cannot be had."""
+    """Return the rank correlation with the ranking without training, None where it cannot be computed."""
     from amix.study.attention.profile import agreement
     from amix.train.model.classifier import load_embeddings
 
@@ -177,6 +177,6 @@ def _agreement(
         return None
     try:
         return agreement(profile, manifest.folder, load_embeddings(model, manifest), samples)
-    except TrainError as problem:  # too few texts for it: the profile is still of use
+    except TrainError as problem:  # too few texts for it; the ranking by training still counts
         notice(f"Not compared with the ranking that trains no classifier: {problem}")
         return None

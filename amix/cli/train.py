@@ -124,7 +124,7 @@ def command(
 
     with ended_group():
         result = train(shards, out, model, config, dev=dev or inputs.dev, evals=named, resume=resume)
-    if int(os.environ.get("RANK", "0")):  # the first of several processes speaks for them
+    if int(os.environ.get("RANK", "0")):  # of several processes only the first one prints
         return
 
     if result.largest_p == 0.0:

@@ -27,7 +27,7 @@ class Watch:
         self._events = events
 
     def begin(self, start: "Start") -> None:
-        """Show what the run begins with; the bar goes on where the last run stopped."""
+        """Show the state at the start of the run; the bar goes on where the last run stopped."""
         bar = self._bar
         self._tally.begin(start)
         bar.total = start.row_count

@@ -1,1 +1,1 @@
-"""What the project exists for: relevance, mixing, the extractor and the sessions that run it."""
+"""The core: relevance, mixing, the extractor and the sessions that run it."""

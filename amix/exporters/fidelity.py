@@ -19,7 +19,7 @@ from amix.engine.extractor.tokenizer import open_tokenizer
 from amix.exporters.parity import TEXTS
 
 LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens; int8 errs more on longer texts
-_EVERY = 3  # of each length there is a text for every third sentence, which starts with it
+_EVERY = 3  # for each length, one text begins at every third sentence
 _REPEATS = 4  # all sentences together are about 250 tokens, the longest text has 512
 _DIGITS = 6
 

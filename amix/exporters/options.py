@@ -13,7 +13,7 @@ Via = Literal["direct", "optimum"]
 # The lowest and highest operator set that each writer can give, and that onnxruntime runs.
 OPSETS: dict[Via, tuple[int, int]] = {
     "direct": (18, 23),
-    "optimum": (18, 20),  # Optimum traces with TorchScript, whose exporter ends there
+    "optimum": (18, 20),  # Optimum traces with TorchScript, whose exporter goes no higher
 }
 
 
@@ -23,8 +23,8 @@ class ExportOptions:
 
     layers: export the heads of these, None = of all; nothing after the attention of the deepest one is kept.
     formats: one graph of each.  dtype: of weights and attention.  opset: None = the writer's default.
-    via: who writes the ONNX graph, torch.onnx or Hugging Face Optimum; the extractor is the same.
-    Raises UsageError for what cannot be right.
+    via: what writes the ONNX graph, torch.onnx or Hugging Face Optimum; the extractor is the same.
+    Raises UsageError for values that cannot be right.
     """
 
     layers: Sequence[int] | None = None
@@ -49,7 +49,7 @@ class ExportOptions:
             raise UsageError("--dtype int8 exists for --format onnx only. Leave the other formats out.")
         if self.via == "optimum" and set(self.formats) != {"onnx"}:
             other = next(name for name in self.formats if name != "onnx")
-            raise UsageError(f"--format {other}: Optimum writes onnx only. Leave out it or --via optimum.")
+            raise UsageError(f"--format {other}: Optimum writes onnx only. Leave out one of the two.")
         lowest, highest = OPSETS[self.via]
         if self.opset is not None and not lowest <= self.opset <= highest:
             where = " with --via optimum" if self.via == "optimum" else ""

@@ -43,7 +43,7 @@ TOLERANCE_SUM: dict[Dtype, float] = {
     "float32": 1e-4,
     "float16": 1e-2,
     "int8": 1e-2,
-}  # of a row, as a share of its tokens
+}  # how far a row's sum may be from its number of tokens, as a share of that number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Probe:
 def make_probes(encoder: Encoder, reference: RelevanceModule, via: Via = "direct") -> list[Probe]:
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
-    via: who will write the graph, `direct` or `optimum`.
+    via: what will write the graph, `direct` or `optimum`.
     Raises UsageError where this kind of relevance means nothing in this encoder, ExportError where the installed
     transformers cannot export the encoder.
     """

@@ -11,7 +11,7 @@ from amix.exporters.capture import example_inputs, quiet_torch
 
 
 def write_torchscript(module: RelevanceModule, encoder: Encoder, path: Path) -> None:
-    """Trace and freeze `module` to `path`. Freezing makes weights constants and drops those of no use."""
+    """Trace and freeze `module` to `path`. Freezing turns weights into constants and drops unused ones."""
     try:
         with quiet_torch(), quiet_transformers(), torch.no_grad():
             traced = torch.jit.trace(module, example_inputs(encoder), check_trace=False)

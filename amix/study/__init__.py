@@ -1,1 +1,1 @@
-"""What stands above single runs: comparisons, analyses of attention, report pages."""
+"""Comparisons of runs, analyses of attention, and report pages."""

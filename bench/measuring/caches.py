@@ -1,4 +1,4 @@
-"""Shard folders of made-up texts, written by amix's own writer."""
+"""Caches of made-up texts, written by amix's own writer."""
 
 import itertools
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Shard folders from strangers: whatever their files say, nothing runs, memory stays bounded, and errors are ours.
+"""Caches from strangers: whatever their files say, nothing runs, memory stays bounded, and errors are ours.
 
 AMIX_FUZZ_EXAMPLES sets how many examples each property is tried on; a run of an hour takes some 40,000.
 """

@@ -204,7 +204,7 @@ def test_the_cache_keeps_to_its_limit(shards: Path, tmp_path: Path) -> None:
         assert store.times(".tar") > 5  # some were fetched again
 
         small = CacheOptions(folder=tmp_path / "small", limit=1000)
-        with pytest.raises(ShardError, match=r"does not fit into a cache of 1,000.*AMIX_CACHE_BYTES"):
+        with pytest.raises(ShardError, match=r"does not fit into the local store of 1,000.*AMIX_CACHE_BYTES"):
             everything(store.url, cache=small)
 
 

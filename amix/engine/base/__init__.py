@@ -1,1 +1,1 @@
-"""What every room needs: errors, canonical JSON, atomic publishing, processes, the machine, head specs."""
+"""What the whole package needs: errors, canonical JSON, atomic publishing, processes, the machine, head specs."""

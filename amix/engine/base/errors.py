@@ -38,7 +38,7 @@ class CorpusError(AmixError):
 
 
 class ShardError(AmixError):
-    """A shard folder that is damaged, incomplete or does not fit."""
+    """A cache that is damaged, incomplete or does not fit."""
 
 
 class FetchError(AmixError):

@@ -65,7 +65,7 @@ def _folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:
             continue
         base = cgroups / controller if controllers else cgroups
         own = base / path.lstrip("/")
-        # In a container the path may be the host's; then only the topmost folder is there, and it is the container's.
+        # In a container the path may be the host's. Then only the topmost folder exists here: the container's own.
         yield from (folder for folder in (own, *own.parents) if folder == base or base in folder.parents)
 
 

@@ -41,7 +41,7 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn a disk's refusal of what the block writes to `folder` into a StorageError that says what to do."""
+    """Turn a failed write of the block to `folder` into a StorageError that says what to do."""
     try:
         yield
     except Exception as problem:
@@ -56,7 +56,7 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def _number_in(problem: Exception) -> int | None:
-    """Return the error number that Rust libraries (safetensors, tokenizers) put into words: `... (os error 28)`."""
+    """Return the error number that Rust libraries (safetensors, tokenizers) have in their message: `(os error 28)`."""
     match = re.search(r"\(os error (\d+)\)", str(problem))
     return int(match[1]) if match else None
 
@@ -80,7 +80,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Yield a binary file that becomes `path` when the block succeeds, and is removed when it fails.
 
     The data is flushed to the disk before the rename; flushing the folder (`fsync_folder`) is left to the caller.
-    Raises StorageError when the disk is full or refuses for another reason that a user can remove.
+    Raises StorageError when the disk is full, or cannot be written to for another reason that a user can remove.
     """
     temporary = temporary_sibling(path)
     with explained(path.parent):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 def rank_correlation(a_HT: NDArray[np.number], b_HT: NDArray[np.number]) -> NDArray[np.float64]:
     """Return Spearman's rank correlation (H,) of each row of `a_HT` with the same row of `b_HT`.
 
-    Equal values share their mean rank. Two rows that each hold one value throughout agree (1); such a row and any other
-    do not (0).
+    Equal values share their mean rank. The correlation of two constant rows is 1, that of a constant row with any other
+    is 0.
     """
     a_HT, b_HT = _centred_ranks(a_HT), _centred_ranks(b_HT)
     a_H, b_H = np.square(a_HT).sum(axis=1), np.square(b_HT).sum(axis=1)

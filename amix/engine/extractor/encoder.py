@@ -68,11 +68,11 @@ class Encoder:
 
 
 def attention_shape(config: "PretrainedConfig") -> tuple[int, int]:
-    """Return the number of layers and of heads in each. Raises ExportError where the configuration does not tell."""
+    """Return the number of layers and of heads in each. Raises ExportError where the configuration does not say."""
     layers, heads = (getattr(config, f"num_{part}", None) for part in ("hidden_layers", "attention_heads"))
     if not isinstance(layers, int) or not isinstance(heads, int):
         raise unreadable(
-            str(config.model_type), "its configuration does not tell the number of layers and heads"
+            str(config.model_type), "its configuration does not give the number of layers and heads"
         )
     return layers, heads
 
@@ -171,7 +171,7 @@ def folder_of(model: str) -> Path | None:
 def hub_commit(model: str, revision: str | None = None) -> str:
     """Return the commit that a model's name means on the Hub, or in the local Hub cache when offline.
 
-    transformers 5 no longer tells it. Raises what huggingface_hub raises.
+    transformers 5 no longer reports it. Raises what huggingface_hub raises.
     """
     from huggingface_hub import hf_hub_download
 
@@ -199,7 +199,7 @@ def _checked_folder(folder: Path, revision: str | None) -> str:
 def load_error(error: type[_Error], model: str, what: str, problem: Exception) -> _Error:
     """Return the error for a model that transformers or the Hub refused, with the first line of their message.
 
-    what: cannot be done with the model, as in `cannot be loaded as an encoder`.
+    what: what failed, for example `cannot be loaded as an encoder`.
     """
     reason = next(
         (line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__

@@ -21,8 +21,7 @@ from amix.engine.mixing.site import hidden_layer
 class AttentionMix(Mixer):
     """Per-token ratios from the attention that each token receives (AttentionMix, arXiv 2309.11104).
 
-    The source's summary prints no equations; the reading followed here is rules 3 to 8 of
-    docs/architecture.md.
+    The source's summary prints no equations; rules 3 to 8 of docs/architecture.md say how it is read here.
 
     level: where to mix; `embedding` = the word embeddings, as in the source; `hidden:k` = the hidden states after
         k layers (mixing of encodings is the source's open question).
@@ -31,7 +30,8 @@ class AttentionMix(Mixer):
     strength: s in [0, 1] pulls every ratio and label weight toward the row's own side, 1 - s (1 - ratio).
     sharpness: k >= 0 in ratio = sigmoid(k (log r_a - log r_b)); 1 = r_a / (r_a + r_b), 0 = one half.
     alpha: draws a weight t from Beta(alpha, alpha) for every pair, as other mixups do, and takes the ratio
-        t r_a / (t r_a + (1 - t) r_b): pairs range from nearly clean to even. None = the source's even pairs, t = 1/2.
+        t r_a / (t r_a + (1 - t) r_b), so that some pairs are nearly clean and others even. None: t = 1/2 for all pairs,
+        as in the source.
     tail: what becomes of a longer partner's words that face a row's padding: `keep` mixes them in whole (rule 4),
         `drop` leaves them out, so that a mixed row is as long as the row itself.
     """
@@ -81,7 +81,7 @@ class AttentionMix(Mixer):
 
         tilt_B1 = None
         if self.alpha is not None:
-            # Not quite 0 or 1, so that a word to which only one side attends stays that side's.
+            # Kept off 0 and 1, so that a token with relevance on one side only still belongs to that side.
             tilt_B1 = (
                 draw_beta(self.alpha, len(mask_BT), generator)
                 .clamp(1e-4, 1 - 1e-4)[:, None]
@@ -106,13 +106,13 @@ class AttentionMix(Mixer):
         weight_B = _share((ratio_BT * union_BT).sum(dim=1), union_BT.sum(dim=1).float(), 0.5)
         if self.label_weight == "mass":
             own_B = (ratio_BT * own_BT).sum(dim=1)
-            # Without its tail a pair can be left with words that nothing attends to; the mean ratio is used then.
+            # Without the tail, the words left in a pair may have no relevance at all. Then the mean ratio is used.
             weight_B = _share(own_B, own_B + ((1.0 - ratio_BT) * other_BT).sum(dim=1), weight_B)
         return weight_B
 
 
 def _share(part_B: Tensor, whole_B: Tensor, otherwise: Tensor | float) -> Tensor:
-    # The clamps only touch wholes of 0, and rounding in the last place.
+    # The clamps change something only if the whole is 0, or where rounding leads out of [0, 1].
     return torch.where(whole_B > 0, part_B / whole_B.clamp_min(1e-30), otherwise).clamp(0.0, 1.0)
 
 
@@ -126,7 +126,7 @@ def content_relevance(relevance_BT: Tensor, content_BT: Tensor, *, rescale: bool
     count_B1 = content_BT.sum(dim=1, keepdim=True).float()
     total_B1 = kept_BT.sum(dim=1, keepdim=True)
     if rescale:
-        # Division first by the row's largest value: sums of huge or tiny values neither overflow nor vanish.
+        # First divided by the row's largest value, so that sums of huge or tiny values neither overflow nor vanish.
         peak_B1 = kept_BT.amax(dim=1, keepdim=True) if kept_BT.shape[1] else total_B1
         kept_BT = kept_BT / torch.where(peak_B1 > 0, peak_B1, 1.0)
         total_B1 = kept_BT.sum(dim=1, keepdim=True)
@@ -140,7 +140,7 @@ def pair_ratio(
     """Return own^k / (own^k + other^k), 0.5 where both are 0 (rule 4; k is the sharpness of rule 8).
 
     Both arguments: (B, T) float32 >= 0. Scaling by the larger one first keeps powers from overflowing.
-    tilt_B1: inside (0, 1), the row's share of two sides of equal relevance; None = 0.5.
+    tilt_B1: in (0, 1), the result where both sides have the same relevance; None = 0.5.
     """
     peak_BT = torch.maximum(own_BT, other_BT)
     scale_BT = torch.where(peak_BT > 0, peak_BT, 1.0)

@@ -34,7 +34,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """What a mixer is asked about: a batch, and the partner of every row.
+    """The input of a mixer: a batch, and the partner of every row.
 
     mask_BT, content_BT: bool.  partner_B: int64.
     relevance_BT, saliency_BT: checked floats, None where the mixer needs none.
@@ -53,7 +53,7 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratios:
-    """What a mixer answers, as if every row were mixed; the fields are those of `Plan`."""
+    """The output of a mixer, as if every row were mixed; the fields are those of `Plan`."""
 
     ratio_BT: Tensor
     weight_B: Tensor
@@ -70,7 +70,7 @@ class Mixer(ABC):
     """
 
     reads: ClassVar[frozenset[Need]] = frozenset()  # what the class computes its ratios from
-    missing: ClassVar[str] = ""  # the error's text where that was not given
+    missing: ClassVar[str] = ""  # the error's text where one of these was not given
 
     p: float = 1.0
     partner: PartnerChoice = "random"
@@ -90,7 +90,7 @@ class Mixer(ABC):
         return ("embedding",)
 
     def settled(self, generator: Generator | None) -> "Mixer":
-        """Return the mixer with those draws made that hold for a whole batch, whatever its groups of rows."""
+        """Make the draws that hold for a whole batch, for all its groups of rows; return the mixer with them fixed."""
         del generator
         return self
 
@@ -128,7 +128,8 @@ class Mixer(ABC):
         mask_BT = attention_mask.bool()
         content_BT = mask_BT if content is None else same_shape("content", content, mask_BT).bool() & mask_BT
 
-        # The order of the draws is a promise: head spec, partners, the mixer's own, who is mixed.
+        # The order of the draws must not change, or seeds give other plans: head spec, partners, the mixer's own draws,
+        # which rows are mixed.
         relevance_BT = saliency_BT = None
         if "relevance" in self.reads:
             relevance_BT = self._given("relevance", one_spec(relevance, generator), mask_BT)
@@ -153,9 +154,8 @@ class Mixer(ABC):
         if share < 1.0:
             mixed_B = mixed_B & (torch.rand(len(mask_BT), generator=generator) < share)
 
-        unpaired = (
-            int((~paired_B).sum()) if share > 0 else 0
-        )  # a row that is not to be mixed lacks no partner
+        # With p = 0 no row needs a partner, so none is counted as unpaired.
+        unpaired = int((~paired_B).sum()) if share > 0 else 0
         return _assembled(pairs, ratios, mixed_B, unpaired)
 
     def _probability(self, p: float | None) -> float:
@@ -179,7 +179,7 @@ class Mixer(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class NoMix(Mixer):
-    """Vanilla fine-tuning behind the interface of the mixers: every row stays itself."""
+    """Plain fine-tuning with the interface of a mixer: no row is mixed."""
 
     p: float = field(default=0.0, init=False)
     partner: PartnerChoice = field(default="random", init=False)
@@ -219,7 +219,7 @@ def draw_beta(alpha: float, rows: int, generator: Generator | None) -> Tensor:
 
 
 def whole_where_alone(ratio_BT: Tensor, own_BT: Tensor, other_BT: Tensor) -> Tensor:
-    """Give a position to the only side that has something there; where neither has, to the row itself."""
+    """Return the ratio, but 1 or 0 where only the row or only its partner has something; 1 where neither has."""
     ratio_BT = torch.where(other_BT, ratio_BT, 1.0)
     return torch.where(other_BT & ~own_BT, 0.0, ratio_BT)
 

@@ -94,9 +94,9 @@ class TMix(PairMixer):
 
     layers: how many layers run before mixing, one of which is drawn for each batch; 7, 9 and 12 of BERT-base's
         twelve in the source. 0 = the output of the embedding block.
-    alpha: 0.75, the default of the source's published code, which takes 16 for ten labels a class.
+    alpha: 0.75, the default of the source's published code, which takes 16 where each class has only ten labels.
     max_lambda: true in the source. It draws one ratio for a whole batch; here every pair has its own.
-    A token that faces padding stays whole, where the source mixes it with what the model makes of padding.
+    A token that faces padding stays whole; the source mixes it with the model's output for padding.
     """
 
     alpha: float = 0.75
@@ -116,7 +116,7 @@ class TMix(PairMixer):
         return tuple(f"hidden:{layer}" for layer in self.layers)
 
     def settled(self, generator: Generator | None) -> "TMix":
-        """Return the mixer of one drawn layer: a batch is run through the model at once."""
+        """Draw the one layer at which a batch is mixed: all its groups run through the model together."""
         return replace(self, layers=(self._draw_layer(generator),))
 
     def _draw_layer(self, generator: Generator | None) -> int:

@@ -33,9 +33,9 @@ def step_generator(seed: int, epoch: int, step: int, group: int = 0) -> Generato
 
 @dataclass(frozen=True)
 class Draws:
-    """What the plan of a rank's rows of a batch is drawn from.
+    """What the random draws for a rank's rows of a batch depend on.
 
-    seed, epoch, step: the batch.  group_size: consecutive rows that choose partners among themselves.
+    seed, epoch, step: which batch it is.  group_size: consecutive rows that choose partners among themselves.
     first_group: number, in the global batch, of the first group of these rows.
     """
 
@@ -50,7 +50,7 @@ class Draws:
         return step_generator(self.seed, self.epoch, self.step, BATCH_STREAM)
 
     def groups(self, rows: int) -> Iterator[tuple[slice, Generator]]:
-        """Yield every group of `rows` rows, the last of which may be short, with its generator."""
+        """Split `rows` rows into groups, the last of which may be shorter; yield each with its generator."""
         for number, begin in enumerate(range(0, rows, self.group_size)):
             generator = step_generator(self.seed, self.epoch, self.step, self.first_group + number)
             yield slice(begin, begin + self.group_size), generator
@@ -78,7 +78,7 @@ def draw_partners(
             return _neighbours(lengths_B.cpu(), generator)
         case "other-class" | "same-class":
             if labels is None or len(labels) != len(lengths_B):
-                what = "none came in" if labels is None else f"{len(labels)} came for {len(lengths_B)} rows"
+                what = "none given" if labels is None else f"{len(labels)} given for {len(lengths_B)} rows"
                 raise MixingError(
                     f"partner='{choice}' needs the batch's labels: {what}. Pass labels=batch['labels']."
                 )

@@ -25,8 +25,8 @@ class Plan:
     label_weight: (B,) float32 in [0, 1], weight of the row's own label.
     attention_mask: (B, T) int64, 1 where the mixed row has a token of either side.
     site: where in the model the plan applies. `embedding` = the word embeddings (`inputs_embeds`);
-        `hidden:k` = the hidden states after k layers (transformers' `hidden_states[k]`), below which every
-        row keeps its own mask; `pooled` = the vector that enters the last linear layer.
+        `hidden:k` = the hidden states after k layers (transformers' `hidden_states[k]`); in these layers every
+        row keeps its own mask. `pooled` = the vector that enters the last linear layer.
     is_identity: True when no row is mixed, so that the caller may skip the work.
     unpaired: rows that stayed unmixed because the batch held no partner of the kind asked for.
     """
@@ -38,7 +38,7 @@ class Plan:
     attention_mask: Tensor
     site: str = "embedding"
     is_identity: bool = False
-    is_aligned: bool = True  # every position reads the same one of the partner, which saves a gather
+    is_aligned: bool = True  # every position is mixed with the partner's same position, which saves a gather
     unpaired: int = 0
 
     def mix(self, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Plan:
 
 
 def joined(plans: Sequence[Plan]) -> Plan:
-    """Return the plan of several groups of rows that stand one after the other in a batch.
+    """Return one plan for several groups of rows that follow one another in a batch.
 
     plans: at least one, all (rows, T) of one site.
     """
@@ -142,7 +142,7 @@ def as_targets(labels: Tensor, num_classes: int, *, check: bool = True) -> Tenso
         if low < 0 or high >= num_classes:
             raise MixingError(
                 f"label {low if low < 0 else high} is outside 0..{num_classes - 1}: "
-                f"num_classes={num_classes} does not fit the data, or rows without a label (-1) came in."
+                f"num_classes={num_classes} does not fit the data, or there are rows without a label (-1)."
             )
         return torch.nn.functional.one_hot(labels.long(), num_classes).float()
     if labels.ndim == 2 and labels.is_floating_point():

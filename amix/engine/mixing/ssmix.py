@@ -17,10 +17,10 @@ from amix.engine.mixing.mixer import Mixer, Need, Pairs, Ratios
 class SSMix(Mixer):
     """Saliency-based span mixup (SSMix, Yoon, Kim and Park 2021, arXiv 2106.08062, section 2).
 
-    The span of the row's own text with the least saliency is replaced by as long a span of the partner's with
-    the most; the first of equals is taken. Spans lie inside content; of a pair of texts, the first is mixed
-    with the first and the second with the second. The label weight is the share of content that is the row's own.
-    A row that has no content facing the partner's stays itself.
+    The row's least salient span is replaced by the partner's most salient span of the same length; of equal spans
+    the first is taken. Spans lie inside content; in pairs of texts, the first is mixed with the first and the
+    second with the second. The label weight is the share of content that is the row's own. Nothing is replaced
+    where the row or its partner has no content.
 
     span_share: length of the span as a share of the row's content, at least one token, at most the partner's
         content; 0.1 in the source.
@@ -42,7 +42,7 @@ class SSMix(Mixer):
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
         del generator
         assert pairs.saliency_BT is not None
-        # Sums of float32 saliencies in float64: windows that are equal stay equal up to the 16th digit.
+        # Summed in float64, so that windows with the same float32 saliencies have equal sums up to the 16th digit.
         saliency_BT = pairs.saliency_BT.double()
         own_BT, texts = _texts(pairs.content_BT)
         other_BT = pairs.facing(own_BT)
@@ -68,7 +68,7 @@ class SSMix(Mixer):
 
 
 def _texts(content_BT: Tensor) -> tuple[Tensor, int]:
-    """Number the runs of content in every row from 1, 0 elsewhere; and return the largest number.
+    """Return the number of the text that each token belongs to (from 1; 0 outside content), and the largest number.
 
     Special tokens separate the texts of a pair, so a run is a text.
     """

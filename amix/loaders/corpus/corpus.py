@@ -20,7 +20,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 class Corpus:
     """A checked corpus, open for reading in order as often as needed.
 
-    row_count: rows that `rows()` yields, rejected ones too; the limit, or None, if only reading would tell.
+    row_count: rows that `rows()` yields, rejected ones too; the limit, or None, if it is not known before reading.
     identity: JSON; what decides the rows: contents, columns, class names and limit, but no local path.
     label_names: one per class; None with no_labels.  multi_label: rows have `labels` instead of `label`.
     """

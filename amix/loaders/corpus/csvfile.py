@@ -36,7 +36,7 @@ class Csv:
         """Accept every column: all fields are strings."""
 
     def label_type(self, column: str) -> LabelType:
-        """Return that nothing is known: every field is a string."""
+        """Return an empty type, since the file does not say: every field is a string."""
         return LabelType()
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:

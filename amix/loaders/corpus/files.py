@@ -14,10 +14,10 @@ from amix.loaders.corpus.unpacked import reading
 class Reader(Protocol):
     """One file."""
 
-    row_count: int | None  # None: only reading the rows would tell
+    row_count: int | None  # None: not known before the rows are read
 
     def columns(self) -> Sequence[str] | None:
-        """Return the names of the columns, or None for a file without rows that could tell."""
+        """Return the names of the columns, or None for a file that has no rows to take them from."""
         ...
 
     def require_text(self, column: str) -> None:

@@ -28,7 +28,7 @@ class DataFile:
 
 
 def format_of(path: Path) -> DataFile | None:
-    """Return how to read `path`, judged by its name, or None when the name does not tell."""
+    """Return how to read `path`, judged by its name, or None when the name does not say."""
     name = path.name.lower()
     compression = _COMPRESSIONS.get(Path(name).suffix)
     if compression is not None:

@@ -1,4 +1,4 @@
-"""JSON Lines, read line by line: a line that cannot be read is a rejected row, not the end."""
+"""JSON Lines, read line by line: a line that cannot be read is a rejected row, and reading goes on."""
 
 import codecs
 import itertools
@@ -11,7 +11,7 @@ from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import open_bytes, reading
 
 _SAMPLE = 100  # valid rows whose keys are the columns
-_SAMPLE_LINES = 10_000  # they are looked for in at most so many lines
+_SAMPLE_LINES = 10_000  # at most this many lines are searched for them
 _TYPES = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
 
 
@@ -25,7 +25,7 @@ class JsonLines:
         self._place = place
 
     def columns(self) -> Sequence[str] | None:
-        """Return the keys of the first valid rows. Raises CorpusError where there are only other lines."""
+        """Return the keys of the first valid rows. Raises CorpusError where there are none."""
         names: dict[str, None] = {}
         valid = 0
         reason: str | None = None
@@ -51,7 +51,7 @@ class JsonLines:
         """Accept every column: each row has types of its own."""
 
     def label_type(self, column: str) -> LabelType:
-        """Return that nothing is known: each row has types of its own."""
+        """Return an empty type, since the file does not say: each row has types of its own."""
         return LabelType()
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:

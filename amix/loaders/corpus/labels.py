@@ -151,7 +151,7 @@ def parsed(value: str) -> int | bool | str:
 
 
 def from_schema(what: str, column: str, schema: LabelType, given: tuple[str, ...] | None) -> Labels | None:
-    """Return how to read the labels if schema and given names tell without a look at the column, else None."""
+    """Return how to read the labels if the schema and the given names say it; None if the column must be read."""
     if schema.kind is None:
         return None
     if schema.names is not None:

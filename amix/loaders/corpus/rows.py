@@ -28,7 +28,7 @@ class CorpusOptions:
 
     config, revision: of a Hub data set; `config` also picks a subfolder of a local folder.
     labels: class names in the order of their ids, given by --labels or taken from another cache.
-    limit: read only so many rows from the start; the class ids are still those of the whole column.
+    limit: read only this many rows from the start; the class ids are still those of the whole column.
     """
 
     split: str = "train"

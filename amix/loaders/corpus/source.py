@@ -14,7 +14,7 @@ Record = tuple[int, Sequence[object] | None, str | None]
 class LabelType:
     """What a schema says about the label column, so that the column need not be read to find out."""
 
-    kind: Kind | None = None  # None: only the values can tell
+    kind: Kind | None = None  # None: only the values show it
     names: tuple[str, ...] | None = None  # of a ClassLabel
 
 
@@ -24,7 +24,7 @@ class Source(Protocol):
     identity: dict[str, object]  # JSON; what decides the rows, without local paths
     what: str  # how messages name the corpus
     strings_only: bool  # all values are strings, as in CSV
-    row_count: int | None  # None: only reading the rows would tell
+    row_count: int | None  # None: not known before the rows are read
 
     def label_type(self, column: str) -> LabelType:
         """Return what is known about the label column without reading it."""

@@ -59,7 +59,7 @@ class _Zstd(io.RawIOBase):
         self._open = zstandard.ZstdDecompressor().decompressobj
         self._frame = self._open()
         self._file = path.open("rb")
-        self._rest = b""  # packed, behind the frame before
+        self._rest = b""  # packed bytes after the end of the last frame
         self._inside = False
         self._ready = memoryview(b"")
 

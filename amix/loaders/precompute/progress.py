@@ -1,6 +1,6 @@
-"""What a precompute run adds up to: how far it is, how fast it goes, and where its workers' time went.
+"""The progress of a precompute run: how far it is, how fast it goes, and where its workers' time went.
 
-Accounting only: summaries of units in, numbers out. `as_json` of each is a line of `precompute --json`.
+Only sums: summaries of units in, numbers out. `as_json` of each is a line of `precompute --json`.
 """
 
 import time
@@ -14,9 +14,9 @@ from amix.loaders.shards.records import Reject, ShardRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a run begins with.
+    """The state at the start of a run.
 
-    row_count: of the whole corpus, rejected ones too; None when only reading it would tell.
+    row_count: of the whole corpus, rejected ones too; None when it is not known before reading.
     units_done, rows_done, rejects_done: what earlier runs published.
     workers: processes.  threads: of the session in each.
     """
@@ -53,7 +53,7 @@ class UnitSummary:
     """What a worker tells its parent about a unit that it published.
 
     row_count: corpus rows, rejected ones too.  truncated: texts that were cut.  computed_tokens: with padding.
-    seconds, cpu_seconds: of the worker while it was at the unit.  stages: seconds by stage, which overlap.
+    seconds, cpu_seconds: of the worker while it worked on the unit.  stages: seconds by stage, which overlap.
     session_cpu_seconds: CPU time in the session.  peak_bytes: the worker's largest memory so far.
     """
 
@@ -77,7 +77,7 @@ class UnitSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """What one stage took: seconds of all workers together, and tokens per such second."""
+    """The time of one stage: seconds of all workers together, and tokens per such second."""
 
     seconds: float
     tokens_per_second: float | None
@@ -85,11 +85,11 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class RunTotals:
-    """What a run did and cost, without the units that were there before. Ratios of nothing are None.
+    """What a run did and cost, without the units of earlier runs. Ratios are None where nothing was done.
 
     row_count, samples, tokens, computed_tokens, truncated, rejects: sums over the units.
     padding_share: padding computed per token.  stages: by name; the stages of a worker overlap.
-    worker_busy_share: of the time that the workers were there, the share in which they had a unit.
+    worker_busy_share: the share of the workers' lifetime in which they had a unit.
     session_busy_share: of that, the share in which the session ran; session_cpu_share: the same in CPU time.
     peak_bytes: the largest of any worker.
     """
@@ -135,7 +135,7 @@ class Tally:
         self._peak_bytes = 0
 
     def begin(self, start: Start) -> None:
-        """Note what the run begins with, and start the clock."""
+        """Note the state at the start of the run, and start the clock."""
         self._start = start
         self._began = self._clock()
 
@@ -202,7 +202,7 @@ class Tally:
 
 
 def _with_rows(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields with the name that a count of rows has in the output, in their order."""
+    """Return the fields in their order, with `row_count` called `rows`, as it is in the output."""
     return {"rows" if name == "row_count" else name: value for name, value in fields.items()}
 
 

@@ -51,8 +51,8 @@ def precompute(
 ) -> Manifest:
     """Run every row of a corpus through an extractor and publish shards and manifest in `out`.
 
-    A run that was stopped goes on where it was; a finished one is left as it is. The bytes are a function of corpus,
-    extractor and options, and do not depend on the number of workers (docs/shards.md).
+    A run that was stopped goes on where it was; a finished one is left as it is. The bytes depend on corpus, extractor
+    and options, but not on the number of workers (docs/shards.md).
     on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
     Returns the manifest. Raises UsageError, CorpusError, ExtractorError, ShardError or DeviceError; what was
@@ -99,7 +99,7 @@ def precompute(
             cores = available_cores()
             if devices == ("cpu",):
                 workers = options.workers or _auto_workers(cores, opened)
-            else:  # every further worker would cost a context of its own on the same card
+            else:  # each further worker on the same GPU needs its own CUDA context
                 workers = options.workers or len(devices)
             # The first units are read here, so that no more workers start than there is work for.
             first = list(itertools.islice(units, workers))

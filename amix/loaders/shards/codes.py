@@ -1,4 +1,4 @@
-"""How relevance is stored: halves, floats, or bytes in a square-root code.
+"""How relevance is stored: as float16, as float32, or as bytes in a square-root code.
 
 Axes: H heads, T tokens.
 """

@@ -1,4 +1,4 @@
-"""The fields of a JSON document that anybody may have written: each is returned as what it must be, or refused.
+"""Checked reading of JSON documents that anybody may have written: a field has the expected type, or it is refused.
 
 A file from elsewhere may carry the right hash and still be nonsense.
 """
@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Fields:
     """One JSON object.
 
-    where: what messages name.  prefix: the way from the document to this object, with a dot at its end.
+    where: the document, as messages name it.  prefix: the path from the document to this object, ending with a dot.
     Every method raises ShardError naming document and field when the field is missing or is something else.
     """
 
@@ -44,7 +44,7 @@ class Fields:
         return name in self._values and self._values[name] is None
 
     def refused(self, name: str) -> ShardError:
-        """Return the error that says what a field is."""
+        """Return the error for a field that cannot be right, with what it holds."""
         value = self._values.get(name, _MISSING)
         seen = "is missing" if value is _MISSING else f"is {str(value)[:60]!r}"
         return ShardError(
@@ -116,7 +116,7 @@ class Fields:
         return self.read(name, _mapping)
 
     def inner(self, name: str) -> "Fields":
-        """Return an object, whose fields messages name by their way from the document."""
+        """Return an object. Messages name its fields by their path in the document."""
         return Fields(self.mapping(name), self._where, f"{self._prefix}{name}.")
 
     def each(self, name: str, title: str) -> Iterator["Fields"]:

@@ -22,7 +22,7 @@ def publish_manifest(
     tokenizer: TokenizerFile,
     truncated: int,
 ) -> None:
-    """Write tokenizer, card and rejects, then the manifest. Bytes follow from the arguments.
+    """Write tokenizer, card and rejects, then the manifest. The same arguments give the same bytes.
 
     records: of all shards, in order.  recipe: also says the heads, layout, max_length and labels of the cache.
     truncated: texts that were cut at max_length.

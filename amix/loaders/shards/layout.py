@@ -15,7 +15,7 @@ import numpy as np
 from amix.loaders.shards.choices import RelevanceDtype
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header
 
-FILE_ENDINGS = {"tar": "tar", "index": "index.npy", "crc": "crc.npy"}  # of what a record vouches for
+FILE_ENDINGS = {"tar": "tar", "index": "index.npy", "crc": "crc.npy"}  # files whose hashes are in the record
 BLOCK = 512  # of a tar
 INDEX_DTYPE = np.dtype([("row", "<i8"), ("offset", "<i8"), ("tokens", "<i4"), ("label", "<i4")])
 INDEX_HEADER_BYTES = 192
@@ -122,7 +122,7 @@ class Layout:
         return (ids, *[relevance] * self.heads, *others)
 
     def array_bytes(self, tokens: int) -> int:
-        """Return how many bytes of the tar a sample's array members take, with headers and filling."""
+        """Return how many bytes of the tar a sample's array members take, with headers and padding."""
         end = 0
         for begin, size in self.payloads(tokens).values():
             end = begin - HEADER_BYTES + in_blocks(HEADER_BYTES + size)

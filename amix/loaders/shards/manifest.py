@@ -50,7 +50,7 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
 
     def __post_init__(self) -> None:
-        if not self.sha256:  # one that is to be written
+        if not self.sha256:  # it was not read from a file
             object.__setattr__(self, "sha256", canonical.digest(self._document()))
 
     @classmethod
@@ -130,11 +130,12 @@ class Manifest:
 
     @property
     def portable_sha256(self) -> str:
-        """What identifies the cache wherever it was computed: corpus, extractor, options, and how much came of them.
+        """What identifies the cache wherever it was computed: corpus, extractor, options, and the resulting counts.
 
         On another machine, relevance may differ in its last bits and `sha256` with it; this hash is the same.
         """
-        # Another version of the tokenizer library is the same corpus, unless it splits texts into other tokens.
+        # The recipe goes in without library versions. If another tokenizer version splits texts into other tokens, the
+        # number of tokens shows it.
         return canonical.digest(
             {
                 "plan": self.recipe.without_environment(),
@@ -170,7 +171,7 @@ class Manifest:
         return self.tokenizer.vocab_size
 
     def record(self, position: int) -> ShardRecord:
-        """Return the record of a shard. Raises ShardError when it is not the one that the manifest vouches for."""
+        """Return the record of a shard. Raises ShardError when its hash is not the manifest's."""
         entry = self.shards[position]
         path = self.folder / f"{entry.name}.json"
         if path.is_symlink():
@@ -185,7 +186,7 @@ class Manifest:
             yield from self.record(position).rejects
 
     def require_listed(self) -> None:
-        """Raise ShardError when the folder holds a tar that the manifest does not list: it is of another run."""
+        """Raise ShardError when the folder holds a tar of another run, which the manifest does not list."""
         listed = {f"{entry.name}.tar" for entry in self.shards}
         for path in sorted(self.folder.glob("shard-*.tar")):
             if path.name not in listed:

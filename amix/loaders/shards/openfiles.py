@@ -16,7 +16,7 @@ class Closable(Protocol):
     """An open shard."""
 
     def close(self) -> None:
-        """Let go of its files; the next read opens them again."""
+        """Close its files; the next read opens them again."""
 
 
 class OpenShards:
@@ -38,7 +38,7 @@ class OpenShards:
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """Return a file's bytes, which are read when they are used. Raises ShardError naming the file."""
+    """Map a file into memory, so that its bytes are read when they are used. Raises ShardError naming the file."""
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

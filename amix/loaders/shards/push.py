@@ -70,7 +70,7 @@ def push(
 
 
 def _names(manifest: Manifest) -> list[str]:
-    """Return the files of a cache but its card, the manifest last."""
+    """Return the files of a cache except its card, the manifest last."""
     endings = (*FILE_ENDINGS.values(), "json")
     names = [f"{entry.name}.{ending}" for entry in manifest.shards for ending in endings]
     names += [name for name in (TOKENIZER, REJECTS) if (manifest.folder / name).is_file()]
@@ -99,7 +99,7 @@ def _to_hub(
                 allow_patterns=[*names, CARD],
                 commit_message=message,
             )
-    except (OSError, ValueError) as problem:  # what huggingface_hub raises descends from these
+    except (OSError, ValueError) as problem:  # the errors of huggingface_hub are subclasses of these
         raise StorageError(
             f"{repo}: the Hub refused it ({type(problem).__name__}: {problem}). Log in with 'hf auth login' as "
             "somebody who may write there, and run the same command again; files that arrived are not sent twice."

@@ -48,7 +48,7 @@ class ShardReader:
     Files are opened at the first read, and again after `close`. Pickles stay small.
     path: of the tar.
     open_shards: bounds how many readers have their files open.
-    provide: brings a file here before it is opened; None for files that are here.
+    provide: fetches a file before it is opened; None for local files.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ShardReader:
         row, offset, tokens, label = _ENTRY.unpack_from(entries, INDEX_HEADER_BYTES + position * _ENTRY.size)
         tar, crc = self._maps or self._open()
         places = self._layout.payloads(tokens)
-        # Of this sample's checksum in the first column, and from there to the next column.
+        # Bytes from the start of the file to this sample's checksum in the first column, and from a column to the next.
         first, column = HEADER_BYTES + position * _CRC.size, self._samples * _CRC.size
 
         begin, size = places["input_ids"]
@@ -122,13 +122,13 @@ class ShardReader:
         return StoredSample(self.path, row, tokens, label, ids, relevance, others)
 
     def fetch(self) -> None:
-        """Bring the files here that are elsewhere, unless they are open."""
+        """Fetch the files of a remote shard, unless they are open."""
         if self._provide is not None and self._maps is None:
             for file in (self._tar, self._crc):
                 self._provide(file)
 
     def close(self) -> None:
-        """Let go of the files, which close when no other thread reads them any more."""
+        """Release the files, which close when no other thread reads them any more."""
         self._maps = None
 
     def _damage(self, row: int, column: int) -> ShardError:
@@ -152,7 +152,7 @@ class ShardReader:
             is_label = (index["label"] >= self._labels.start) & (index["label"] < self._labels.stop)
             # A negative offset would be read from the end of the file.
             if (index["offset"] < 0).any() or (index["tokens"] < 0).any() or not is_label.all():
-                raise ShardError(f"{path}: holds places or classes that cannot exist; {_AGAIN}")
+                raise ShardError(f"{path}: holds offsets or class ids that cannot exist; {_AGAIN}")
             self._index = data
         return self._index
 

@@ -15,9 +15,8 @@ VERSION = 2  # of the format; part of every recipe
 class Recipe:
     """What decides the bytes of a cache. The manifest and every record hold it under the key `plan`.
 
-    document: JSON. Folders of other versions and other commands have other keys, so a document that was read may
-        hold anything and is only compared as a whole; `heads`, `layout`, `max_length` and `label_names` are for
-        recipes that `of` made.
+    document: JSON. Other versions and commands write other keys, so a recipe that was read is only compared as a
+        whole. `heads`, `layout`, `max_length` and `label_names` are for recipes that `of` made.
     """
 
     document: Mapping[str, Any]  # Any: JSON
@@ -85,7 +84,7 @@ class Recipe:
         return fingerprint if isinstance(fingerprint, str) else None
 
     def without_environment(self) -> dict[str, Any]:  # Any: JSON
-        """Return the document without the machine and the versions that followed the recipe."""
+        """Return the document without what it says about the machine and the library versions."""
         return {key: value for key, value in self.document.items() if key != "environment"}
 
     def differences(self, now: "Recipe") -> Iterator[tuple[str, str, str]]:

@@ -27,7 +27,7 @@ from amix.loaders.shards.writer import Sample
 class SourceShard:
     """A shard of a source, at its place among the rows of OUT.
 
-    base: what its row numbers are moved by.  row_range: [first, end) in OUT.  rejects: by row of OUT.
+    base: what is added to its row numbers.  row_range: [first, end) in OUT.  rejects: by row of OUT.
     class_ids: the id in OUT of each id in the source.  tar_sha256: of its tar.
     """
 

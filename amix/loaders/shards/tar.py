@@ -18,7 +18,7 @@ def tar_header(name: str, size: int) -> bytes:
     return b"%b%b%06o\0 %b" % (key, rest[: 148 - len(key)], total + sum(key), rest[156 - len(key) :])
 
 
-@functools.lru_cache(1 << 14)  # members differ by their keys, and have few names and sizes
+@functools.lru_cache(1 << 14)  # apart from their keys, members have few names and sizes
 def _keyless_header(length: int, rest: str, size: int) -> tuple[bytes, int]:
     """Return a header without the `length` bytes of its key, and the sum of its bytes."""
     head = bytearray(BLOCK)
@@ -34,7 +34,7 @@ def _keyless_header(length: int, rest: str, size: int) -> tuple[bytes, int]:
 
 
 def member(name: str, *parts: bytes) -> list[bytes]:
-    """Return a member of a tar in pieces: header, content, filling."""
+    """Return a member of a tar in pieces: header, content, padding."""
     size = sum(len(part) for part in parts)
     return [tar_header(name, size), *parts, _ZEROS[: in_blocks(size) - size]]
 

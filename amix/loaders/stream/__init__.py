@@ -1,1 +1,1 @@
-"""Shards in, batches out, in an order of their own."""
+"""Shards in, batches out, in an order drawn for each epoch."""

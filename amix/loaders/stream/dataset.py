@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Samples = Dataset[dict[str, Any]]
 else:
-    Samples = object  # torch asks for the methods alone, and reading shards needs no torch
+    Samples = object  # torch only needs these methods, not the base class, and reading shards needs no torch
 
 _DEPTH = 4  # shards fetched ahead
 Damaged = Literal["error", "skip"]
@@ -40,7 +40,7 @@ class RelevanceDataset(Samples):
     """Map-style access to a cache that `amix precompute` wrote; works as a torch dataset.
 
     folder: the cache: a path, or a URL (`s3://`, `gs://`, `hf://`, `https://`) whose shards are fetched when they are
-        needed and kept as `cache` says. `storage_options` go to fsspec.
+        needed and kept in a local store, as `cache` says. `storage_options` go to fsspec.
     head: a head spec (`0.8`, `0.mean`, `mean`, `0.8,1.3`), or several with `|` between them (`0.8|1.mean`), of which
         a mixer draws one per batch; None reads no relevance.
     damaged: what to do about damage. `error` = raise ShardError; `skip` = go on without the shards that are found
@@ -152,7 +152,7 @@ class RelevanceDataset(Samples):
             self._shards_of(np.concatenate([np.zeros(0, np.int64), *batches])), return_index=True
         )
         largest = max((entry.tar_bytes for entry in self.manifest.shards), default=1)
-        # Shards that are fetched must not push out those that are in use.
+        # Shards that are fetched ahead must not push those in use out of the local store.
         depth = max(1, min(_DEPTH, self._mirror.limit // 2 // max(1, largest)))
         in_order = shards[np.argsort(first)].tolist()
         with Ahead(in_order, lambda shard: self._readers[shard].fetch(), depth) as ahead:
@@ -160,7 +160,7 @@ class RelevanceDataset(Samples):
 
     @property
     def fits(self) -> bool:
-        """Whether all shards can be here at the same time."""
+        """Whether all shards of a remote cache fit into the local store at the same time; True for a local cache."""
         return self._mirror is None or self.manifest.tar_bytes <= self._mirror.limit
 
     def _shards_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

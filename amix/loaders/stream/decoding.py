@@ -19,8 +19,8 @@ from amix.loaders.stream.flat import FlatBatch
 class Decoder:
     """Decodes what the readers of one cache return.
 
-    heads: positions of the heads that are read.  rows: for each head spec the positions in `heads` of those that it
-        is the mean of; without any, there is no relevance.
+    heads: positions of the heads that are read.  rows: for each head spec, where its heads are in `heads`; their mean
+        is the relevance. Without head specs there is no relevance.
     """
 
     def __init__(self, manifest: Manifest, heads: Sequence[int], rows: Sequence[Sequence[int]]) -> None:

@@ -1,4 +1,4 @@
-"""Shards in, batches out: in an order of its own, for any number of ranks and workers, resumable."""
+"""Shards in, batches out: in an order drawn for each epoch, for any number of ranks and workers, resumable."""
 
 import logging
 from collections.abc import Iterator
@@ -28,11 +28,12 @@ class RelevanceLoader:
     batch_size: samples per global batch, all ranks together.
     shuffle: `global` = a uniform permutation of all samples; `window` = one that needs few shards at a time, for
         caches that are not on a local disk; `none` = corpus order.  window: how many samples `window` mixes.
-    bucket_batches: sort the samples of so many batches by length, so that texts of one batch are of similar length:
-        pairs mix better and pad less. 0 = do not sort. With 50 or more, little of the order of lengths is left.
+    bucket_batches: sort this many batches' samples by length, so that the texts of a batch are of similar length. Then
+        pairs mix better, and there is less padding. 0 = do not sort. With 50 or more, little of the order by length is
+        left from one batch to the next.
     ends: what happens to samples that do not fill the last batch. `exact` = a smaller batch, so that every sample
-        comes once; a rank that gets none of it has one batch fewer. `drop` = they are left out. `pad` = the batch is
-        filled up with the first samples of the epoch.
+        comes once; a rank without a sample in it has one batch fewer. `drop` = they are left out. `pad` = the batch
+        is filled up with the first samples of the epoch.
     group_size: samples of a global batch that stay together; a rank gets whole groups. None = batch_size / world_size;
         give it to resume under another number of ranks, which needs the same groups.
     subset: sample numbers to use instead of all; the order is drawn over these.
@@ -70,8 +71,8 @@ class RelevanceLoader:
                 raise UsageError(f"{name} {number} is negative; give 0 or more.")
         if shuffle == "global" and not dataset.fits:
             _LOG.warning(
-                f"{dataset.folder}: a global shuffle needs all shards all the time, and they do not fit into the cache "
-                "for fetched shards. Use shuffle='window', which needs few at a time, or raise AMIX_CACHE_BYTES."
+                f"{dataset.folder}: a global shuffle needs all shards all the time, and they do not fit into the local "
+                "store of fetched shards. Use shuffle='window', which needs few at a time, or raise AMIX_CACHE_BYTES."
             )
         self._seed = seed
         self._shuffle: Shuffle = shuffle
@@ -185,7 +186,9 @@ class RelevanceLoader:
         if rest and self._ends == "drop":
             return numbers[:-rest]
         if rest and self._ends == "pad":
-            return np.resize(numbers, len(numbers) - rest + self.batch_size)  # begins again at its end
+            return np.resize(
+                numbers, len(numbers) - rest + self.batch_size
+            )  # goes on with the first samples again
         return numbers
 
     def _turns(self) -> Iterator[Numbers]:
@@ -201,7 +204,7 @@ def _fetched(dataset: RelevanceDataset, numbers: Numbers, begins: range, size: i
     """Yield `size` numbers from each of `begins` on, and have their shards fetched.
 
     Not a method: it must not hold the loader. A loader that holds itself through its workers is freed only when Python
-    collects circles of references, and its workers then do not hear that they are to end: torch waits 5 s for each.
+    collects circles of references, and its workers then are not told to end: torch waits 5 s for each.
     """
     with dataset.fetching(numbers[begin : begin + size] for begin in begins) as reached:
         for begin in begins:

@@ -1,1 +1,1 @@
-"""What heads attend to, and the profile over layers."""
+"""What heads attend to, and their ranking by training with each of them."""

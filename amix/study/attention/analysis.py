@@ -78,7 +78,7 @@ def analyse(
 ) -> Analysis:
     """Return what the heads of a cache attend to, over `samples` texts drawn at random.
 
-    tagger: gives every word its kind; tokens that continue a word are joined to it before.
+    tagger: gives every word its kind; it gets whole words, joined from their tokens.
     Raises TrainError for a cache without a text of two words or more.
     """
     dataset = open_every_head(folder)
@@ -119,7 +119,7 @@ class _Sums:
         """Add a text; one with fewer than two tokens of content is left out."""
         inside_HT = relevance_HT[:, content_T]
         words = inside_HT.shape[1]
-        if words < 2:  # nothing is spread over one token
+        if words < 2:  # with one token there is no spread to measure
             return
         self.counted += 1
         total_H = relevance_HT.sum(axis=1)

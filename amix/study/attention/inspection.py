@@ -114,7 +114,7 @@ class Inspector:
     def partner_row(self, row: int) -> int:
         """Return a row to mix with: the one nearest in length, of another class where there is one.
 
-        Where several are as near, the first.
+        Of several that are equally near, the first.
         """
         rows, lengths, classes = self.dataset.rows(), self.dataset.lengths(), self.dataset.class_ids()
         position = int(np.searchsorted(rows, row))

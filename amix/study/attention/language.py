@@ -1,4 +1,4 @@
-"""The languages whose parts of speech can be told, for the CLI too: nothing heavy is imported here."""
+"""The languages for which there is a part-of-speech tagger. Nothing heavy is imported here, since the CLI needs it."""
 
 from typing import Literal
 

@@ -45,9 +45,9 @@ def profile_heads(
 
     Successive halving (Jamieson and Talwalkar 2016): every round spends an equal share of `budget` runs on the
     candidates left, with seeds that are new to them, and keeps the better half by NLL on the development set.
-    samples: number of training texts, None = all.  options: of training. They mix half of the rows unless they say
-    something else: `p` auto could mix none, and all heads would be equal.
-    Finished runs lie in `out` and are not repeated. Raises UsageError when the budget is less than one run for each
+    samples: number of training texts, None = all.  options: of training. Unless they set `p`, half of the rows are
+    mixed: with `p` auto it could be none, and all heads would come out equal.
+    Finished runs are kept in `out` and not repeated. Raises UsageError when the budget is less than one run for each
     candidate, or there is no development set.
     """
     if corpus.dev is None:
@@ -86,7 +86,8 @@ def agreement(
     """Return the rank correlation (Spearman) of a profile with the ranking by `rank_heads`, in [-1, 1].
 
     folder, samples: the cache and the number of training texts of the profile.  embeddings_VD: of its model.
-    Both rank on the same texts: a head's separation is the mean over the draws of the seeds that all heads had.
+    Both rank on the same texts: a head's separation is its mean over the training texts of the seeds that every head
+    was trained with.
     Raises TrainError where `rank_heads` does.
     """
     specs = [each.head for each in profile]

@@ -1,4 +1,4 @@
-"""Kinds of words, told by an optional tagger."""
+"""Parts of speech, from an optional tagger."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,7 @@ from amix.study.shards import read_manifest
 def compared_specs(text: str, caches: Sequence[str], online: str | None = None) -> list[HeadSpec]:
     """Return the head specs that `--heads` names, for caches that must all hold them.
 
-    online: the model whose heads are meant in place of the caches' (relevance_source online).
+    online: a model whose heads are used instead of those in the caches (relevance_source online).
     Raises HeadError for a head that the model or one of the caches does not have.
     """
     if text.strip() == "auto" or "|" in text:
@@ -21,7 +21,7 @@ def compared_specs(text: str, caches: Sequence[str], online: str | None = None) 
     if online is not None:
         return candidate_specs(text, _heads_of(online), "the model")
     found = [candidate_specs(text, read_manifest(cache).heads, cache) for cache in caches]
-    # `0` and `all` can stand for other heads in one cache than in another: those that all of them have are compared.
+    # `0` and `all` can stand for different heads in different caches. Only heads that every cache holds are compared.
     shared = [spec for spec in found[0] if all(spec in specs for specs in found)]
     if not shared:
         raise HeadError(
@@ -41,6 +41,6 @@ def _heads_of(model: str) -> list[Head]:
             layers, heads = int(config.num_hidden_layers), int(config.num_attention_heads)
         except Exception as problem:  # a dozen types, from no network to a model without attention
             raise TrainError(
-                f"{model}: its heads cannot be told ({problem}). Check the id or folder."
+                f"{model}: the number of its layers and heads is not known ({problem}). Check the id or folder."
             ) from None
     return [(layer, head) for layer in range(layers) for head in range(heads)]

@@ -23,7 +23,7 @@ class Row:
     samples: number of training texts, None = all.  seeds: one for each run.
     values: per metric a number for each seed; `scaled nll` is after temperature scaling.
     spent: steps, tokens and seconds, each a number for each seed.
-    largest_p: for each seed the largest `p` that `p auto` came to, None without it.
+    largest_p: for each seed the largest `p` that `p auto` reached, None without it.
     differences: to the baseline, by metric.  corrected: their p-values as `holm` corrects them.
     """
 
@@ -83,7 +83,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the runs of a grid amount to."""
+    """The results of all runs of a grid."""
 
     grid: Grid
     rows: tuple[Row, ...]

@@ -1,4 +1,4 @@
-"""What is kept of a run: its result, its predictions, and the identity that says what it was a run of."""
+"""What is kept of a run: its result, its predictions, and its identity, which is everything that decides them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Identity = Mapping[
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A finished run.  folder: where it lies."""
+    """A finished run.  folder: where its files are."""
 
     cell: Cell
     folder: Path

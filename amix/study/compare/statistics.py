@@ -146,7 +146,7 @@ def sign_flip_p(differences_S: Floats, rng: np.random.Generator) -> float:
         signs = rng.choice((1.0, -1.0), (_DRAWN, seeds))
         signs[0] = 1.0
     found = np.abs(signs @ differences_S)
-    # A flip and its mirror must count alike in spite of rounding.
+    # A flip and its mirror image must count the same, in spite of rounding.
     return float((found >= found[0] * (1 - 1e-9) - 1e-15).mean())
 
 

@@ -1,4 +1,4 @@
-"""What the runs of a comparison amount to: a row for each corpus, set, number of training texts and method."""
+"""The summary of a comparison: a row for each corpus, set, number of training texts and method."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _RESAMPLES = 2_000
 
 
 class _Key(NamedTuple):
-    """What a row is about."""
+    """What a row is of."""
 
     corpus: str
     evaluated: str

@@ -42,7 +42,7 @@ def write_page(
             "special": mixer.special,
         },
     }
-    # A text can hold anything, even "</script>": with < escaped, no text can end the element that it is in.
+    # A text can hold anything, even "</script>". With < escaped, it cannot end the element that it is in.
     encoded = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     encoded = encoded.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     template = (

@@ -137,7 +137,7 @@ def _features(
 def _held_out(
     features_ND: NDArray[np.float32], targets_NC: Floats, fold_N: NDArray[np.int64], folds: int
 ) -> tuple[float, float]:
-    """Return explained variance and accuracy of what is predicted for each text by the folds that it is not in."""
+    """Return explained variance and accuracy, each text being predicted from the folds that it is not in."""
     predicted_NC = np.empty_like(targets_NC)
     residual = total = 0.0
     for fold in range(folds):

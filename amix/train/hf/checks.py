@@ -1,4 +1,4 @@
-"""What the Hugging Face Trainer may not be asked together with mixing."""
+"""Arguments of the Hugging Face Trainer that cannot be used with mixing."""
 
 from transformers import TrainingArguments
 
@@ -6,7 +6,7 @@ from amix.engine.base.errors import UsageError
 
 
 def check_arguments(args: TrainingArguments, multi_label: bool) -> None:
-    """Raise UsageError naming the argument that cannot be honoured."""
+    """Raise UsageError naming an argument that cannot be used."""
     if multi_label and args.label_smoothing_factor:
         raise UsageError(
             f"label_smoothing_factor is {args.label_smoothing_factor}, which has no meaning with multi_label=True: "

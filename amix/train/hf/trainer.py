@@ -30,7 +30,7 @@ from amix.train.options.config import RelevanceSource
 
 __all__ = ["AmixTrainer", "RelevanceCollator"]
 
-EXTRA = ("relevance", "content")  # what only the mixing reads, and no model takes
+EXTRA = ("relevance", "content")  # read by the mixing, and not accepted by models
 
 
 class AmixTrainer(Trainer):
@@ -113,8 +113,8 @@ class AmixTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:  # with the model's outputs
         """Return the loss of a batch: mixed while the model trains, plain otherwise.
 
-        return_outputs: also return the model's outputs; of a mixed pass there are none, {}.
-        num_items_in_batch: how many targets the optimizer step has in all its batches; None = a mean of this one.
+        return_outputs: also return the model's outputs; {} for a mixed pass.
+        num_items_in_batch: number of targets in all batches of the optimizer step; None = the mean over this batch.
         """
         if not model.training:
             return self._plain_loss(model, inputs, return_outputs)

@@ -1,1 +1,1 @@
-"""What knows models: how a classifier is loaded, and how a plan is applied inside it."""
+"""Code that depends on models: how a classifier is loaded, and how a plan is applied inside it."""

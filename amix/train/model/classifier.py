@@ -70,7 +70,7 @@ class Classifier(Protocol):
         """Move the weights to a device."""
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
 
     def compile(self, *, dynamic: bool) -> None:
         """Have torch compile the forward pass."""
@@ -79,7 +79,7 @@ class Classifier(Protocol):
         """Return the weights by name."""
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
-        """Take over weights by name."""
+        """Load weights by name."""
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, bool]) -> object:
         """Compute activations again in the backward pass."""
@@ -137,7 +137,7 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
                 num_labels=len(label_names),
                 id2label=dict(enumerate(label_names)),
                 label2id={name: number for number, name in enumerate(label_names)},
-                # Named, so that no label that is ever passed can make the model guess (float labels: BCE).
+                # Set, because without it the model guesses its loss from the labels it gets (float labels: BCE).
                 problem_type="multi_label_classification"
                 if manifest.multi_label
                 else "single_label_classification",

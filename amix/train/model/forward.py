@@ -91,7 +91,7 @@ def _last_token(ids_BT: Tensor, pad: int, plan: Plan) -> Tensor:
 def require_site(model: Model, batch: Batch, sites: Sequence[str]) -> None:
     """Raise TrainError unless every one of `sites` can be mixed at in this model.
 
-    Tried on two plans whose outcome is known: a row mixed with itself stays itself, and a row of which
+    It is tried with two plans whose outcome is known: a row mixed with itself stays itself, and a row of which
     nothing is left becomes its partner. A model that scales or ignores the embeddings it is given, or reads the
     token ids elsewhere, would silently be trained on something else.
     batch: real samples of different lengths, two or more, on the model's device.
@@ -157,7 +157,7 @@ def _require_linear_end(model: Model, network: Classifier, batch: Batch, plain_B
                 forward(model, batch)
         finally:
             handle.remove()
-    # A head that scores every token holds the logits among them.
+    # A head that scores every token returns one row per token, and the logits are one of these rows.
     rows = [output.reshape(len(plain_BC), -1, plain_BC.shape[1]) for output in returned]
     if not rows or not torch.isclose(rows[-1], plain_BC[:, None]).all(dim=2).any(dim=1).all():
         raise _no_linear_end(network)

@@ -21,7 +21,7 @@ from amix.engine.mixing.plan import Plan
 from amix.train.model.classifier import Classifier, Model, Output
 from amix.train.model.network import Inputs, LayerStack, layer_stack, token_head, uncompiled, unwrapped
 
-# What a family passes to its layers, and what they return, is its own affair: tensors, tuples, masks, caches.
+# What is passed to layers, and what they return, differs between families: tensors, tuples, masks, caches.
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 Returned = Any
@@ -29,11 +29,11 @@ Run = Callable[[int, nn.Module, Args, Kwargs], Returned]
 
 
 class _Reached(Exception):
-    """The first pass has come to the place of the mixing."""
+    """Ends the first pass at the layer where rows are mixed."""
 
 
 class _StandIn(nn.Module):
-    """Stands in a layer's place for one forward pass; everything but the call is the layer's own."""
+    """Takes a layer's place for one forward pass. Only the call differs: all other attributes are the layer's."""
 
     def __init__(self, layer: nn.Module, run: Callable[[nn.Module, Args, Kwargs], Returned]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def _layers_run_by(stack: LayerStack, run: Run) -> Iterator[None]:
 
 
 def deepest_site(network: Classifier) -> int:
-    """Return how many layers of an unwrapped model can run before rows are mixed, at most.
+    """Return the largest number of layers of an unwrapped model that can run before rows are mixed.
 
     A decoder-style classifier reads one position of what its last layer returns, and there the shorter text of a pair
     has only padding.

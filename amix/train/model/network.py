@@ -27,7 +27,7 @@ class Inputs(TypedDict):
 
 
 def unwrapped(model: Model) -> Classifier:
-    """Return the transformers model inside DistributedDataParallel, torch.compile and their like."""
+    """Return the transformers model inside wrappers such as DistributedDataParallel and torch.compile."""
     inner: Any = model  # whatever wraps it, down to what has no inner module
     while isinstance(
         within := getattr(inner, "_orig_mod", None) or getattr(inner, "module", None), nn.Module
@@ -39,7 +39,7 @@ def unwrapped(model: Model) -> Classifier:
 
 @contextlib.contextmanager
 def uncompiled(model: Model) -> Iterator[None]:
-    """Run a compiled model as it was written: what is exchanged inside it for one call is not compiled in."""
+    """Run a compiled model uncompiled, so that parts replaced inside it for one call are not compiled into it."""
     inner: Any = model  # the wrappers of torch name what they wrap in attributes of their own
     compiled = False
     while inner is not None:
@@ -63,7 +63,7 @@ class LayerStack:
     """The layers of a transformer.
 
     modules: what holds them.  depth: how many layers run.
-    shared: the same module runs as several layers (ALBERT), so that layers are told apart by counting calls.
+    shared: the same module runs as several layers (ALBERT), so that only counting the calls tells the layers apart.
     """
 
     modules: nn.ModuleList

@@ -34,7 +34,7 @@ def saliency(model: Model, batch: Batch, *, multi_label: bool = False) -> Tensor
         with torch.enable_grad():
             logits_BC = forward(network, batch)
             targets_BC = as_targets(batch["labels"], logits_BC.shape[1])
-            # Times the rows: a gradient that shrinks with the batch would vanish in half precision.
+            # Multiplied by the rows, because the gradient of their mean could vanish in half precision.
             loss = soft_cross_entropy(logits_BC, targets_BC, multi_label=multi_label) * len(logits_BC)
     finally:
         handle.remove()

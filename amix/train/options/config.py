@@ -229,7 +229,7 @@ class TrainConfig:
         """Return the configuration with the `p` of a run, which depends on whether it has a development set."""
         p = self.p
         if "p" not in USES[self.method]:
-            p = 1.0  # whatever was given: it is not used
+            p = 1.0  # the same whatever was given, because it is not used
         elif p is None:
             p = 1.0 if self.method != "attentionmix" else AUTO if has_dev else EVEN
         return dataclasses.replace(self, p=p)

@@ -17,7 +17,7 @@ def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     """Return an Accelerator on `device`: `cpu`, `cuda`, `cuda:N`, or None for a GPU if there is one.
 
     Under `torchrun` or `accelerate launch` each process has the GPU of its local rank.
-    Raises UsageError for another name, DeviceError where the device or precision cannot be had.
+    Raises UsageError for another name, DeviceError where the device or precision is not available.
     """
     asked = None if device is None else parse_device(device)
     on_cpu = asked == "cpu" or (asked is None and not torch.cuda.is_available())
@@ -33,7 +33,7 @@ def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
     if on_cpu and mixed_precision == "fp16":
         raise DeviceError("mixed_precision fp16 needs a GPU; on the CPU use bf16 or no.")
 
-    # One process may train several times with different settings; accelerate keeps the first ones otherwise.
+    # One process may train several times with different settings, and accelerate would keep the first ones.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
 

@@ -1,4 +1,4 @@
-"""The names in the folder of a run, for those that write it and those that read it; nothing is imported here."""
+"""The names of the files in the folder of a run, for writers and readers. Nothing is imported here."""
 
 CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
 PREDICTIONS, DEV = "predictions", "dev.safetensors"

@@ -31,7 +31,7 @@ class Run:
     """Model, optimizer, data and progress of a run, in one process of one or several.
 
     out: the folder that its checkpoints go to.  identity: what must be the same for a checkpoint to fit.
-    at: how far the run has come.  best: weights of the best epoch so far, on the CPU, when a set selects.
+    at: how far the run has come.  best: weights of the best epoch so far, on the CPU, if --dev is given.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Run:
         self.dev, self.out, self.device = sets.dev, out, accelerator.device
         self.objective = build_objective(config, network, sets)
         self.loader = build_loader(config, accelerator, sets)
-        # Resuming under another number of processes takes the same groups of rows.
+        # A run can be resumed under another number of processes only with the same groups of rows.
         self.identity = {**identity, "group_size": self.loader.group_size}
         self.batches = self.loader.global_batches
         self.steps = config.epochs * math.ceil(self.batches / config.gradient_accumulation)
@@ -65,7 +65,7 @@ class Run:
 
     @torch.no_grad()
     def check_site(self) -> None:
-        """Refuse a model that cannot be mixed where the plans will be."""
+        """Refuse a model that cannot be mixed at the sites that the plans use."""
         batch = to_device(shortest_and_longest(self.loader.dataset), self.device)
         require_site(self.network, batch, self.objective.mixer.sites)
 
@@ -127,7 +127,7 @@ class Run:
         at.epoch, at.batch = at.epoch + 1, 0
 
     def _backward(self, batch: Batch, share: float) -> None:
-        """Add the gradient of a batch, whose mean loss weighs `share`, to those of its optimizer step."""
+        """Add the gradient of a batch to those of its optimizer step. share: weight of the batch's mean loss."""
         at, size = self.at, self.config.gradient_accumulation
         found = self.step.loss(batch, at.epoch, at.batch, at.p)
         loss = found.mean * share
@@ -162,7 +162,7 @@ class Run:
         """Evaluate on the development set: the epoch may be the best, and may change how often rows are mixed."""
         assert self.dev is not None
         at = self.at
-        self.tally.collect(at)  # a diverged model is named by its step, not by its logits
+        self.tally.collect(at)  # if the loss has diverged, this raises an error that names the step
         found = predictions(self.network, self.dev, self.config.eval_batch_size)
         metrics = found.report()
         extra = {}

@@ -1,4 +1,4 @@
-"""What a run came to, and the file in which a comparison keeps it."""
+"""The result of a run, and the file in which a comparison keeps it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,18 +13,18 @@ Metrics = dict[str, float]  # by the metric's name
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a run came to.
+    """The result of a run.
 
     model: the folder that opens with `AutoModelForSequenceClassification.from_pretrained`; None where a comparison
         did not keep it.
-    eval: metrics of that model per set.  dev: its metrics on the set that selected it, if one did.
+    eval: metrics of that model per set.  dev: its metrics on the development set, None without one.
     calibration: more of them per set (`metrics.calibration`).
-    temperature: the one that fits the set that selected it, if one did; scaled: `calibration` of the logits divided
-        by it, which is what every method should be compared with.
-    head: the spec of the relevance that was mixed by, if one was; with `auto` the one chosen.
+    temperature: fitted on the development set, None without one.  scaled: `calibration` of the logits divided by it,
+        which is what every method should be compared with.
+    head: head spec of the relevance used for mixing, None without; with `auto` the spec that was chosen.
     largest_p: the largest share of rows to be mixed in an epoch, where the share followed the development set.
     epoch: the one the model is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
-    tokens: that went through the model to train it, once for each forward pass of a step.
+    tokens: tokens that went through the model in training, counted once for each forward pass.
     """
 
     model: Path | None
@@ -53,7 +53,7 @@ class TrainResult:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptResult:
-    """`result.json` of a run in a comparison: its result, and the options and data that it is a result of."""
+    """`result.json` of a run in a comparison: its result, and the options and data that gave it."""
 
     identity: Mapping[str, object]
     result: TrainResult

@@ -25,7 +25,8 @@ class Sets:
     """The data of a run.
 
     training: with the relevance to mix by, if any.  subset: numbers of the texts to train on, None = all.
-    classes: their names.  dev: what selects the epoch, if anything.  evals: what is reported on, by name.
+    classes: their names.  dev: the development set, which selects the epoch; None without.
+    evals: the evaluation sets by name.
     """
 
     training: RelevanceDataset
@@ -64,7 +65,8 @@ def open_sets(
 ) -> Sets:
     """Open the data of a run; with head=auto without relevance, since the head is not known yet.
 
-    Raises TrainError, UsageError or ConfigError for sets that do not go together, and for options that need others.
+    Raises TrainError, UsageError or ConfigError for sets that do not go together, and for options that need a
+    development set.
     """
     for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
         if value and dev is None:

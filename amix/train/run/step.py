@@ -34,10 +34,10 @@ def dropout_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchLoss:
-    """What a batch came to on this process.
+    """The result of a batch on this process.
 
-    mean: the loss, to go backward from.  unpaired: rows that found no partner.
-    tokens: that went through the model for it, once for each pass.
+    mean: the mean loss, with its gradient graph.  unpaired: rows that found no partner.
+    tokens: tokens that went through the model, counted once for each pass.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ class BatchLoss:
 
 
 class TrainingStep:
-    """What a process does for a batch: its part of the rows, their plan, and the loss to go backward from.
+    """What a process does for a batch: it takes its part of the rows, plans their mixing, and computes the loss.
 
     Gradients are averaged over processes, so that with the same global batch, groups of rows and weights they are
     those of one process, up to rounding and dropout.
@@ -63,7 +63,7 @@ class TrainingStep:
         self._accelerator, self._network, self._objective = accelerator, network, objective
         self._loader, self._seed = loader, seed
         self._rank, self._ranks = accelerator.process_index, accelerator.num_processes
-        # A plan from the cache is made where the batch is; one that runs the model is made where the model is.
+        # Plans from cached relevance are made on the batch's device (CPU); plans that run the model, on the model's.
         self._plans_on_device = objective.online is not None or "saliency" in objective.mixer.needs
         self._module: Any = _Loss(network, objective)  # or DistributedDataParallel around it
         if self._ranks > 1:
@@ -71,14 +71,15 @@ class TrainingStep:
             self._module = DistributedDataParallel(
                 self._module,
                 device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # none of a classifier's change
+                broadcast_buffers=False,  # a classifier's buffers do not change
                 find_unused_parameters=self._leaves_some_unused(),
             )
 
     def batches(self, done: int) -> Iterator[tuple[Batch, float]]:
         """Yield what is left of an epoch of which `done` batches are done, each with the weight of its mean loss.
 
-        A process without a row in the last batch gets another one with weight 0: gradients are averaged by all.
+        A process without a row in the last batch gets another batch with weight 0, because every process takes part in
+        averaging the gradients.
         """
         for number, batch in enumerate(self._loader, start=done):
             own, everywhere = self._loader.row_counts(number)
@@ -120,7 +121,7 @@ class TrainingStep:
 
 
 class _Loss(nn.Module):
-    """The loss as one forward pass, so that DistributedDataParallel sees all that reads the weights."""
+    """The loss as one forward pass, so that DistributedDataParallel sees every use of the weights."""
 
     def __init__(self, network: Classifier, objective: Objective) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the batches since the last line of the log came to, gathered from all processes when someone asks."""
+"""Losses and counts of the batches since the last line of the log, gathered from all processes on request."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Loss:
 
 
 class Tally:
-    """Losses and counts of this process, not yet asked for: reading a loss waits for the GPU."""
+    """Losses and counts of this process that are not yet collected, because reading a loss waits for the GPU."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator

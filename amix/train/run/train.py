@@ -52,7 +52,7 @@ def train(
     began = time.perf_counter()
     out, config = Path(out), config.settled(has_dev=dev is not None)
     accelerator = open_accelerator(config.device, config.mixed_precision)
-    with accelerator.main_process_first():  # it tidies up, the others find it done
+    with accelerator.main_process_first():  # the first process cleans up before the others look
         start = open_run(out, resume)
     sets = open_sets(shards, config, dev, evals)
     tokenizer = load_tokenizer(model, sets.manifest)
@@ -92,13 +92,13 @@ def train(
 
 def _with_best_head(shards: str | Path, sets: Sets, network: Classifier, accelerator: Accelerator) -> Sets:
     """Return the sets with the relevance of the head that is ranked first for the training texts."""
-    with accelerator.main_process_first():  # it ranks, the others find the ranking
+    with accelerator.main_process_first():  # the first process ranks, the others read its ranking
         best = best_head(shards, sets.training, embeddings_of(network), sets.subset)
     return replace(sets, training=sets.training.with_head(best.head))
 
 
 def _identity(config: TrainConfig, model: str, sets: Sets) -> dict[str, object]:
-    """Return what a checkpoint must agree with to be continued from."""
+    """Return what must be the same in a checkpoint for the run to continue from it."""
     return {
         **config.identity(),
         "model": model,
@@ -120,13 +120,13 @@ def _inputs(
 
 @dataclass(frozen=True, kw_only=True)
 class _Report:
-    """What the model that is kept says of the sets."""
+    """Predictions of the selected model, for each evaluation set and for the development set."""
 
     on_evals: Mapping[str, Predictions]
     on_dev: Predictions | None
 
     def result(self, run: Run, sets: Sets, epoch: int, seconds: float) -> TrainResult:
-        """Return what the run came to."""
+        """Return the result of the run."""
         config, temperature = run.config, None if self.on_dev is None else self.on_dev.temperature()
         scaled = {}
         if temperature is not None:
@@ -151,7 +151,7 @@ class _Report:
 
 
 def _report(run: Run, sets: Sets, epoch: int, log: MetricsLog) -> _Report:
-    """Evaluate the model that is kept on every set, and log the sets that are only reported."""
+    """Evaluate the selected model on every set, and log the scores of the evaluation sets."""
     size = run.config.eval_batch_size
     on_evals = {name: predictions(run.network, each, size) for name, each in sets.evals.items()}
     for name, found in on_evals.items():

@@ -1,4 +1,4 @@
-"""Evaluation on a shard folder, whose classes are matched with the training classes by name.
+"""Evaluation on a cache, whose classes are matched with the training classes by name.
 
 Axes: N samples, C classes.
 """
@@ -31,7 +31,7 @@ Truth = NDArray[Any]  # int64 ids, or class weights as floats
 class EvalSet:
     """Shards to evaluate on, checked against the training shards.
 
-    class_ids: the training id of each class of the set.  num_classes: of the training.
+    class_ids: the id in training of each class of the set.  num_classes: number of classes in training.
     """
 
     dataset: RelevanceDataset
@@ -90,7 +90,7 @@ def open_eval_set(folder: str | Path, training: Manifest) -> EvalSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a classifier says of a set, in corpus order.
+    """A classifier's predictions for a set, in corpus order.
 
     logits_NC: float64.  truth: training ids (N,), or class weights (N, C).  rows: (N,) int64, of the corpus.
     """
@@ -154,7 +154,7 @@ class Predictions:
 
 
 def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) -> Predictions:
-    """Return what a classifier says of a set, in the model's own precision.
+    """Return a classifier's predictions for a set, in the model's own precision.
 
     Where several processes were launched, each runs a part of the set. The model stays on its device and is put
     back into its mode. Raises TrainError when a logit is not finite.

@@ -76,7 +76,7 @@ def test_rows_of_class_weights_are_of_one_class_when_they_are_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"), [(None, "none came in"), (torch.tensor([1]), "1 came for 3 rows")]
+    ("labels", "says"), [(None, "none given"), (torch.tensor([1]), "1 given for 3 rows")]
 )
 def test_class_aware_choices_need_labels_of_the_batch(labels: Tensor | None, says: str) -> None:
     with pytest.raises(MixingError, match=f"partner='same-class' needs the batch's labels: {says}"):

@@ -269,7 +269,7 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     assert "--heads auto: auto and specs that take turns" in done.stderr and "'head:'" in done.stderr
 
     done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
-    assert "--heads 0.1: no method of --methods none, wordmixup has heads" in done.stderr
+    assert "--heads 0.1: none of --methods none, wordmixup uses heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)
     assert "no folders 'train', 'validation' and 'test'" in done.stderr
 

@@ -1,4 +1,4 @@
-"""Caches that are elsewhere: their shards are fetched ahead of use, checked, and kept on a local disk."""
+"""Caches that are elsewhere: their shards are fetched ahead of use, checked, and kept in a local store."""
 
 from amix.loaders.shards.remote.ahead import Ahead
 from amix.loaders.shards.remote.location import is_remote, shown

@@ -37,7 +37,7 @@ class Ahead:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        # A fetch that is running is not waited for: the thread is a daemon, and the next fetch overwrites its rest.
+        # A running fetch is not waited for: the thread is a daemon, and the next fetch overwrites the partial file.
 
     def reached(self, shards: Sequence[int]) -> None:
         """Note that the reader is about to use `shards`."""

@@ -16,10 +16,10 @@ _AT_ONCE = 16  # small files
 
 
 class Mirror:
-    """The local copy of a remote folder, keyed by the manifest's hash: the same cache under two URLs is kept once.
+    """The local copy of a remote cache, named by the manifest's hash: the same cache under two URLs is kept once.
 
-    Opening asks the store for the manifest alone when the rest is here already. Every file is compared with the hash
-    that the manifest vouches for before it gets its name here.
+    When the other documents are here already, opening fetches only the manifest. Every file is compared with the hash
+    that the manifest gives for it before it gets its name here.
     Raises ShardError for a damaged manifest or record, FetchError for a file that cannot be fetched.
     """
 
@@ -42,11 +42,11 @@ class Mirror:
 
     @property
     def limit(self) -> int:
-        """Bytes that the local copies of shards may take, with those of other caches."""
+        """Bytes of shards that the local store may hold, those of other caches included."""
         return self._cache.limit
 
     def provide(self, file: FileEntry) -> None:
-        """Have a file of a shard here, whole."""
+        """Fetch a file of a shard, unless its local copy is there already."""
         fetch = partial(self.store.fetch, file.name, size=file.bytes, sha256=file.sha256)
         self._cache.provide(file.name, file.bytes, fetch)
 

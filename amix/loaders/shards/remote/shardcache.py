@@ -1,4 +1,7 @@
-"""Fetched shards on a local disk, shared by the processes of a machine. The least recently used are removed first."""
+"""The local store: fetched shards on a local disk, which the processes of a machine share.
+
+The least recently used shards are removed first.
+"""
 
 import contextlib
 import fcntl
@@ -19,7 +22,7 @@ _EVICTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions:
-    """Where fetched shards are kept, and how many bytes of them.
+    """Where the local store is, and how many bytes of shards it may hold.
 
     folder: None = $AMIX_CACHE, else `~/.cache/amix`.  limit: bytes; None = $AMIX_CACHE_BYTES, else 50 GB.
     """
@@ -28,7 +31,7 @@ class CacheOptions:
     limit: int | None = None
 
     def root(self) -> Path:
-        """Return the folder that holds everything fetched."""
+        """Return the folder of the local store."""
         return self.folder or Path(os.environ.get("AMIX_CACHE") or Path.home() / ".cache" / "amix")
 
     def bytes(self) -> int:
@@ -43,11 +46,12 @@ class CacheOptions:
 
 
 class ShardCache:
-    """The folder of one cache under the root. Files appear whole, and are removed when others need their room.
+    """The local copies of one cache's shards, in a folder of the local store.
 
-    A reader that has mapped a file keeps its bytes after the removal; the room is free when the reader closes it. When
-    several processes fetch at the same time, they may exceed the limit until they are done.
-    limit: bytes of all shards under the root.
+    A file appears when it is whole, and is removed when another one needs its room. A reader that has mapped it keeps
+    its bytes after the removal; the room is free when the reader closes it. When several processes fetch at the same
+    time, they may exceed the limit until they are done.
+    limit: bytes of all shards in the local store.
     """
 
     def __init__(self, options: CacheOptions, key: str) -> None:
@@ -63,7 +67,7 @@ class ShardCache:
     def provide(self, name: str, size: int, fetch: Callable[[Path], None]) -> Path:
         """Return the file `name`. If it is not there, one process fetches it and the others wait.
 
-        Raises ShardError when it is larger than the whole cache may be.
+        Raises ShardError when it is larger than the whole local store may be.
         """
         path = self.folder / name
         if not _touch(path, size):
@@ -78,8 +82,8 @@ class ShardCache:
     def _make_room(self, size: int) -> None:
         if size > self.limit:
             raise ShardError(
-                f"{self.folder}: a shard of {size:,} bytes does not fit into a cache of {self.limit:,}. Raise the "
-                "limit (AMIX_CACHE_BYTES), or re-shard with 'amix repack --samples-per-shard'."
+                f"{self.folder}: a shard of {size:,} bytes does not fit into the local store of {self.limit:,}. Raise "
+                "its limit (AMIX_CACHE_BYTES), or make smaller shards with 'amix repack --samples-per-shard'."
             )
         with self._locked(self._root / ".lock"):
             held = []
@@ -97,7 +101,7 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        # However its holder ends, the lock ends with it. The file stays, because removing it would be a race.
+        # The lock ends with its holder, even one that is killed. The file stays: removing it would be a race.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -20,7 +20,7 @@ FIRST_PAUSE = (
 )
 LONGEST_PAUSE = 16.0
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
-# Errors of botocore and google.auth, by name, because these packages may not be there.
+# Errors of botocore and google.auth, by name, because these packages may not be installed.
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine; trying again does not help
 _EXTRAS = {"s3": "pip install 'attentionmix[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
@@ -80,7 +80,7 @@ class Store:
                 part.unlink(missing_ok=True)
 
     def copy(self, name: str, to: Path) -> None:
-        """Bring a file to `to` as it is there, whatever it holds."""
+        """Bring a file to `to` as it is in the store, without checking what it holds."""
         self._patiently(name, lambda system, path: system.get_file(path, str(to)))
 
     def size(self, name: str) -> int | None:
