@@ -92,9 +92,8 @@ class Variant:
             began = time.perf_counter()
             for number, batch in enumerate(loader):
                 seconds = time.perf_counter() - began
-                if (
-                    len(batch["input_ids"]) == 32
-                ):  # the last of an epoch is shorter, and would be another step
+                # The last batch of an epoch is shorter, and would be another step.
+                if len(batch["input_ids"]) == 32:
                     yield epoch, number, batch, seconds
                 began = time.perf_counter()
 

@@ -55,9 +55,8 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
                 continue
             default = defaults[name]
             shown = "" if default is None else f"  [default: {default}]"
-            kind: Any = (
-                click.Choice(rule.choices) if rule.choices else rule.kind
-            )  # what click takes for a type
+            # Any: what click takes for a type.
+            kind: Any = click.Choice(rule.choices) if rule.choices else rule.kind
             if rule.words:
                 kind = _NumberOrWord(rule.words)
             flag = f"--{name.replace('_', '-')}"

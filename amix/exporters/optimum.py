@@ -28,10 +28,8 @@ def require_optimum() -> None:
     try:
         with quiet_torch():
             from optimum.exporters.onnx import OnnxConfig, export  # noqa: F401  only whether they are there
-    except (
-        ImportError,
-        RuntimeError,
-    ) as problem:  # transformers' lazy modules wrap an ImportError in a RuntimeError
+    except (ImportError, RuntimeError) as problem:
+        # transformers' lazy modules wrap an ImportError in a RuntimeError.
         raise DependencyError(
             f"--via optimum needs optimum-onnx ({problem}), and that needs transformers < 4.58. Install both, "
             "best in an environment of their own, with: pip install 'attentionmix[optimum]'. "

@@ -39,11 +39,8 @@ SHAPES = ((1, 3), (1, 96), (2, 9), (3, 24), (4, 48), (5, 96))  # texts, tokens
 
 TOLERANCE = 1e-3  # float32: largest absolute difference; about 1e-5 is usual
 TOLERANCE_HALF = 2e-2  # float16: difference relative to the reference, in L2 norm
-TOLERANCE_SUM: dict[Dtype, float] = {
-    "float32": 1e-4,
-    "float16": 1e-2,
-    "int8": 1e-2,
-}  # how far a row's sum may be from its number of tokens, as a share of that number
+# How far a row's sum may be from its number of tokens, as a share of that number.
+TOLERANCE_SUM: dict[Dtype, float] = {"float32": 1e-4, "float16": 1e-2, "int8": 1e-2}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,8 @@ from gpu.places import Places
 from gpu.scale import Scale
 
 FOLDER = "caches"
-_PARTS = {
-    "train": "train",
-    "validation": "dev",
-    "test": "eval",
-}  # as a grid calls them where it spells them out
+# As a grid calls them where it spells them out.
+_PARTS = {"train": "train", "validation": "dev", "test": "eval"}
 
 
 @dataclass(frozen=True, kw_only=True)

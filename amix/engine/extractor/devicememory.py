@@ -64,9 +64,8 @@ def device_memory(device: str, index: int) -> DeviceMemory:
         import torch
     except ImportError:
         return RuntimeMemory(device, index)
-    if (
-        device == "cuda" and index >= torch.cuda.device_count()
-    ):  # a build of PyTorch without CUDA, or with another
+    # A build of PyTorch without CUDA, or with another, sees no GPU.
+    if device == "cuda" and index >= torch.cuda.device_count():
         return RuntimeMemory(device, index)
     return TorchMemory(device, index)
 
@@ -145,10 +144,8 @@ class TorchUpload:
 
     def bind(self, binding: "onnxruntime.IOBinding") -> None:
         """Bind them, when they are there."""
-        for (
-            name,
-            tensor,
-        ) in self.tensors().items():  # waited for: ONNX Runtime's own stream knows nothing of ours
+        # They are waited for: ONNX Runtime's own stream knows nothing of ours.
+        for name, tensor in self.tensors().items():
             binding.bind_input(
                 name, self._memory.name, self._memory.index, np.int64, tuple(tensor.shape), tensor.data_ptr()
             )

@@ -125,6 +125,7 @@ def received_from(query_BHTD: Tensor, key_BHTD: Tensor, mask_BT: Tensor, scale: 
         "block": _BLOCK,
     }
     grid = (triton.cdiv(tokens, _BLOCK), batch * heads)
-    _row_log_sums[grid](query_BHTD, key_BHTD, mask_BT, log_sums_BHT, *sizes, **options)
-    _column_sums[grid](query_BHTD, key_BHTD, mask_BT, log_sums_BHT, relevance_BHT, *sizes, **options)
+    with torch.cuda.device_of(query_BHTD):  # Triton launches on the current GPU, whatever holds the tensors
+        _row_log_sums[grid](query_BHTD, key_BHTD, mask_BT, log_sums_BHT, *sizes, **options)
+        _column_sums[grid](query_BHTD, key_BHTD, mask_BT, log_sums_BHT, relevance_BHT, *sizes, **options)
     return relevance_BHT

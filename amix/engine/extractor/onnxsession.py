@@ -42,9 +42,8 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
     ExtractorError for a graph that it cannot open.
     """
     if cuda is not None:
-        if (
-            extractor.dtype == "int8"
-        ):  # it has no such kernels there, and takes the CPU's for nearly every node
+        # ONNX Runtime has no int8 kernels there, and takes the CPU's for nearly every node.
+        if extractor.dtype == "int8":
             raise no_gpu(
                 cuda,
                 f"{extractor.folder} is an int8 extractor, which runs on the CPU only",
@@ -70,9 +69,8 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
                 "the installed onnxruntime is built without CUDA",
                 "Replace it: pip uninstall onnxruntime, then pip install 'attentionmix[gpu]'.",
             )
-        with contextlib.redirect_stdout(
-            sys.stderr
-        ):  # it prints what it does not find, and stdout is for results
+        # It prints what it does not find, and stdout is for results.
+        with contextlib.redirect_stdout(sys.stderr):
             ort.preload_dlls()
         providers = [("CUDAExecutionProvider", {"device_id": str(cuda), **_CUDA_OPTIONS})]
     try:

@@ -115,9 +115,8 @@ def _module(extractor: Extractor, backend: Backend, device: "torch.device") -> "
     path = extractor.folder / GRAPHS[backend]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch.jit is deprecated, and still the format
+            # torch.jit is deprecated, and still the format.
+            warnings.simplefilter("ignore", DeprecationWarning)
             if backend == "torchscript":
                 script: torch.nn.Module = torch.jit.load(path, map_location=device)
                 return script

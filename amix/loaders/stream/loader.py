@@ -186,9 +186,8 @@ class RelevanceLoader:
         if rest and self._ends == "drop":
             return numbers[:-rest]
         if rest and self._ends == "pad":
-            return np.resize(
-                numbers, len(numbers) - rest + self.batch_size
-            )  # goes on with the first samples again
+            # It goes on with the first samples again.
+            return np.resize(numbers, len(numbers) - rest + self.batch_size)
         return numbers
 
     def _turns(self) -> Iterator[Numbers]:

@@ -13,9 +13,8 @@ from amix.train.score.evaluate import Predictions
 
 RESULT = "result.json"
 
-Identity = Mapping[
-    str, object
-]  # what decides a run, by name: its options, its model, and what its shards were made of
+# What decides a run, by name: its options, its model, and what its shards were made of.
+Identity = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)

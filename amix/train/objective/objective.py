@@ -110,9 +110,8 @@ class Objective:
         return torch.stack(terms).sum()
 
     def _clean(self, plan: Plan) -> float:
-        return (
-            0.0 if plan.is_identity else self.clean_weight
-        )  # both losses are the same where nothing is mixed
+        # Both losses are the same where nothing is mixed.
+        return 0.0 if plan.is_identity else self.clean_weight
 
     def _entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         return soft_cross_entropy(logits_BC, targets_BC, multi_label=self.multi_label)

@@ -131,9 +131,8 @@ class Run:
         at, size = self.at, self.config.gradient_accumulation
         found = self.step.loss(batch, at.epoch, at.batch, at.p)
         loss = found.mean * share
-        accumulated = min(
-            size, self.batches - at.batch // size * size
-        )  # the last step may take fewer batches
+        # The last step of an epoch may take fewer batches.
+        accumulated = min(size, self.batches - at.batch // size * size)
         self.accelerator.backward(loss / accumulated)
         self.tally.add(Loss(step=at.step + 1, value=loss.detach(), keys=batch["keys"][:3]))
         if share:

@@ -14,10 +14,8 @@ from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.publish import explained
 
 DEFAULT_BYTES = 50 * 10**9
-_EVICTED = (
-    ".tar",
-    ".crc.npy",
-)  # endings of files that count and are removed; documents and indexes are small and stay
+# Endings of the files that count and are removed; documents and indexes are small and stay.
+_EVICTED = (".tar", ".crc.npy")
 
 
 @dataclass(frozen=True, kw_only=True)
