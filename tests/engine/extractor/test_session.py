@@ -228,7 +228,7 @@ def test_eager_refuses_another_encoder_under_the_same_name(tiny_extractor: Path,
     with pytest.raises(ExtractorError, match="its weights are not those"):
         open_session(folder, backend="eager")
     reseal(folder, model=str(tmp_path / "gone"))
-    with pytest.raises(ExtractorError, match="the eager backend needs the original encoder again"):
+    with pytest.raises(ExtractorError, match="the backend eager needs the original encoder again"):
         open_session(folder, backend="eager")
 
 
