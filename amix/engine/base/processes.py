@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -51,6 +52,7 @@ def start_worker(process: BaseProcess) -> None:
 
     The signals that stop a run are blocked in it until then: a Ctrl-C during its imports would print a traceback.
     """
+    resource_tracker.ensure_running()  # which the first process would start, and unblock SIGINT and SIGTERM
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         process.start()

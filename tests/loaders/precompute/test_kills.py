@@ -241,7 +241,7 @@ def test_a_signal_ends_the_run_cleanly(
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, errors
     assert "same command again" in errors
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     assert not any(map(is_running, workers))
     assert not list(out.glob(".*"))
     assert_whole_so_far(out, undisturbed)
