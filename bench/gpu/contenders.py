@@ -1,35 +1,60 @@
 """What is timed side by side on the same batches: sessions of amix, and what people run without it.
 
-Each is a function from ids and mask to a result on the host, but for `sdpa`, which has no relevance to bring back.
+Each brings its results to the host, but for `sdpa`, which has no relevance to bring back.
 
 Axes: B batch, T tokens.
 """
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from amix.engine.extractor import runner
 from amix.engine.extractor.encoder import load_encoder, quiet_transformers
 from amix.engine.extractor.folder import Backend
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.session import open_session
 from gpu.budget import Absent
 from gpu.card import Card
-from gpu.texts import Ids
+from gpu.texts import Batch, Ids
 
 Run = Callable[[Ids, Ids], object]  # (B, T) ids and mask
 
 
-def session(extractor: Path, card: Card, backend: Backend) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """run: one batch.  run_all: many, as they are run where speed matters."""
+
+    run: Run
+    run_all: Callable[[Sequence[Batch]], object]
+
+    @classmethod
+    def of(cls, run: Run) -> "Contender":
+        """Return what runs one batch after the other."""
+
+        def run_all(batches: Sequence[Batch]) -> None:
+            for ids_BT, mask_BT in batches:
+                run(ids_BT, mask_BT)
+
+        return cls(run=run, run_all=run_all)
+
+
+def session(extractor: Path, card: Card, backend: Backend) -> Contender:
     """Return amix's own session. Raises Absent for a backend that cannot run here."""
     if backend == "triton":
         require_triton(card)
     opened = open_session(extractor, device=str(card.device), backend=backend)
-    return opened.run
+
+    def stream(batches: Sequence[Batch]) -> None:  # as `amix precompute` does
+        deque(opened.stream((None, runner.Batch(*batch)) for batch in batches), maxlen=0)
+
+    return Contender(run=opened.run, run_all=stream)
 
 
 def require_triton(card: Card) -> None:
@@ -40,7 +65,7 @@ def require_triton(card: Card) -> None:
         raise Absent("triton needs a GPU, or TRITON_INTERPRET=1, in which it shows that it runs")
 
 
-def eager(model: Path, dtype: torch.dtype, card: Card) -> Run:
+def eager(model: Path, dtype: torch.dtype, card: Card) -> Contender:
     """Return the loop that people write: transformers with maps, the mean over queries of each, to the host."""
     network = _encoder(model, "eager", dtype, card)
 
@@ -52,10 +77,10 @@ def eager(model: Path, dtype: torch.dtype, card: Card) -> Run:
             # The mean of each map before stacking: stacking the maps would copy all of them once more.
             return torch.stack([map_BHTT.mean(dim=2) for map_BHTT in maps], dim=1).cpu()
 
-    return run
+    return Contender.of(run)
 
 
-def sdpa(model: Path, dtype: torch.dtype, card: Card) -> Run:
+def sdpa(model: Path, dtype: torch.dtype, card: Card) -> Contender:
     """Return the whole encoder without maps: no method that runs all of it is faster. Its result stays on the card."""
     network = _encoder(model, "sdpa", dtype, card)
 
@@ -64,10 +89,10 @@ def sdpa(model: Path, dtype: torch.dtype, card: Card) -> Run:
         with torch.inference_mode():
             return network(input_ids=ids, attention_mask=mask).last_hidden_state
 
-    return run
+    return Contender.of(run)
 
 
-def compiled(model: Path, dtype: torch.dtype, card: Card) -> Run:
+def compiled(model: Path, dtype: torch.dtype, card: Card) -> Contender:
     """Return amix's eager module, all layers, through torch.compile with shapes left open."""
     encoder = load_encoder(str(model))
     layers = range(encoder.shape[0])
@@ -80,7 +105,7 @@ def compiled(model: Path, dtype: torch.dtype, card: Card) -> Run:
         with torch.no_grad():
             return fast(ids, mask).cpu()
 
-    return run
+    return Contender.of(run)
 
 
 def _encoder(model: Path, attention: str, dtype: torch.dtype, card: Card) -> Any:  # noqa: ANN401  transformers' class

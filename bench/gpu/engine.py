@@ -17,12 +17,13 @@ import torch
 from measuring import ceiling
 from measuring.speedtable import ALL, FIRST, PAIR
 
+from amix.engine.extractor.devicememory import TorchMemory, TorchOutput
 from amix.engine.extractor.folder import Backend
 from gpu import contenders, parity, rates, texts
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker
 from gpu.card import Card, facts
-from gpu.contenders import Run
+from gpu.contenders import Contender
 from gpu.extractors import (
     BERT,
     ENCODERS,
@@ -59,7 +60,9 @@ class Engine:
         self.card = Card(scale.device)
         self.models = {MINILM: places.gpu / "minilm", BERT: places.work / BERT}
         self.rates: dict[str, float] = {}
-        self.runs: dict[str, dict[str, Run]] = defaultdict(dict)  # by encoder, and by the figure's name
+        self.opened: dict[str, dict[str, Contender]] = defaultdict(
+            dict
+        )  # by encoder, and by the figure's name
         self.texts = texts.Texts(lengths=[], batches=[])
         self.exported: dict[Variant, Path] = {}
         self.variants: dict[str, Variant] = {}  # of the sessions, by the figure's name
@@ -78,6 +81,10 @@ class Engine:
                 return
             self.budget.piece("rates of the card", self._measure_rates, needs=25.0)
             self.budget.piece(f"weights of {BERT}", partial(self._begin_bert, exports), needs=15.0)
+            self.journal.fact(
+                "first turns, shards and steps of MiniLM",
+                "measured while extractors of BERT are exported on other cores",
+            )
             early = min(3, self.scale.turns - 1)  # before what takes long
             self._load(MINILM, exports)
             self._turns([MINILM], range(early))
@@ -114,7 +121,7 @@ class Engine:
     def _load(self, encoder: str, exports: Exports) -> None:
         """Open all that is timed on an encoder, each warmed by one pass over all batches."""
         model = self.models[encoder]
-        peers: dict[str, Callable[[], Run]] = {
+        peers: dict[str, Callable[[], Contender]] = {
             "eager bfloat16": lambda: contenders.eager(model, torch.bfloat16, self.card),
             "SDPA bfloat16, no maps": lambda: contenders.sdpa(model, torch.bfloat16, self.card),
             "eager float16": lambda: contenders.eager(model, torch.float16, self.card),
@@ -140,17 +147,20 @@ class Engine:
         start = partial(contenders.compiled, self.models[encoder], torch.float16, self.card)
         self._open(encoder, f"{encoder}, compiled float16", start, needs=75.0)
 
-    def _open(self, encoder: str, figure: str, start: Callable[[], Run], needs: float) -> None:
+    def _open(self, encoder: str, figure: str, start: Callable[[], Contender], needs: float) -> None:
         def open_and_warm() -> None:
-            run = start()
-            self._pass(run)
-            self.runs[encoder][figure] = run
+            contender = start()
+            # The largest first, as in `amix precompute`: an arena that is asked for more and more keeps all it had.
+            for batch in self.texts.largest:
+                contender.run(*batch)
+            self._pass(contender)
+            self.opened[encoder][figure] = contender
 
         self.budget.piece(f"opening {figure}", open_and_warm, needs=needs)
+        self.card.release()  # what runs next may not be PyTorch
 
-    def _pass(self, run: Run) -> None:
-        for ids_BT, mask_BT in self.texts.batches:
-            run(ids_BT, mask_BT)
+    def _pass(self, contender: Contender) -> None:
+        contender.run_all(self.texts.batches)
         self.card.synchronize()
 
     def _turns(self, encoders: Iterable[str], turns: Iterable[int]) -> None:
@@ -159,12 +169,13 @@ class Engine:
 
     def _turn(self, encoder: str, turn: int) -> None:
         """Time everything that is open once, each in a piece of its own: one may run out of memory."""
-        for figure, run in self.runs[encoder].items():
-            timing = partial(self._time, figure, run, turn)
+        for figure, contender in self.opened[encoder].items():
+            timing = partial(self._time, figure, contender, turn)
             self.budget.piece(f"{figure}, turn {turn}", timing, like=figure, needs=5.0)
+            self.card.release()
 
-    def _time(self, figure: str, run: Run, turn: int) -> None:
-        seconds = self.card.timed(lambda: self._pass(run), self.scale.least)
+    def _time(self, figure: str, contender: Contender, turn: int) -> None:
+        seconds = self.card.timed(lambda: self._pass(contender), self.scale.least)
         self.journal.figure(figure, self.texts.tokens / seconds, "tokens/s", turn)
         if (variant := self.variants.get(figure)) is not None and self.rates:
             share = self._operations(variant) / seconds / self.rates[variant.dtype]
@@ -180,13 +191,13 @@ class Engine:
 
     def _parity(self, encoder: str) -> None:
         """Compare every session of all heads with that of the float32 graph on the CPU."""
-        runs = {
-            f"{encoder}, parity, {self.backends[figure]} {variant.dtype}": self.runs[encoder][figure]
+        sessions = {
+            f"{encoder}, parity, {self.backends[figure]} {variant.dtype}": self.opened[encoder][figure]
             for figure, variant in self.variants.items()
-            if figure in self.runs[encoder] and variant.heads == ALL
+            if figure in self.opened[encoder] and variant.heads == ALL
         }
         reference = self.exported[Variant(encoder=encoder, heads=ALL, dtype="float32")]
-        parity.measure(reference, runs, self.texts.varied(self.scale.parity_texts), self.journal)
+        parity.measure(reference, sessions, self.texts.varied(self.scale.parity_texts), self.journal)
 
     def _copies(self, encoder: str) -> None:
         """Time the copies alone, of ids to the card and of relevance of all heads back, as a session does them."""
@@ -194,14 +205,18 @@ class Engine:
         heads = config["num_hidden_layers"] * config["num_attention_heads"]
         largest = max(ids_BT.size for ids_BT, _ in self.texts.batches)
         relevance = torch.zeros(largest * heads, device=self.card.device)
+        memory = TorchMemory(self.card.device.type, 0)
 
         def copy(ids_BT: Ids, mask_BT: Ids) -> object:
-            for array in (ids_BT, mask_BT):
-                torch.from_numpy(array).to(self.card.device)
-            return relevance[: ids_BT.size * heads].cpu()
+            memory.upload({"input_ids": ids_BT, "attention_mask": mask_BT}).tensors()
+            batch, tokens = ids_BT.shape
+            output = TorchOutput(memory, relevance[: ids_BT.size * heads].view(batch, heads, tokens))
+            output.send()
+            return output.fetch()
 
-        self._pass(copy)
-        seconds = self.card.timed(lambda: self._pass(copy), self.scale.least)
+        copies = Contender.of(copy)
+        self._pass(copies)
+        seconds = self.card.timed(lambda: self._pass(copies), self.scale.least)
         self.journal.figure(f"{encoder}, all heads, copies", self.texts.tokens / seconds, "tokens/s")
 
     def _shards(self, encoder: str, heads: Sequence[str], turn: int) -> None:
@@ -209,7 +224,10 @@ class Engine:
             if (variant.encoder, variant.dtype) != (encoder, "float16") or variant.heads not in heads:
                 continue
             for backend in BACKENDS:
-                if session(f"{encoder}, {variant.heads}", f"{backend} {variant.dtype}") in self.runs[encoder]:
+                if (
+                    session(f"{encoder}, {variant.heads}", f"{backend} {variant.dtype}")
+                    in self.opened[encoder]
+                ):
                     self._text_to_shards(variant, backend, turn=turn)
 
     def _text_to_shards(self, variant: Variant, backend: Backend, *, workers: int = 1, turn: int = 0) -> None:

@@ -34,6 +34,14 @@ class Texts:
         """Tokens of all texts, padding not counted."""
         return sum(self.lengths)
 
+    @property
+    def largest(self) -> list[Batch]:
+        """Return the batches that need the most memory: for attention maps, and for everything else."""
+        return [
+            max(self.batches, key=lambda batch: batch[0].size * batch[0].shape[1]),
+            max(self.batches, key=lambda batch: batch[0].size),
+        ]
+
     def varied(self, texts: int) -> list[Batch]:
         """Return batches of about `texts` in all, from the shortest to the longest, each with some padding."""
         each = max(1, texts // 4)

@@ -38,10 +38,10 @@ def _row_log_sums(  # type: ignore[no-untyped-def]  # Triton's compiler reads th
     block: tl.constexpr,
 ):
     """Write log2(sum over real keys of 2^score) of every query. scale: includes log2(e)."""
-    pair = tl.program_id(1)
+    pair = tl.program_id(0)
     batch = pair // heads
     base = batch * stride_b + (pair % heads) * stride_h
-    row = tl.program_id(0) * block + tl.arange(0, block)
+    row = tl.program_id(1) * block + tl.arange(0, block)
     place = tl.arange(0, padded_width)
     inside = (row[:, None] < tokens) & (place[None, :] < width)
     query_QD = tl.load(query + base + row[:, None] * stride_t + place[None, :], mask=inside, other=0.0)
@@ -82,10 +82,10 @@ def _column_sums(  # type: ignore[no-untyped-def]  # as above
     block: tl.constexpr,
 ):
     """Write the sum over real queries of 2^(score - log sum) of every key, 0 at padding."""
-    pair = tl.program_id(1)
+    pair = tl.program_id(0)
     batch = pair // heads
     base = batch * stride_b + (pair % heads) * stride_h
-    column = tl.program_id(0) * block + tl.arange(0, block)
+    column = tl.program_id(1) * block + tl.arange(0, block)
     place = tl.arange(0, padded_width)
     inside = (column[:, None] < tokens) & (place[None, :] < width)
     key_KD = tl.load(key + base + column[:, None] * stride_t + place[None, :], mask=inside, other=0.0)
@@ -124,7 +124,7 @@ def received_from(query_BHTD: Tensor, key_BHTD: Tensor, mask_BT: Tensor, scale: 
         "precision": "ieee",  # TF32 would round float32 to 10 bits; half precision is not affected
         "block": _BLOCK,
     }
-    grid = (triton.cdiv(tokens, _BLOCK), batch * heads)
+    grid = (batch * heads, triton.cdiv(tokens, _BLOCK))  # CUDA takes at most 65,535 of the second axis
     with torch.cuda.device_of(query_BHTD):  # Triton launches on the current GPU, whatever holds the tensors
         _row_log_sums[grid](query_BHTD, key_BHTD, mask_BT, log_sums_BHT, *sizes, **options)
         _column_sums[grid](query_BHTD, key_BHTD, mask_BT, log_sums_BHT, relevance_BHT, *sizes, **options)
