@@ -1,4 +1,4 @@
-"""What runs on a card only: `pytest -m gpu`.
+"""What runs on a card only: `pytest tests/gpu`.
 
 AMIX_REHEARSE_GPU=1 runs these tests on the CPU, as far as it can: what is wrong with a test is better found there.
 """
