@@ -13,12 +13,15 @@ import yaml
 from measuring.command import environment
 from measuring.speedtable import ALL
 
+from amix.study.compare.grid import Cell
 from amix.study.compare.gridfile import grid_of
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker, named, spelled_out
 from gpu.extractors import Variant, export_whole
+from gpu.places import Places
+from gpu.results import RESULT, folder, keep
+from gpu.scale import Scale
 
-RESULT = "result.json"  # as in amix.study.compare.outcome, which would import torch
 _FAREWELL = 12.0  # seconds in which `amix compare` ends its runs when it is told to
 
 
@@ -29,34 +32,44 @@ class Comparison:
         self,
         name: str,
         document: Mapping[str, Any],
-        maker: Maker,
+        mode: str,
+        places: Places,
+        scale: Scale,
         budget: Budget,
-        out: Path,
         *,
         jobs: int,
         guess: float,
     ) -> None:
-        """Take a grid as YAML reads it.  guess: seconds for a run, start-up included, until one is measured."""
-        self.name, self._maker, self._budget, self._out = name, maker, budget, out / name
+        """Take a grid as YAML reads it.
+
+        mode: whose results it belongs to.  jobs: runs at a time.
+        guess: seconds for a run, start-up included, until one is measured.
+        Raises ConfigError or ValueError for a grid that cannot be run.
+        """
+        self.name, self._mode, self._places, self._budget = name, mode, places, budget
+        self._out = folder(places, mode) / name
         self._jobs, self._guess = jobs, guess
         self._document = {**document, "corpora": spelled_out(document["corpora"])}
+        self._caches = named(self._document["corpora"])
         self.turns = max(len(each) for each in (self._seeds(document), *self._seeds_of_methods()))
+        self._maker = Maker(places, scale, document["model"])
 
     def advance(self, turns: int) -> bool:
         """Run what is missing of the first `turns` seeds of every method; tell whether nothing is missing then."""
         missing = self.missing(turns)
         if not missing:
             return True
-        if not self._make_caches():
-            return False
-        return self._budget.piece(
-            f"{self.name}, {turns} of {self.turns} seeds",
-            lambda: self._compare(turns),
-            like=self.name,
-            needs=self._guess,
-            size=missing,
-            reserve=_FAREWELL,
-        )
+        try:
+            return self._make_caches() and self._budget.piece(
+                f"{self.name}, {turns} of {self.turns} seeds",
+                lambda: self._compare(turns),
+                like=self.name,
+                needs=self._guess,
+                size=missing,
+                reserve=_FAREWELL,
+            )
+        finally:
+            keep(self._places, self._mode)
 
     def finish(self) -> bool:
         """Run all seeds, or as many as fit; tell whether nothing is missing then.
@@ -96,13 +109,15 @@ class Comparison:
 
     def missing(self, turns: int) -> int:
         """Return the number of runs that have no result yet."""
-        grid = grid_of(self._cut(turns), Path(f"{self.name}.yaml"))
-        return sum(not (self._out / cell.folder / RESULT).is_file() for cell in grid.cells())
+        return sum(not (self._out / cell.folder / RESULT).is_file() for cell in self._cells(turns))
+
+    def _cells(self, turns: int) -> list[Cell]:
+        return list(grid_of(self._cut(turns), Path(f"{self.name}.yaml")).cells())
 
     def _make_caches(self) -> bool:
         """Make the caches that the grid names, the extractor first; tell whether all are there."""
         maker, budget = self._maker, self._budget
-        missing = maker.missing(named(self._document["corpora"]))
+        missing = maker.missing(self._caches)
         if not missing:
             return True
         model = self._document["model"]

@@ -1,11 +1,9 @@
 """The table of AttentionMix's source on a base-size encoder, and its profile over layers, seed by seed."""
 
-import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu.budget import Budget
-from gpu.caches import Maker
 from gpu.card import facts
 from gpu.extractors import weights
 from gpu.grids import Comparison
@@ -31,14 +29,13 @@ def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
     described = {f"weights of {ENCODER}": weights(places.gpu / ENCODER, scale)}
     for name, value in {**facts(scale.device), **described}.items():
         budget.journal.fact(name, value)
-    maker = Maker(places, scale, ENCODER)
 
     def comparison(
         name: str, corpora: Mapping[str, int], methods: Mapping[str, Any], guess: float
     ) -> Comparison:
         """corpora: by name, with epochs."""
         document = grid(scale, corpora, methods)
-        return Comparison(name, document, maker, budget, places.out / "table", jobs=jobs, guess=guess)
+        return Comparison(name, document, "table", places, scale, budget, jobs=jobs, guess=guess)
 
     sentences = {"sst2": 3, "mr": 3}
     # A run's share of the card, guessed until one is measured.
@@ -51,9 +48,7 @@ def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
         [comparison("longer", dict.fromkeys(sentences, LONG), METHODS, 40.0)],
     ]
     if not scale.whole:
-        # One start for a little of everything. All the real grids are read too, so that a wrong option shows.
-        for each in itertools.chain(*rounds):
-            each.missing(each.turns)
+        # One start for a little of everything. The real grids have been read too, so that a wrong option shows.
         few = {
             label: {**METHODS, **PROFILE}[label]
             for label in ("none", "attentionmix paper", "attentionmix 0.mean")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gpu import grids
+from gpu import results
 from gpu.budget import MARGIN, Absent, Budget
 from gpu.caches import CACHES, named, spelled_out
 from gpu.evidence import GRIDS
@@ -159,4 +159,4 @@ def test_every_grid_of_the_evidence_names_caches_that_are_listed() -> None:
 
 
 def test_finished_runs_are_known_by_the_file_that_a_comparison_writes() -> None:
-    assert grids.RESULT == outcome.RESULT
+    assert results.RESULT == outcome.RESULT
