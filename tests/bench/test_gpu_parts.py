@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gpu import results
+from gpu import results, table
 from gpu.budget import MARGIN, Absent, Budget
 from gpu.caches import CACHES, named, spelled_out
 from gpu.evidence import GRIDS
 from gpu.goals import GOALS
+from gpu.grids import heads_of
 from gpu.journal import Fact, Figure, Journal, Piece, read
+from gpu.scale import REAL
+from measuring.speedtable import ALL, FIRST
 
 from amix.study.compare import outcome
+from amix.study.compare.gridfile import grid_of
 
 
 class Clock:
@@ -160,3 +164,21 @@ def test_every_grid_of_the_evidence_names_caches_that_are_listed() -> None:
 
 def test_finished_runs_are_known_by_the_file_that_a_comparison_writes() -> None:
     assert results.RESULT == outcome.RESULT
+
+
+@pytest.mark.parametrize(
+    ("methods", "heads"),
+    [
+        ({"none": None, "wordmixup": None}, FIRST),
+        ({"attentionmix a": {"head": "0.8"}, "attentionmix b": {"head": "0.mean|0.1,0.3"}}, FIRST),
+        ({"attentionmix a": {"head": "0.8"}, "attentionmix b": {"head": "0.1|1.mean"}}, ALL),
+        ({"attentionmix": {"head": "mean"}}, ALL),
+        ({"attentionmix": {"head": "auto"}}, ALL),
+        ({"attentionmix": {"head": "3.mean", "relevance_source": "online"}}, FIRST),
+    ],
+)
+def test_layer_0_is_enough_for_runs_that_name_heads_of_it(
+    methods: dict[str, dict[str, str] | None], heads: str
+) -> None:
+    document = table.grid(REAL, {"mr": 1}, methods)
+    assert heads_of(grid_of(dict(document.items()), Path("grid.yaml")).cells()) == heads
