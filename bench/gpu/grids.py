@@ -162,7 +162,12 @@ class Comparison:
                 _end(process)
         if code:
             tail = self._out.with_suffix(".log").read_text("utf-8", "replace")[-2000:]
-            raise RuntimeError(f"amix compare ended with {code}:\n{tail}")
+            last = tail.strip().splitlines()[-1] if tail.strip() else "it said nothing"
+            # `amix compare` ends all runs when one fails.
+            raise RuntimeError(
+                f"{tail}\namix compare ended with {code}, so {self.name} goes no further in this call; its finished "
+                f"runs are kept, and the other grids go on. It said: {last[-400:]}"
+            )
 
     def _link_model(self) -> None:
         """Put the encoder where the grid's path names it."""

@@ -10,8 +10,9 @@ from gpu.budget import MARGIN, Absent, Budget
 from gpu.caches import CACHES, named, spelled_out
 from gpu.evidence import GRIDS
 from gpu.goals import GOALS
-from gpu.grids import heads_of
+from gpu.grids import Comparison, heads_of
 from gpu.journal import Fact, Figure, Journal, Piece, read
+from gpu.places import Places
 from gpu.scale import REAL
 from measuring.speedtable import ALL, FIRST
 
@@ -182,3 +183,32 @@ def test_layer_0_is_enough_for_runs_that_name_heads_of_it(
 ) -> None:
     document = table.grid(REAL, {"mr": 1}, methods)
     assert heads_of(grid_of(dict(document.items()), Path("grid.yaml")).cells()) == heads
+
+
+def test_a_comparison_that_fails_gets_no_other_seed_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(gpu=tmp_path, work=tmp_path / "work", out=tmp_path / "out", before=tmp_path / "before")
+    ran = []
+
+    def compare(self: Comparison, turns: int) -> None:
+        ran.append((self.name, turns))
+        if self.name == "first":
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Comparison, "_compare", compare)
+    monkeypatch.setattr(Comparison, "_make_caches", lambda self: True)
+    with Journal(tmp_path / "out" / "table.jsonl") as journal:
+        budget = Budget(1e6, journal)
+        document = table.grid(REAL, {"mr": 1}, {"none": None})
+        both = [
+            Comparison(name, document, "table", places, REAL, budget, jobs=1, guess=1.0)
+            for name in ("first", "second")
+        ]
+        table.seed_by_seed(both, 2)
+    assert ran == [("first", 1), ("second", 1), ("second", 2)]
+    assert statuses(tmp_path / "out" / "table.jsonl") == {
+        "first, 1 of 10 seeds": "failed",
+        "second, 1 of 10 seeds": "done",
+        "second, 2 of 10 seeds": "done",
+    }
