@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring.command import child
+from measuring.speedtable import ALL
 
 from gpu.places import Places
 from gpu.scale import Scale
@@ -100,11 +101,14 @@ def named(corpora: Mapping[str, Any]) -> list[Cache]:
 
 
 class Maker:
-    """Makes caches for one encoder, in `work/ENCODER/caches`; those that are there are left as they are."""
+    """Makes caches of one encoder and some of its heads; those that are there are left as they are.
 
-    def __init__(self, places: Places, scale: Scale, encoder: str) -> None:
-        self.places, self._scale = places, scale
-        self.root = places.work / encoder  # where a grid's paths begin
+    heads: as in `measuring.speedtable`. Layer 0 takes a small part of the time of all layers, and of the disk.
+    """
+
+    def __init__(self, places: Places, scale: Scale, encoder: str, heads: str = ALL) -> None:
+        self.places, self._scale, self.heads = places, scale, heads
+        self.root = places.work / encoder / heads.replace(" ", "-")  # where a grid's paths begin
         self.model = places.gpu / encoder
 
     def missing(self, wanted: Iterable[Cache]) -> list[Cache]:

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from gpu.budget import Budget
-from gpu.caches import Maker
 from gpu.card import facts
 from gpu.extractors import weights
 from gpu.grids import Comparison
@@ -25,11 +24,9 @@ def measure(places: Places, scale: Scale, budget: Budget, jobs: int) -> None:
 
     def read(path: Path) -> None:
         document = on_device(yaml.safe_load(path.read_text("utf-8")), scale)
-        maker = Maker(places, scale, document["model"])
-        out = places.out / "evidence"
-        comparison = Comparison(path.stem, document, maker, budget, out, jobs=jobs, guess=4.0)
-        comparison.missing(comparison.turns)
-        budget.journal.fact(f"weights of {document['model']}", weights(maker.model, scale))
+        comparison = Comparison(path.stem, document, "evidence", places, scale, budget, jobs=jobs, guess=4.0)
+        model = document["model"]
+        budget.journal.fact(f"weights of {model}", weights(places.gpu / model, scale))
         comparisons.append(comparison)
 
     # All of them first: a mistake in one shows at once, and keeps none of the others.

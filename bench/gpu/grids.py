@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,20 @@ from typing import Any
 
 import yaml
 from measuring.command import environment
-from measuring.speedtable import ALL
+from measuring.speedtable import ALL, FIRST
 
+from amix.engine.base.heads import HeadSpec
+from amix.study.compare.grid import Cell
 from amix.study.compare.gridfile import grid_of
+from amix.train.options.auto import AUTO
+from amix.train.options.config import USES
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker, named, spelled_out
-from gpu.extractors import Variant, export_whole
+from gpu.extractors import LAYERS, Variant
+from gpu.places import Places
+from gpu.results import RESULT, folder, keep
+from gpu.scale import Scale
 
-RESULT = "result.json"  # as in amix.study.compare.outcome, which would import torch
 _FAREWELL = 12.0  # seconds in which `amix compare` ends its runs when it is told to
 
 
@@ -29,34 +35,44 @@ class Comparison:
         self,
         name: str,
         document: Mapping[str, Any],
-        maker: Maker,
+        mode: str,
+        places: Places,
+        scale: Scale,
         budget: Budget,
-        out: Path,
         *,
         jobs: int,
         guess: float,
     ) -> None:
-        """Take a grid as YAML reads it.  guess: seconds for a run, start-up included, until one is measured."""
-        self.name, self._maker, self._budget, self._out = name, maker, budget, out / name
+        """Take a grid as YAML reads it.
+
+        mode: whose results it belongs to.  jobs: runs at a time.
+        guess: seconds for a run, start-up included, until one is measured.
+        Raises ConfigError or ValueError for a grid that cannot be run.
+        """
+        self.name, self._mode, self._places, self._budget = name, mode, places, budget
+        self._out = folder(places, mode) / name
         self._jobs, self._guess = jobs, guess
         self._document = {**document, "corpora": spelled_out(document["corpora"])}
+        self._caches = named(self._document["corpora"])
         self.turns = max(len(each) for each in (self._seeds(document), *self._seeds_of_methods()))
+        self._maker = Maker(places, scale, document["model"], heads_of(self._cells(self.turns)))
 
     def advance(self, turns: int) -> bool:
         """Run what is missing of the first `turns` seeds of every method; tell whether nothing is missing then."""
         missing = self.missing(turns)
         if not missing:
             return True
-        if not self._make_caches():
-            return False
-        return self._budget.piece(
-            f"{self.name}, {turns} of {self.turns} seeds",
-            lambda: self._compare(turns),
-            like=self.name,
-            needs=self._guess,
-            size=missing,
-            reserve=_FAREWELL,
-        )
+        try:
+            return self._make_caches() and self._budget.piece(
+                f"{self.name}, {turns} of {self.turns} seeds",
+                lambda: self._compare(turns),
+                like=self.name,
+                needs=self._guess,
+                size=missing,
+                reserve=_FAREWELL,
+            )
+        finally:
+            keep(self._places, self._mode)
 
     def finish(self) -> bool:
         """Run all seeds, or as many as fit; tell whether nothing is missing then.
@@ -96,22 +112,27 @@ class Comparison:
 
     def missing(self, turns: int) -> int:
         """Return the number of runs that have no result yet."""
-        grid = grid_of(self._cut(turns), Path(f"{self.name}.yaml"))
-        return sum(not (self._out / cell.folder / RESULT).is_file() for cell in grid.cells())
+        return sum(not (self._out / cell.folder / RESULT).is_file() for cell in self._cells(turns))
+
+    def _cells(self, turns: int) -> list[Cell]:
+        return list(grid_of(self._cut(turns), Path(f"{self.name}.yaml")).cells())
 
     def _make_caches(self) -> bool:
         """Make the caches that the grid names, the extractor first; tell whether all are there."""
         maker, budget = self._maker, self._budget
-        missing = maker.missing(named(self._document["corpora"]))
+        missing = maker.missing(self._caches)
         if not missing:
             return True
-        model = self._document["model"]
-        extractor = Variant(encoder=model, heads=ALL, dtype="float32").folder(maker.places)
+        variant = Variant(encoder=self._document["model"], heads=maker.heads, dtype="float32")
+        extractor = variant.folder(self._places)
+        is_whole = maker.heads == ALL
         if not (extractor / "extractor.json").exists():
-            exporting = partial(export_whole, maker.places, model)
-            if not budget.piece(f"extractor of {model}", exporting, needs=45.0):
+            exporting = partial(_export, maker.model, extractor, LAYERS[variant.heads])
+            if not budget.piece(f"extractor {variant.name}", exporting, needs=45.0 if is_whole else 20.0):
                 return False
-        needs = 60.0 if any(cache.name.startswith("imdb") for cache in missing) else 30.0
+        # Layer 0 waits for the tokenizer and for the start of processes, not for the card.
+        of_imdb = any(cache.name.startswith("imdb") for cache in missing)
+        needs = (60.0 if of_imdb else 30.0) if is_whole else (40.0 if of_imdb else 20.0)
         making = partial(self._make, missing, extractor)
         return budget.piece(f"caches of {self.name}", making, needs=needs)
 
@@ -141,7 +162,12 @@ class Comparison:
                 _end(process)
         if code:
             tail = self._out.with_suffix(".log").read_text("utf-8", "replace")[-2000:]
-            raise RuntimeError(f"amix compare ended with {code}:\n{tail}")
+            last = tail.strip().splitlines()[-1] if tail.strip() else "it said nothing"
+            # `amix compare` ends all runs when one fails.
+            raise RuntimeError(
+                f"{tail}\namix compare ended with {code}, so {self.name} goes no further in this call; its finished "
+                f"runs are kept, and the other grids go on. It said: {last[-400:]}"
+            )
 
     def _link_model(self) -> None:
         """Put the encoder where the grid's path names it."""
@@ -149,6 +175,28 @@ class Comparison:
         if not link.exists():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(self._maker.model)
+
+
+def heads_of(cells: Iterable[Cell]) -> str:
+    """Return what an extractor needs for runs: layer 0 where all of them name heads of it alone, else all heads."""
+    for cell in cells:
+        config = cell.config
+        if "head" not in USES[config.method] or config.relevance_source == "online":
+            continue
+        if config.head == AUTO:
+            return ALL
+        specs = HeadSpec.parse_several(config.head)
+        if any(layer != 0 for spec in specs for layer, _ in spec.items):
+            return ALL
+    return FIRST
+
+
+def _export(model: Path, to: Path, layers: Sequence[int] | None) -> None:
+    from amix.exporters.export import export
+    from amix.exporters.options import ExportOptions
+
+    to.parent.mkdir(parents=True, exist_ok=True)
+    export(str(model), to, ExportOptions(layers=layers, dtype="float32"))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -4,8 +4,9 @@
     bench/gpu/run.sh summary
 
 Folders come from the environment: AMIX_GPU (default /tmp/gpu) holds `data`, `minilm` and `mpnet`; AMIX_WORK (default
-$AMIX_GPU/work) gets extractors and caches; OUT (default gpu-out) gets the results. --smoke runs the same code on the
-CPU in seconds, on tiny random encoders and made-up texts, which shows that it runs and measures nothing.
+$AMIX_GPU/work) gets extractors, caches and comparisons; OUT (default gpu-out) gets the results; AMIX_RESULTS (default
+docs/results/gpu) has those of earlier calls, which are continued. --smoke runs the same code on the CPU in seconds, on
+tiny random encoders and made-up texts, which shows that it runs and measures nothing.
 """
 
 import argparse
@@ -16,7 +17,8 @@ from pathlib import Path
 # Where the packages of the benches are. Not in PYTHONPATH: the programs that are started from here need not see them.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SECONDS = {"engine": 480.0, "table": 600.0, "evidence": 720.0}
+# Two minutes less than the ten that a command may get: parts are joined and packages installed before, runs end after.
+SECONDS = {"engine": 480.0, "table": 480.0, "evidence": 480.0}
 
 
 def main() -> int:
@@ -42,6 +44,7 @@ def main() -> int:
 
     from gpu.budget import Budget
     from gpu.journal import Journal
+    from gpu.results import keep, restore
     from gpu.scale import REAL, SMOKE
 
     scale = SMOKE if given.smoke else REAL
@@ -50,9 +53,17 @@ def main() -> int:
 
         write_inputs(places.gpu)
     # A measurement begins anew; a comparison is continued.
-    with Journal(places.out / f"{given.mode}.jsonl", anew=given.mode == "engine") as journal:
+    anew = given.mode == "engine"
+    if not anew:
+        restore(places, given.mode)
+    with Journal(places.out / f"{given.mode}.jsonl", anew=anew) as journal:
         budget = Budget(given.seconds or SECONDS[given.mode], journal)
-        importlib.import_module(f"gpu.{given.mode}").measure(places, scale, budget, given.jobs or scale.jobs)
+        try:
+            measure = importlib.import_module(f"gpu.{given.mode}").measure
+            measure(places, scale, budget, given.jobs or scale.jobs)
+        finally:
+            if not anew:
+                keep(places, given.mode)
         return 1 if budget.failed else 0
 
 

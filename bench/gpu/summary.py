@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gpu.goals import GOALS, NO_CARD
 from gpu.journal import Entry, Fact, Figure, Piece, read
+from gpu.results import tables
 
 MODES = ("engine", "table", "evidence")
 
@@ -52,8 +53,8 @@ def _section(mode: str, entries: Sequence[Entry], out: Path) -> list[str]:
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     if mode == "engine":
         lines += ["", *goal_table(entries), "", *_figures(entries)]
-    for table in sorted((out / mode).glob("*/table.md")):
-        lines += ["", f"### {table.parent.name}", "", *table.read_text("utf-8").splitlines()]
+    for name, table in tables(out, mode):
+        lines += ["", f"### {name}", "", *table.splitlines()]
     left = _last(entries)
     if left:
         lines += ["", "Not done, or not to the end:", ""]

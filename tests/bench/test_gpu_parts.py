@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gpu import grids
+from gpu import results, table
 from gpu.budget import MARGIN, Absent, Budget
 from gpu.caches import CACHES, named, spelled_out
 from gpu.evidence import GRIDS
 from gpu.goals import GOALS
+from gpu.grids import Comparison, heads_of
 from gpu.journal import Fact, Figure, Journal, Piece, read
+from gpu.places import Places
+from gpu.scale import REAL
+from measuring.speedtable import ALL, FIRST
 
 from amix.study.compare import outcome
+from amix.study.compare.gridfile import grid_of
 
 
 class Clock:
@@ -159,4 +164,51 @@ def test_every_grid_of_the_evidence_names_caches_that_are_listed() -> None:
 
 
 def test_finished_runs_are_known_by_the_file_that_a_comparison_writes() -> None:
-    assert grids.RESULT == outcome.RESULT
+    assert results.RESULT == outcome.RESULT
+
+
+@pytest.mark.parametrize(
+    ("methods", "heads"),
+    [
+        ({"none": None, "wordmixup": None}, FIRST),
+        ({"attentionmix a": {"head": "0.8"}, "attentionmix b": {"head": "0.mean|0.1,0.3"}}, FIRST),
+        ({"attentionmix a": {"head": "0.8"}, "attentionmix b": {"head": "0.1|1.mean"}}, ALL),
+        ({"attentionmix": {"head": "mean"}}, ALL),
+        ({"attentionmix": {"head": "auto"}}, ALL),
+        ({"attentionmix": {"head": "3.mean", "relevance_source": "online"}}, FIRST),
+    ],
+)
+def test_layer_0_is_enough_for_runs_that_name_heads_of_it(
+    methods: dict[str, dict[str, str] | None], heads: str
+) -> None:
+    document = table.grid(REAL, {"mr": 1}, methods)
+    assert heads_of(grid_of(dict(document.items()), Path("grid.yaml")).cells()) == heads
+
+
+def test_a_comparison_that_fails_gets_no_other_seed_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(gpu=tmp_path, work=tmp_path / "work", out=tmp_path / "out", before=tmp_path / "before")
+    ran = []
+
+    def compare(self: Comparison, turns: int) -> None:
+        ran.append((self.name, turns))
+        if self.name == "first":
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Comparison, "_compare", compare)
+    monkeypatch.setattr(Comparison, "_make_caches", lambda self: True)
+    with Journal(tmp_path / "out" / "table.jsonl") as journal:
+        budget = Budget(1e6, journal)
+        document = table.grid(REAL, {"mr": 1}, {"none": None})
+        both = [
+            Comparison(name, document, "table", places, REAL, budget, jobs=1, guess=1.0)
+            for name in ("first", "second")
+        ]
+        table.seed_by_seed(both, 2)
+    assert ran == [("first", 1), ("second", 1), ("second", 2)]
+    assert statuses(tmp_path / "out" / "table.jsonl") == {
+        "first, 1 of 10 seeds": "failed",
+        "second, 1 of 10 seeds": "done",
+        "second, 2 of 10 seeds": "done",
+    }

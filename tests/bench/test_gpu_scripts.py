@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Ran:
     lines: int
 
 
-def run(out: Path, mode: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run(out: Path, mode: str, *options: str, **folders: Path) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "OUT": str(out),
@@ -31,8 +32,9 @@ def run(out: Path, mode: str, *options: str) -> subprocess.CompletedProcess[str]
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    for name in ("AMIX_GPU", "AMIX_WORK"):
+    for name in ("AMIX_GPU", "AMIX_WORK", "AMIX_RESULTS"):
         environment.pop(name, None)
+    environment |= {name: str(folder) for name, folder in folders.items()}
     command = ["bash", str(ROOT / "bench/gpu/run.sh"), mode, *options]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -107,31 +109,73 @@ def test_the_engine_script_measures_every_figure(out: Path) -> None:
         assert f"| {name} |" in summary
 
 
-def results(out: Path, mode: str) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (out / mode).glob("*/runs/*/*/*/*/result.json")}
+def results(work: Path, mode: str) -> dict[Path, int]:
+    folder = work / "results" / mode
+    return {
+        path.relative_to(folder): path.stat().st_mtime_ns
+        for path in folder.glob("*/runs/*/*/*/*/result.json")
+    }
 
 
 @pytest.mark.parametrize("mode", ["table", "evidence"])
-def test_a_comparison_runs_once_and_a_second_call_runs_nothing(mode: str, out: Path) -> None:
+def test_a_comparison_runs_once_and_goes_on_elsewhere_from_its_archive(
+    mode: str, out: Path, tmp_path: Path
+) -> None:
     done = run(out, mode, "--smoke")
     assert done.returncode == 0, done.stderr
     ran = written(out / f"{mode}.jsonl")
     assert set(ran.pieces.values()) == {"done"}
-    before = results(out, mode)
+    assert any(
+        "layer 0" in name for name in ran.pieces
+    )  # the others are not computed where no run reads them
+    before = results(out / "smoke" / "work", mode)
     labels = {path.parent.parent.name for path in before}
     assert labels == (
         {"none", "attentionmix_paper", "attentionmix_0.mean"} if mode == "table" else {"none", "attentionmix"}
     )
-    (table,) = (out / mode).glob("*/table.md")
-    assert "accuracy" in table.read_text("utf-8")
-    assert table.read_text("utf-8").splitlines()[0] in shown(out)
+    assert "accuracy" in shown(out)
 
     done = run(out, mode, "--smoke")
     assert done.returncode == 0, done.stderr
-    assert results(out, mode) == before
+    assert results(out / "smoke" / "work", mode) == before
     again = written(out / f"{mode}.jsonl")
     assert again.pieces == ran.pieces  # no piece of work was begun
     assert again.lines > ran.lines  # but where it ran is noted
+
+    # Another machine, which begins with no results but the archive.
+    elsewhere = {"AMIX_GPU": out / "smoke", "AMIX_WORK": tmp_path / "work", "AMIX_RESULTS": out}
+    done = run(tmp_path / "out", mode, "--smoke", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "work", mode).keys() == before.keys()
+    assert written(tmp_path / "out" / f"{mode}.jsonl").pieces == ran.pieces
+    assert not list((tmp_path / "work").glob("*/*/caches"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{mode}.jsonl", f"{mode}.tar.gz"]
+    assert names(tmp_path / "out" / f"{mode}.tar.gz") == names(out / f"{mode}.tar.gz")
+
+
+def test_runs_that_the_archive_lacks_are_compared_with_those_it_holds(out: Path, tmp_path: Path) -> None:
+    done = run(out, "evidence", "--smoke")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(out / "evidence.tar.gz") as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    shutil.rmtree(next((tmp_path / "unpacked").glob("*/*/runs/*/*/none")))
+    (tmp_path / "out").mkdir()
+    with tarfile.open(tmp_path / "out" / "evidence.tar.gz", "w:gz") as tar:
+        for path in (tmp_path / "unpacked").iterdir():
+            tar.add(path, path.name)
+
+    elsewhere = {"AMIX_GPU": out / "smoke", "AMIX_WORK": tmp_path / "work"}
+    done = run(tmp_path / "out", "evidence", "--smoke", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert len(results(tmp_path / "work", "evidence")) == 2
+    (log,) = (tmp_path / "work" / "results" / "evidence").glob("*.log")
+    assert names(tmp_path / "out" / "evidence.tar.gz") == names(out / "evidence.tar.gz")
+    assert "accuracy" in shown(tmp_path / "out"), log.read_text("utf-8")
+
+
+def names(archive: Path) -> set[str]:
+    with tarfile.open(archive) as tar:
+        return set(tar.getnames())
 
 
 @pytest.mark.parametrize("mode", ["engine", "table", "evidence"])
