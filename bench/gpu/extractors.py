@@ -137,13 +137,6 @@ def _begin_worker(workers: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def export_whole(places: Places, encoder: str) -> Path:
-    """Export all heads of an encoder as float32 in this process, if that is not done, and return the folder."""
-    folder = Variant(encoder=encoder, heads=ALL, dtype="float32").folder(places)
-    _export(str(places.gpu / encoder), folder, None, "float32")
-    return folder
-
-
 def _export(model: str, folder: Path, layers: list[int] | None, dtype: Dtype) -> None:
     from amix.exporters.export import export
     from amix.exporters.options import ExportOptions
