@@ -244,7 +244,7 @@ def test_a_damaged_log_is_not_continued(
     run = tmp_path / "run"
     shutil.copytree(undisturbed[0], run)
     log = run / "metrics.jsonl"
-    damaged = log.read_bytes().replace(b'"kind"', b'"kinf"', 1)
+    damaged = log.read_bytes().replace(b'"kind"', b'"sort"', 1)
     log.write_bytes(damaged)
     with pytest.raises(TrainError, match=r"metrics\.jsonl: cannot be continued .* Start a new run"):
         train(reviews, run, str(tiny_bert), CONFIG, dev=held_out, resume=True)
