@@ -108,7 +108,7 @@ class Exports:
         """Ask for an extractor."""
         arguments = (str(model), variant.folder(self._places), LAYERS[variant.heads], variant.dtype)
         self._asked[variant] = (
-            partial(_export, *arguments) if self._pool is None else self._pool.apply_async(_export, arguments)
+            partial(export, *arguments) if self._pool is None else self._pool.apply_async(export, arguments)
         )
 
     def wait(self, variant: Variant, seconds: float) -> Path:
@@ -137,10 +137,11 @@ def _begin_worker(workers: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def _export(model: str, folder: Path, layers: list[int] | None, dtype: Dtype) -> None:
-    from amix.exporters.export import export
+def export(model: str, folder: Path, layers: list[int] | None, dtype: Dtype) -> None:
+    """Export an encoder to `folder`, if that is not done. layers: None for all."""
+    from amix.exporters import export as exporter
     from amix.exporters.options import ExportOptions
 
     if not (folder / "extractor.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        export(model, folder, ExportOptions(layers=layers, dtype=dtype))
+        exporter.export(model, folder, ExportOptions(layers=layers, dtype=dtype))

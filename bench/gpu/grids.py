@@ -20,7 +20,7 @@ from amix.train.options.auto import AUTO
 from amix.train.options.config import USES
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker, named, spelled_out
-from gpu.extractors import LAYERS, Variant
+from gpu.extractors import LAYERS, Variant, export
 from gpu.places import Places
 from gpu.results import RESULT, folder, keep
 from gpu.scale import Scale
@@ -127,7 +127,7 @@ class Comparison:
         extractor = variant.folder(self._places)
         is_whole = maker.heads == ALL
         if not (extractor / "extractor.json").exists():
-            exporting = partial(_export, maker.model, extractor, LAYERS[variant.heads])
+            exporting = partial(export, str(maker.model), extractor, LAYERS[variant.heads], variant.dtype)
             if not budget.piece(f"extractor {variant.name}", exporting, needs=45.0 if is_whole else 20.0):
                 return False
         # Layer 0 waits for the tokenizer and for the start of processes, not for the card.
@@ -189,14 +189,6 @@ def heads_of(cells: Iterable[Cell]) -> str:
         if any(layer != 0 for spec in specs for layer, _ in spec.items):
             return ALL
     return FIRST
-
-
-def _export(model: Path, to: Path, layers: Sequence[int] | None) -> None:
-    from amix.exporters.export import export
-    from amix.exporters.options import ExportOptions
-
-    to.parent.mkdir(parents=True, exist_ok=True)
-    export(str(model), to, ExportOptions(layers=layers, dtype="float32"))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _NAME = "amix_fused"  # among transformers' attention functions
-_SEEDS = 2  # texts of the comparison with the encoder's own maps
+_TEXTS = 2  # texts of the comparison with the encoder's own maps
 _LONGEST = 256  # tokens of them: longer than the windows of local attention, which the kernel does not know
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}  # relative, in L2 norm
 
@@ -116,18 +116,18 @@ class FusedRelevance(nn.Module):
         return torch.cat(collector.parts, dim=1)
 
     @torch.inference_mode()
-    def require_agreement(self, encoder: "PreTrainedModel") -> None:
+    def require_agreement(self, encoder: "PreTrainedModel", max_length: int) -> None:
         """Raise ExportError unless this module and the encoder's own maps give the same relevance.
 
+        max_length: the most tokens that the encoder takes.
         Biases of positions and windows of local attention are not in queries and keys, so a family that has them
         would be off in silence.
         """
         device, dtype = next(self.parameters()).device, next(self.parameters()).dtype
         reference = RelevanceModule(encoder, self.layers, dtype=dtype).to(device)
-        room = int(getattr(encoder.config, "max_position_embeddings", _LONGEST)) - _SEEDS
-        tokens = max(2, min(_LONGEST, room))
+        tokens = min(_LONGEST, max_length)
         generator = torch.Generator().manual_seed(0)
-        ids_BT = torch.randint(encoder.config.vocab_size, (_SEEDS, tokens), generator=generator).to(device)
+        ids_BT = torch.randint(encoder.config.vocab_size, (_TEXTS, tokens), generator=generator).to(device)
         mask_BT = torch.ones_like(ids_BT)
         mask_BT[1:, tokens // 2 :] = 0
         expected_BHT = reference(ids_BT, mask_BT)

@@ -158,7 +158,7 @@ def _from_weights(extractor: Extractor, backend: Backend, device: "torch.device"
     from amix.engine.extractor.fused import FusedRelevance
 
     fused = FusedRelevance(encoder.model, layers, dtype).to(device)
-    fused.require_agreement(encoder.model)
+    fused.require_agreement(encoder.model, encoder.max_length)
     return fused
 
 

@@ -132,10 +132,11 @@ def test_families_on_the_attention_interface(family: str, tmp_path: Path) -> Non
     from amix.engine.extractor.fused import FusedRelevance
     from tests.exporters.families import save_family
 
-    model = load_encoder(str(save_family(tmp_path / family, family))).model
+    encoder = load_encoder(str(save_family(tmp_path / family, family)))
+    model = encoder.model
     layers = [0, model.config.num_hidden_layers - 1]
     fused = FusedRelevance(model, layers, torch.float32).to(DEVICE)
-    fused.require_agreement(model)
+    fused.require_agreement(model, encoder.max_length)
     ids = torch.randint(5, model.config.vocab_size, (2, 17), device=DEVICE)
     found = fused(ids, torch.ones_like(ids))
     assert found.shape == (2, 2 * model.config.num_attention_heads, 17)
@@ -150,9 +151,10 @@ def test_a_family_whose_attention_is_more_than_queries_times_keys_is_refused(
     from amix.engine.extractor.fused import FusedRelevance
     from tests.exporters.families import save_family
 
-    model = load_encoder(str(save_family(tmp_path / family, family))).model
+    encoder = load_encoder(str(save_family(tmp_path / family, family)))
     with pytest.raises(ExportError, match="backend onnxruntime"):
-        FusedRelevance(model, [0], torch.float32).to(DEVICE).require_agreement(model)
+        fused = FusedRelevance(encoder.model, [0], torch.float32).to(DEVICE)
+        fused.require_agreement(encoder.model, encoder.max_length)
 
 
 def test_local_attention_is_refused(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_local_attention_is_refused(tmp_path: Path) -> None:
     config = ModernBertConfig(**settings)
     model = ModernBertModel._from_config(config, attn_implementation="eager").eval()
     with pytest.raises(ExportError, match="off by"):
-        FusedRelevance(model, [0, 1], torch.float32).to(DEVICE).require_agreement(model)
+        FusedRelevance(model, [0, 1], torch.float32).to(DEVICE).require_agreement(model, 256)
 
 
 def test_without_a_gpu_it_is_refused(tiny_extractor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
