@@ -7,6 +7,7 @@ from pathlib import Path
 from amix.engine.base.errors import TrainError
 from amix.study.compare.grid import Cell
 from amix.study.runs import load_predictions
+from amix.train.options.config import TrainConfig
 from amix.train.run.files import MODEL
 from amix.train.run.result import KeptResult, TrainResult
 from amix.train.score.evaluate import Predictions
@@ -47,10 +48,12 @@ def read_outcome(root: Path, cell: Cell, identity: Identity) -> Outcome | None:
     if not (folder / RESULT).is_file():
         return None
     kept = KeptResult.read(folder / RESULT)
+    # An option that is younger than the run was not used there, which is what its default means.
+    before = {**TrainConfig().identity(), **kept.identity}
     different = [
-        f"{name} was {kept.identity.get(name)!r}, is {identity.get(name)!r}"
-        for name in sorted({*kept.identity, *identity})
-        if kept.identity.get(name) != identity.get(name)
+        f"{name} was {before.get(name)!r}, is {identity.get(name)!r}"
+        for name in sorted({*before, *identity})
+        if before.get(name) != identity.get(name)
     ]
     if different:
         raise TrainError(

@@ -318,6 +318,24 @@ def test_a_result_of_another_version_is_refused(grid_file: Path, tmp_path: Path)
         run_grid(grid, out)
 
 
+def test_a_run_older_than_an_option_counts_where_the_option_is_not_used(
+    grid_file: Path, tmp_path: Path
+) -> None:
+    grid_file.write_text(with_samples(grid_file, 8))
+    grid, out = read_grid(grid_file), tmp_path / "out"
+    (first, *_) = done = run_grid(grid, out)
+    path = first.folder / "result.json"
+    document = json.loads(path.read_text())
+    del document["identity"]["span_share"]
+    path.write_bytes(canonical.seal(document))
+    again = run_grid(grid, out)
+    assert [each.result.seconds for each in again] == [each.result.seconds for each in done]
+
+    grid_file.write_text(grid_file.read_text().replace("options: {lr", "options: {span_share: 0.3, lr"))
+    with pytest.raises(TrainError, match=r"span_share was 0\.1, is 0\.3"):
+        run_grid(read_grid(grid_file), out)
+
+
 def test_jobs_change_nothing(grid_file: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     grid = read_grid(grid_file)
