@@ -1,0 +1,123 @@
+"""Write down what a comparison of the protocol came to, finished or not: the numbers of each run, and the contrasts.
+
+    python bench/evidence/measure.py GRID.yaml OUT docs/results/evidence/GRID.json
+
+OUT is the folder of `amix compare GRID.yaml OUT`. Predictions stay there; what is kept is small.
+A method that held out or cross-validated a temperature is measured with it, every other one as it is.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amix.engine.base import canonical, publish
+from amix.study.compare.grid import Cell
+from amix.study.compare.gridfile import as_document, read_grid
+from amix.study.compare.outcome import RESULT
+from amix.study.compare.statistics import (
+    Difference,
+    Weighted,
+    paired_difference,
+    resampled_metrics,
+    sign_flip_p,
+    weighted_metrics,
+)
+from amix.study.runs import load_predictions
+from amix.train.run.result import KeptResult, TrainResult
+
+HELD_OUT, PLAIN, CROSS = "none held-out", "none", "none cv"
+MIX, CONTROL = "attentionmix", "attentionmix random"
+BIASED = ("ece", "aurc")  # a resample has more of them than the texts themselves
+_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run, on one evaluation set.  metrics: functions of the weights of the texts."""
+
+    cell: Cell
+    result: TrainResult
+    metrics: Mapping[str, Weighted]
+    texts: int
+
+
+def main(grid_file: Path, out: Path, target: Path) -> None:
+    """Write the JSON document."""
+    grid = read_grid(grid_file)
+    places: dict[tuple[str, str, int | None], dict[str, dict[int, Run]]] = {}
+    for cell in grid.cells():
+        if (out / cell.folder / RESULT).is_file():
+            for name in grid.corpora[cell.corpus].evals:
+                by_method = places.setdefault((cell.corpus, name, cell.samples), {})
+                by_method.setdefault(cell.method, {})[cell.seed] = _run(out, cell, name)
+    document = {
+        "grid": as_document(grid),
+        "places": [
+            {
+                "corpus": corpus,
+                "eval": name,
+                "samples": samples,
+                "runs": {method: [_numbers(run) for run in runs.values()] for method, runs in found.items()},
+                "contrasts": [
+                    {"method": method, "to": other, **_contrast(found[method], found[other])}
+                    for method, other in _pairs(list(found))
+                ],
+            }
+            for (corpus, name, samples), found in places.items()
+        ],
+    }
+    publish.write_atomic(target, canonical.dumps(document) + b"\n")
+
+
+def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield a method and what it is compared with, the protocol's primary contrast first."""
+    for other in (HELD_OUT, PLAIN, CROSS, CONTROL):
+        if other in methods:
+            for method in sorted(methods, key=lambda each: each != MIX):
+                is_other_baseline = other in (CROSS, CONTROL) and method not in (MIX, f"{MIX} cv")
+                if method != other and not is_other_baseline:
+                    yield method, other
+
+
+def _run(out: Path, cell: Cell, name: str) -> Run:
+    result = KeptResult.read(out / cell.folder / RESULT).result
+    found = load_predictions(out / cell.folder, name)
+    logits_NC = np.asarray(found.logits_NC, np.float64) / (result.temperature or 1.0)
+    metrics = weighted_metrics(logits_NC, found.truth, multi_label=found.multi_label)
+    return Run(cell=cell, result=result, metrics=metrics, texts=len(logits_NC))
+
+
+def _numbers(run: Run) -> dict[str, float | int | None]:
+    ones = np.ones((1, run.texts))
+    values = {name: round(float(metric(ones)[0]), 5) for name, metric in run.metrics.items()}
+    spent = {"steps": run.result.steps, "tokens": run.result.tokens, "seconds": round(run.result.seconds, 1)}
+    return {"seed": run.cell.seed, **values, "temperature": run.result.temperature, **spent}
+
+
+def _contrast(ours: Mapping[int, Run], theirs: Mapping[int, Run]) -> dict[str, object]:
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        return {"seeds": []}
+    rng = np.random.default_rng(0)
+    runs = [*(ours[seed] for seed in shared), *(theirs[seed] for seed in shared)]
+    drawn = resampled_metrics([run.metrics for run in runs], runs[0].texts, _RESAMPLES, rng)
+    half = len(shared)
+    found: dict[str, object] = {"seeds": shared}
+    for metric in runs[0].metrics:
+        a, b = [each[metric] for each in drawn[:half]], [each[metric] for each in drawn[half:]]
+        each = paired_difference(a, b, np.random.default_rng(1), biased=metric in BIASED)
+        found[metric] = _shown(
+            each, sign_flip_p(np.array([x[0] - y[0] for x, y in zip(a, b, strict=True)]), rng)
+        )
+    return found
+
+
+def _shown(each: Difference, p: float) -> dict[str, float]:
+    return {"mean": round(each.mean, 5), "low": round(each.low, 5), "high": round(each.high, 5), "p": p}
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))
