@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Numbers of training texts, drawn at random, with commas: 100,500,all.",
 )
-@click.option("--dev", help="Shards that select the best epoch, where SHARDS is one cache.")
+@click.option(
+    "--dev",
+    metavar="SHARDS|SHARE",
+    help="Shards that select the best epoch, where SHARDS is one cache; or a share of the training texts (0.2) that "
+    "is held out for that, of --samples too.",
+)
 @click.option(
     "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
 )
@@ -68,8 +73,9 @@ def command(
     or one cache with --dev and --eval. Runs that are finished in OUT are not run again. OUT gets report.html,
     grid.yaml, runs.csv, comparison.json and table.md.
     """
-    from amix.study.compare.grid import Grid, checked, slug
+    from amix.study.compare.grid import DEV, Grid, checked, slug
     from amix.study.compare.gridfile import corpus_of, parse_samples, read_grid
+    from amix.train.options.dev import parse_dev
     from amix.train.options.file import given_options
 
     if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
@@ -80,18 +86,24 @@ def command(
             raise UsageError(
                 "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
             )
-        if len(sources) > 1 and (dev or evals):
+        names_shards = isinstance(parse_dev(dev), str)
+        if len(sources) > 1 and (names_shards or evals):
             raise UsageError(
                 "--dev and --eval belong to one cache. To compare on several, describe them in a YAML file."
             )
         corpora = {
-            slug(Path(source).name): corpus_of(source, dev, dict(parse_evals(evals))) for source in sources
+            slug(Path(source).name): corpus_of(
+                source, dev if names_shards else None, dict(parse_evals(evals))
+            )
+            for source in sources
         }
         if len(corpora) < len(sources):
             raise UsageError(
                 "Two of SHARDS have the same name. Describe them in a YAML file, under names of their own."
             )
         options = given_options(flags)
+        if dev is not None and not names_shards:
+            options[DEV] = dev
         # With relevance_source online, heads are those of the model, whatever the cache holds.
         source = model if options.get("relevance_source") == "online" else None
         numbers = [parse_samples(each.strip(), "--samples") for each in samples.split(",")]

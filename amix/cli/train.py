@@ -72,7 +72,12 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
-@click.option("--dev", help="Shards on which the best epoch is selected. Without it the last epoch is kept.")
+@click.option(
+    "--dev",
+    metavar="SHARDS|SHARE",
+    help="Select the best epoch on these shards, or on a share of the training texts (0.2) that is held out of "
+    "training, the same share of each class; --subset-seed draws them. Without it the last epoch is kept.",
+)
 @click.option(
     "--eval",
     "evals",

@@ -16,6 +16,7 @@ from amix.study.compare.outcome import Outcome
 from amix.study.compare.runner import run_grid
 from amix.train.heads.proxy import rank_heads
 from amix.train.options.auto import EVEN
+from amix.train.options.dev import parse_dev
 from amix.train.run.subset import draw_subset
 
 
@@ -48,10 +49,10 @@ def profile_heads(
     samples: number of training texts, None = all.  options: of training. Unless they set `p`, half of the rows are
     mixed: with `p` auto it could be none, and all heads would come out equal.
     Finished runs are kept in `out` and not repeated. Raises UsageError when the budget is less than one run for each
-    candidate, or there is no development set.
+    candidate, or the corpus has no development set of its own.
     """
-    if corpus.dev is None:
-        raise UsageError("Ranking heads by training needs --dev, the shards on which heads are compared.")
+    if not isinstance(parse_dev(corpus.dev), str):
+        raise UsageError("Ranking heads by training needs --dev SHARDS, on which heads are compared.")
     if budget < len(specs):
         raise UsageError(
             f"--budget {budget}: {len(specs)} heads need at least one run each. Give a larger budget."

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from amix.engine.base.errors import ConfigError
 from amix.train.options.config import USES, TrainConfig
+from amix.train.options.dev import parse_dev
 from amix.train.options.rules import require_set_name
 
 Options = Mapping[str, object]  # of training, by name, as `TrainConfig` takes them
+
+DEV = "dev"  # beside the options of training: where the development set comes from
 
 _BY_GRID = "The grid sets it for each run."  # so that every method sees the same texts in the same order
 _IN_WORKER = "A run of a comparison is a worker itself, and reads its own batches."
@@ -30,7 +33,7 @@ OWN = {
 class Corpus:
     """The caches of a corpus: to train on, to select on and to report on.
 
-    options: of training, for this corpus.
+    dev: a cache, or what else `parse_dev` reads.  options: of training, for this corpus.
     """
 
     train: str
@@ -49,12 +52,17 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run of the grid.  samples: number of training texts, None = all.  method: its label in the grid."""
+    """One run of the grid.
+
+    samples: number of training texts, None = all; those of a development set that is taken from them count too.
+    method: its label in the grid.  dev: what selects the epoch, as `parse_dev` reads it.
+    """
 
     corpus: str
     samples: int | None
     method: str
     seed: int
+    dev: str | None
     config: TrainConfig
 
     @property
@@ -71,6 +79,7 @@ class Grid:
     model: Hub id or folder of the encoder.  corpora, methods: by name or label.
     samples: numbers of training texts (None = all), each with its options.  options: of every run.
     Options of a method win over those of a number of texts, these over those of a corpus, these over `options`.
+    Options are those of training, and `dev`, which wins over the development set of a corpus.
     """
 
     model: str
@@ -97,6 +106,7 @@ class Grid:
     def _cell(self, corpus: str, samples: int | None, label: str, seed: int) -> Cell:
         given = self.corpora[corpus]
         options = {
+            DEV: given.dev,
             **self.options,
             **given.options,
             **self.samples[samples],
@@ -106,9 +116,11 @@ class Grid:
             "subset_seed": seed,
             "samples": samples,
         }
+        dev = options.pop(DEV)
+        assert isinstance(dev, str | None), "checked where it was given"
         # Settled here, so that an outcome is known by what was done, whatever the defaults will be later.
-        config = TrainConfig(**options).settled(has_dev=given.dev is not None)  # type: ignore[arg-type]  # checked there
-        return Cell(corpus=corpus, samples=samples, method=label, seed=seed, config=config)
+        config = TrainConfig(**options).settled(has_dev=parse_dev(dev) is not None)  # type: ignore[arg-type]  # checked there
+        return Cell(corpus=corpus, samples=samples, method=label, seed=seed, dev=dev, config=config)
 
     def _seeds(self, method: Method) -> Sequence[int]:
         return self.seeds if method.seeds is None else method.seeds

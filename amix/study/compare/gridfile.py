@@ -7,8 +7,9 @@ from pathlib import Path
 from amix.engine.base.errors import ConfigError, UsageError
 from amix.loaders.shards.manifest import MANIFEST
 from amix.loaders.shards.remote import is_remote
-from amix.study.compare.grid import OWN, Corpus, Grid, Method, Options, checked
+from amix.study.compare.grid import DEV, OWN, Corpus, Grid, Method, Options, checked
 from amix.train.options.config import rules
+from amix.train.options.dev import dev_text, parse_dev
 from amix.train.options.file import PRESET, load_yaml, options_from_yaml
 
 Document = Mapping[object, object]
@@ -119,12 +120,9 @@ def _corpus(path: Path, name: str, value: object) -> Corpus:
     evals = value.get("eval") or {}
     if isinstance(evals, str):
         evals = {"test": evals}
-    dev = value.get("dev")
-    is_named = isinstance(evals, Mapping) and all(isinstance(each, str) for each in evals.values())
-    if not isinstance(dev, str | None) or not is_named:
-        raise ConfigError(
-            f"{path}: {where}: dev and eval must be shards; eval can be several 'name: SHARDS' lines."
-        )
+    if not isinstance(evals, Mapping) or not all(isinstance(each, str) for each in evals.values()):
+        raise ConfigError(f"{path}: {where}: eval must be shards, or several 'name: SHARDS' lines.")
+    dev = _dev(path, where, value.get("dev"))
     options = _options(path, f"{where}: options", value.get("options"))
     return Corpus(
         train=train, dev=dev, evals={str(key): each for key, each in evals.items()}, options=options
@@ -154,9 +152,32 @@ def _samples(path: Path, value: object) -> dict[int | None, Options]:
 def _options(path: Path, where: str, given: object) -> Options:
     if not isinstance(given, Mapping | None):
         raise ConfigError(f"{path}: {where} is {given!r}; write 'option: value' lines.")
-    names = (*(name for name in rules() if name not in OWN), PRESET)
-    _require_known(path, f"{where}: ", given or {}, names)
-    return options_from_yaml(path, given or {})
+    names = (*(name for name in rules() if name not in OWN), PRESET, DEV)
+    options = dict(given or {})
+    _require_known(path, f"{where}: ", options, names)
+    if DEV not in options:
+        return options_from_yaml(path, options)
+    dev = _dev(path, where, options.pop(DEV))
+    if dev is None or isinstance(parse_dev(dev), str):
+        raise ConfigError(
+            f"{path}: {where}: dev is {dev!r}; here it must be a share of the training texts (0.2), or none. Shards "
+            "are of one corpus: name them there."
+        )
+    return {**options_from_yaml(path, options), DEV: dev}
+
+
+def _dev(path: Path, where: str, value: object) -> str | None:
+    """Return what `dev` names. Raises ConfigError for what it cannot be."""
+    text = dev_text(value)
+    if not isinstance(text, str | None):
+        raise ConfigError(
+            f"{path}: {where}: dev is {value!r}; name shards, or a share of the training texts."
+        )
+    try:
+        parse_dev(text)
+    except ConfigError as problem:
+        raise ConfigError(f"{path}: {where}: {problem}") from None
+    return text
 
 
 def _mapping(path: Path, key: str, value: object) -> Document:

@@ -1,6 +1,7 @@
 """Runs the cells of a grid that have no outcome yet, several at a time, each in a process of its own."""
 
 import contextlib
+import functools
 import os
 import shutil
 import threading
@@ -18,6 +19,7 @@ from amix.engine.base.stopping import signals_end, undisturbed
 from amix.study.compare.grid import Cell, Corpus, Grid
 from amix.study.compare.outcome import Identity, Outcome, read_outcome, write_outcome
 from amix.study.shards import read_manifest
+from amix.train.options.dev import parse_dev
 from amix.train.run.result import TrainResult
 from amix.train.run.train import train
 
@@ -177,7 +179,7 @@ def _run_cell(task: _Task) -> TrainResult:
     stage = folder.with_name(f".{folder.name}.run")
     try:
         result = train(
-            corpus.train, stage, task.model, cell.config, dev=corpus.dev, evals=list(corpus.evals.items())
+            corpus.train, stage, task.model, cell.config, dev=cell.dev, evals=list(corpus.evals.items())
         )
     except AmixError as problem:
         raise TrainError(f"{cell.folder}: {problem}") from None
@@ -203,15 +205,23 @@ class _Identities:
 
         self._model = model_identity(grid.model)
         self._shards = {name: _origins(corpus) for name, corpus in grid.corpora.items()}
+        self._dev = functools.cache(_dev_origin)
 
     def of(self, cell: Cell) -> Identity:
-        return {"model": self._model, **self._shards[cell.corpus], **cell.config.identity()}
+        shards = {**self._shards[cell.corpus], **self._dev(cell.dev)}
+        return {"model": self._model, **shards, **cell.config.identity()}
 
 
 def _origins(corpus: Corpus) -> dict[str, str]:
-    found = {"shards": read_manifest(corpus.train).portable_sha256}
-    if corpus.dev is not None:
-        found["dev"] = read_manifest(corpus.dev).portable_sha256
-    return found | {
-        f"eval {name}": read_manifest(folder).portable_sha256 for name, folder in corpus.evals.items()
-    }
+    sets = {"shards": corpus.train} | {f"eval {name}": folder for name, folder in corpus.evals.items()}
+    return {name: read_manifest(folder).portable_sha256 for name, folder in sets.items()}
+
+
+def _dev_origin(given: str | None) -> dict[str, str]:
+    match parse_dev(given):
+        case None:
+            return {}
+        case str(folder):
+            return {"dev": read_manifest(folder).portable_sha256}
+        case part:
+            return {"dev": str(part)}

@@ -177,7 +177,12 @@ class TrainConfig:
         0, "Seed of the new classification head, the order, dropout and mixing.", low=0, high=2**63 - 1
     )
     samples: int | None = option(None, "Train on this many texts, drawn at random.", low=1)
-    subset_seed: int = option(0, "Seed for drawing the --samples texts.", low=0, high=2**63 - 1)
+    subset_seed: int = option(
+        0,
+        "Seed for drawing the --samples texts, and those that --dev SHARE holds out.",
+        low=0,
+        high=2**63 - 1,
+    )
     eval_batch_size: int = option(64, "Texts per batch when evaluating.", low=1)
     device: str | None = option(None, "cpu, cuda or cuda:N. Without it: a GPU if there is one.")
     mixed_precision: Precision = option("no", "Train in a lower precision.")

@@ -14,6 +14,7 @@ from amix import __version__
 from amix.engine.base import publish
 from amix.engine.base.errors import ConfigError
 from amix.train.options.config import PRESETS, TrainConfig, rules
+from amix.train.options.dev import dev_text
 from amix.train.options.rules import Rule
 
 PRESET = "preset"  # names several options at once
@@ -26,7 +27,10 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a run was made from, as its config.yaml says: shards, model, and sets. None and {}: not named."""
+    """What a run was made from, as its config.yaml says: shards, model, and sets. None and {}: not named.
+
+    dev: shards, or what else `parse_dev` reads.
+    """
 
     shards: str | None = None
     model: str | None = None
@@ -42,6 +46,7 @@ class Inputs:
     @classmethod
     def checked(cls, path: Path, lines: Mapping[str, object]) -> "Inputs":
         """Return what the lines of a file say. Raises ConfigError naming file and key."""
+        lines = {**lines, "dev": dev_text(lines.get("dev"))}
         for key, value in lines.items():
             if key != "eval" and not (isinstance(value, str) or (value is None and key == "dev")):
                 raise ConfigError(f"{path}: {key} is {value!r}; it must be a folder or a name.")

@@ -13,9 +13,10 @@ from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.options.auto import AUTO
 from amix.train.options.config import USES, TrainConfig
+from amix.train.options.dev import Dev, Share
 from amix.train.options.rules import require_set_name
-from amix.train.run.subset import draw_subset
-from amix.train.score.evaluate import EvalSet, label_names, open_eval_set
+from amix.train.run.subset import draw_subset, hold_out
+from amix.train.score.evaluate import EvalSet, label_names, open_eval_set, part_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ class Sets:
 
     training: with the relevance to mix by, if any.  subset: numbers of the texts to train on, None = all.
     classes: their names.  dev: the development set, which selects the epoch; None without.
+    dev_identity: what the development set is, for a checkpoint to know it again.
     evals: the evaluation sets by name.
     """
 
@@ -33,6 +35,7 @@ class Sets:
     subset: NDArray[np.int64] | None
     classes: Sequence[str]
     dev: EvalSet | None
+    dev_identity: str | None
     evals: Mapping[str, EvalSet]
 
     @property
@@ -60,7 +63,7 @@ def reads_cached_relevance(config: TrainConfig) -> bool:
 def open_sets(
     shards: str | Path,
     config: TrainConfig,
-    dev: str | Path | None,
+    dev: Dev,
     evals: Sequence[tuple[str, str | Path]],
 ) -> Sets:
     """Open the data of a run; with head=auto without relevance, since the head is not known yet.
@@ -70,7 +73,7 @@ def open_sets(
     """
     for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
         if value and dev is None:
-            raise UsageError(f"{name} needs --dev, the shards on which each epoch is judged.")
+            raise UsageError(f"{name} needs --dev, the texts on which each epoch is judged.")
     for name, _ in evals:
         require_set_name(name, "--eval")
 
@@ -81,7 +84,15 @@ def open_sets(
         raise TrainError(f"{shards}: has the one class {classes[0]!r}; a classifier needs two.")
     subset = draw_subset(len(training), config.samples, config.subset_seed, training.folder)
 
-    dev_set = None if dev is None else open_eval_set(dev, training.manifest)
+    match dev:
+        case None:
+            dev_set, dev_identity = None, None
+        case Share():
+            subset, held = _parted(training, subset, dev, config.subset_seed)
+            dev_set, dev_identity = part_of(training, held), f"{dev} of the training texts"
+        case _:
+            dev_set = open_eval_set(dev, training.manifest)
+            dev_identity = dev_set.dataset.manifest.sha256
     eval_sets = {name: open_eval_set(folder, training.manifest) for name, folder in evals}
     if len(eval_sets) < len(evals):
         raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
@@ -90,4 +101,21 @@ def open_sets(
             _LOG.warning(
                 f"--eval {name}: these are the shards that --dev selects on, so results on them will be optimistic."
             )
-    return Sets(training=training, subset=subset, classes=classes, dev=dev_set, evals=eval_sets)
+    return Sets(
+        training=training,
+        subset=subset,
+        classes=classes,
+        dev=dev_set,
+        dev_identity=dev_identity,
+        evals=eval_sets,
+    )
+
+
+def _parted(
+    training: RelevanceDataset, subset: NDArray[np.int64] | None, share: Share, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of the texts to train on and of those that are held out, both ascending."""
+    numbers = np.arange(len(training), dtype=np.int64) if subset is None else subset
+    # Texts with several labels have no class id, and are drawn regardless of their labels.
+    is_held = hold_out(training.class_ids()[numbers], share.value, seed)
+    return numbers[~is_held], numbers[is_held]

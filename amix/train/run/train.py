@@ -19,6 +19,7 @@ from amix.train.model.classifier import (
 )
 from amix.train.options.auto import AUTO
 from amix.train.options.config import USES, TrainConfig
+from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.run.accelerator import open_accelerator, seeded
 from amix.train.run.files import MODEL
@@ -43,18 +44,20 @@ def train(
     """Train a classifier on shards and write a run folder.
 
     shards: what `amix precompute` wrote.  out: absent or empty, unless `resume`.  model: Hub id or folder.
-    dev: shards that select the best epoch, by accuracy, then NLL; without it the last epoch is kept.
+    dev: what selects the best epoch, by accuracy, then NLL: shards, or as text a share of the training texts (0.2),
+        which is held out. Without it (None or `none`) the last epoch is kept.
     evals: (name, shards) pairs that are only reported, once, for the model that is saved.
     resume: continue from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
     Everything is opened and compared before anything is written. Raises AmixError.
     Under `torchrun` or `accelerate launch` all processes call this alike, and the first one writes.
     """
     began = time.perf_counter()
-    out, config = Path(out), config.settled(has_dev=dev is not None)
+    out, chosen = Path(out), parse_dev(dev)
+    config = config.settled(has_dev=chosen is not None)
     accelerator = open_accelerator(config.device, config.mixed_precision)
     with accelerator.main_process_first():  # the first process cleans up before the others look
         start = open_run(out, resume)
-    sets = open_sets(shards, config, dev, evals)
+    sets = open_sets(shards, config, chosen, evals)
     tokenizer = load_tokenizer(model, sets.manifest)
 
     with seeded(config.seed, accelerator.device):
@@ -103,7 +106,7 @@ def _identity(config: TrainConfig, model: str, sets: Sets) -> dict[str, object]:
         **config.identity(),
         "model": model,
         "shards": sets.manifest.sha256,
-        "dev": None if sets.dev is None else sets.dev.dataset.manifest.sha256,
+        "dev": sets.dev_identity,
     }
 
 

@@ -29,14 +29,16 @@ Truth = NDArray[Any]  # int64 ids, or class weights as floats
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Shards to evaluate on, checked against the training shards.
+    """Texts to evaluate on, checked against the training shards.
 
     class_ids: the id in training of each class of the set.  num_classes: number of classes in training.
+    numbers: which samples of the data set they are, ascending; None = all.
     """
 
     dataset: RelevanceDataset
     class_ids: NDArray[np.int64]
     num_classes: int
+    numbers: NDArray[np.int64] | None = None
 
 
 def label_names(manifest: Manifest) -> tuple[str, ...]:
@@ -86,6 +88,12 @@ def open_eval_set(folder: str | Path, training: Manifest) -> EvalSet:
             f"{kinds[training.multi_label]}. Precompute both from the same kind of label."
         )
     return EvalSet(dataset, match_classes(own, known, str(folder)), len(known))
+
+
+def part_of(training: RelevanceDataset, numbers: NDArray[np.int64]) -> EvalSet:
+    """Return the samples `numbers`, ascending, of the training shards as a set to evaluate on."""
+    classes = len(label_names(training.manifest))
+    return EvalSet(training.with_head(None), np.arange(classes), classes, numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +167,8 @@ def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) ->
     Where several processes were launched, each runs a part of the set. The model stays on its device and is put
     back into its mode. Raises TrainError when a logit is not finite.
     """
-    dataset = evaluation.dataset
-    logits_NC, labels = predict(model, dataset, batch_size)
+    dataset, numbers = evaluation.dataset, evaluation.numbers
+    logits_NC, labels = predict(model, dataset, batch_size, numbers)
     if not np.isfinite(logits_NC).all():
         raise TrainError(
             f"{dataset.folder}: the model gives logits that are not finite. Training has diverged; lower --lr."
@@ -171,16 +179,24 @@ def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) ->
         truth[:, evaluation.class_ids] = labels
     else:
         truth = evaluation.class_ids[labels]
-    return Predictions(logits_NC=logits_NC, truth=truth, rows=dataset.rows(), multi_label=multi_label)
+    rows = dataset.rows() if numbers is None else dataset.rows()[numbers]
+    return Predictions(logits_NC=logits_NC, truth=truth, rows=rows, multi_label=multi_label)
 
 
 @torch.no_grad()
 def predict(
-    model: Classifier, dataset: RelevanceDataset, batch_size: int = 64
+    model: Classifier,
+    dataset: RelevanceDataset,
+    batch_size: int = 64,
+    numbers: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float64], Truth]:
-    """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order."""
+    """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order.
+
+    numbers: of the samples, ascending; None = all.
+    """
     device = next(model.parameters()).device
-    by_length = np.argsort(dataset.lengths(), kind="stable").astype(np.int64)  # little padding, little time
+    asked = np.arange(len(dataset), dtype=np.int64) if numbers is None else numbers
+    by_length = asked[np.argsort(dataset.lengths()[asked], kind="stable")]  # little padding, little time
     ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     own = by_length[dist.get_rank() :: ranks] if ranks > 1 else by_length
     was_training = model.training
@@ -203,6 +219,6 @@ def predict(
         dist.all_gather_object(parts, part)
     # With fewer samples than processes, some have no part.
     columns = zip(*(part for part in parts if part is not None), strict=True)
-    numbers, logits_NC, truth = (np.concatenate(column) for column in columns)
-    place = np.argsort(numbers)
+    delivered, logits_NC, truth = (np.concatenate(column) for column in columns)
+    place = np.argsort(delivered)
     return logits_NC[place], truth[place]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from amix.loaders.shards.manifest import Manifest
 from amix.study.compare import statistics
 from amix.study.compare.candidates import compared_specs
 from amix.study.compare.comparison import Comparison
+from amix.study.compare.grid import Method
 from amix.study.compare.gridfile import read_grid
 from amix.study.compare.runner import run_grid
 from amix.study.compare.statistics import (
@@ -42,6 +44,7 @@ from amix.study.compare.statistics import (
 )
 from amix.study.compare.summary import summarise
 from amix.study.compare.tables import markdown
+from amix.train.score.evaluate import Predictions
 from amix.train.score.metrics import calibration, report
 from tests.hubcache import COMMIT, offline
 from tests.processes import started
@@ -105,6 +108,31 @@ def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
         assert (found["attentionmix paper"].p, found["attentionmix paper"].strength) == (1.0, 0.5)
 
 
+def test_methods_of_a_grid_may_differ_in_their_development_sets(
+    grid_file: Path, held_out: Path, tmp_path: Path
+) -> None:
+    lines = "  none held: {dev: 0.25}\n  none last: {dev: none}\n  attentionmix held: {dev: 0.25}\n"
+    grid_file.write_text(grid_file.read_text() + lines + "  attentionmix last: {dev: none}\n")
+    grid = read_grid(grid_file)
+    found = {cell.method: cell for cell in grid.cells() if cell.samples == 16}
+    assert [found[label].dev for label in ("none", "none held", "none last")] == [
+        str(held_out), "0.25", "none",
+    ]  # fmt: skip
+    assert [found[f"attentionmix {how}"].config.p for how in ("held", "last")] == ["auto", 0.5]
+
+    short = {label: grid.methods[label] for label in ("none", "none held", "none last")}
+    small = replace(grid, methods=short, seeds=[0], samples={16: {}})
+    outcomes = {each.cell.method: each.result for each in run_grid(small, tmp_path / "out")}
+    assert [outcomes[label].steps for label in short] == [2, 2, 2]
+    assert outcomes["none last"].dev is outcomes["none last"].temperature is None
+    kept = Predictions.load(tmp_path / "out/runs/reviews/16/none_held/seed-00/predictions/dev.safetensors")
+    assert len(kept.rows) == 4
+    assert run_grid(small, tmp_path / "out")  # and each is known again
+    other = replace(small, methods={"none held": Method(options={"dev": "0.5"})})
+    with pytest.raises(TrainError, match=r"dev was '0\.25', is '0\.5'"):
+        run_grid(other, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [
@@ -122,7 +150,10 @@ def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
         (SAMPLES, "samples: 100", r"grid\.yaml: samples is 100; write a list"),
         (SAMPLES, "samples: []", r"grid\.yaml: samples is empty; name at least one"),
         ("eval: {test: ", "eval: {mr/test: ", "the evaluation set 'mr/test' cannot be called that"),
-        ("eval: {test: ", "eval: 3, options: {head: ", "dev and eval must be shards"),
+        ("eval: {test: ", "eval: 3, options: {head: ", "reviews: eval must be shards"),
+        ("reviews: {", "reviews: {options: {dev: x/y}, ", r"options: dev is 'x/y'; here it must be a share"),
+        ("alpha: 0.5", "dev: 7", r"grid\.yaml: methods: wordmixup: dev is 7; a share of the training texts"),
+        ("reviews: {", "plays: {train: x, dev: 3}\n  reviews: {", r"corpora: plays: dev is 3; a share"),
         ("eval: {test: ", "options: {head: ", "corpus 'reviews' has no shards to report on"),
     ],
 )

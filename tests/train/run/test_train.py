@@ -25,7 +25,7 @@ from amix.train.run import loop as run
 from amix.train.run.log import HeadLine, LossLine, ScoreLine, parse_line, read_log
 from amix.train.run.optim import build_optimizer, learning_rate
 from amix.train.run.result import KeptResult, TrainResult
-from amix.train.run.subset import draw_subset
+from amix.train.run.subset import draw_subset, hold_out
 from amix.train.run.train import train
 from amix.train.score.evaluate import Predictions, open_eval_set, predict
 from amix.train.score.metrics import calibration, report
@@ -140,6 +140,26 @@ def test_dev_selects_and_eval_only_reports(
     assert last.epoch == 4
     assert last.dev is None
     assert last.eval["held_out"]["nll"] == by_epoch[4]["nll"]  # looking at the dev set changes no weight
+
+
+def test_a_share_of_the_training_texts_is_held_out_to_select(
+    reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    config = TrainConfig(**{**FAST, "epochs": 2, "samples": 30, "subset_seed": 3, "log_steps": 1})
+    result = train(reviews, run, str(tiny_bert), config, dev="0.2", evals=[("all", reviews)])
+    drawn = draw_subset(40, 30, 3, reviews)
+    assert drawn is not None
+    labels = RelevanceDataset(reviews).class_ids()[drawn]
+    kept = Predictions.load(run / "predictions" / "dev.safetensors")
+    assert kept.rows.tolist() == drawn[hold_out(labels, 0.2, 3)].tolist()
+    assert result.dev == kept.report()
+    assert result.steps == 2 * 3  # batches of 8 of 24 texts
+    assert result.temperature == pytest.approx(kept.temperature(), rel=1e-5)
+    options, inputs = read_config(run / "config.yaml")
+    assert (options["p"], inputs.dev) == ("auto", "0.2")
+    rows = set(Predictions.load(run / "predictions" / "eval-all.safetensors").rows.tolist())
+    assert set(kept.rows.tolist()) < rows
 
 
 def test_accumulated_batches_make_one_step(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -275,6 +295,8 @@ class TestRefused:
             TrainError, "the one class 'good'", shards=make_shards([{"text": "a film", "label": "good"}] * 2)
         )
         refused(UsageError, "samples is 41, but .* holds 40", options={"samples": 41})
+        refused(UsageError, "--dev 0.01 would hold out 0 of 40 training texts", dev="0.01")
+        refused(ConfigError, r"dev is 20; a share .* write \./20", dev="20")
 
     def test_a_folder_with_other_work(self, reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("work")
@@ -400,16 +422,6 @@ def test_layers_that_a_model_does_not_have_are_refused(
         with pytest.raises(TrainError, match="2 layers"):
             train(reviews, tmp_path / "run", str(tiny_bert), TrainConfig(**{**FAST, **options}))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_subset_is_drawn_without_the_labels_and_nests() -> None:
-    small, large = (draw_subset(100, wanted, 3, Path("shards")) for wanted in (10, 40))
-    another = draw_subset(100, 10, 4, Path("shards"))
-    assert small is not None and large is not None and another is not None
-    assert len(set(small.tolist())) == 10
-    assert set(small.tolist()) < set(large.tolist())
-    assert small.tolist() != another.tolist()
-    assert draw_subset(100, None, 3, Path("shards")) is None
 
 
 def test_the_rate_rises_and_falls_without_a_wasted_step() -> None:

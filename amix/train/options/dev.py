@@ -1,0 +1,46 @@
+"""What `--dev` names: shards, a share of the training texts that is held out, or nothing. Nothing heavy is imported."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from amix.engine.base.errors import ConfigError
+
+NO_DEV = "none"  # overrides a development set that a file or a corpus names
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the training texts, held out of training. value: above 0, below 1."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.value:g}"
+
+
+Dev = Share | str | Path | None  # str, Path: shards
+
+
+def parse_dev(given: str | Path | None) -> Dev:
+    """Return what a value of `--dev` names: a number is a share, `none` nothing, everything else shards.
+
+    Raises ConfigError for a number that is not a share.
+    """
+    if not isinstance(given, str) or given == NO_DEV:
+        return None if given == NO_DEV else given
+    if not _NUMBER.fullmatch(given):
+        return given
+    share = float(given)
+    if not 0.0 < share < 1.0:
+        raise ConfigError(
+            f"dev is {given}; a share of the training texts is above 0 and below 1, such as 0.2. "
+            f"If shards are meant, write ./{given}"
+        )
+    return Share(share)
+
+
+def dev_text(value: object) -> object:
+    """Return a value of `dev` in a YAML file as the command line gives it: YAML reads a share as a number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
