@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from amix.engine.base.errors import MixingError
 from amix.engine.mixing.checks import require_between
 from amix.engine.mixing.losses import soft_cross_entropy
 from amix.engine.mixing.mixer import Mixer, one_spec
@@ -17,6 +18,7 @@ from amix.loaders.stream.batch import Batch
 from amix.train.model.classifier import Model
 from amix.train.model.forward import forward
 from amix.train.objective.online import OnlineRelevance
+from amix.train.objective.permuted import permuted
 from amix.train.objective.saliency import saliency
 
 
@@ -29,6 +31,7 @@ class Objective:
     clean_weight: c in [0, 1]; above 0 it costs a second forward pass. 0.5 is what SSMix's published code does,
         which trains on every batch both mixed and as it is.
     online: computes relevance with the model in training, in place of the batch's own.
+    permuted: seed of the order that each text's relevance is put into (`permuted.permuted`); None = left as it is.
     checks_labels: whether `loss` looks at the values of labels, for which the host waits where they are on a GPU.
     """
 
@@ -37,6 +40,7 @@ class Objective:
     multi_label: bool = False
     clean_weight: float = 0.0
     online: OnlineRelevance | None = None
+    permuted: int | None = None
     checks_labels: bool = True
 
     def __post_init__(self) -> None:
@@ -63,6 +67,8 @@ class Objective:
             salient = saliency(model, batch, multi_label=self.multi_label)  # a forward and a backward pass
         if "relevance" in self.mixer.needs and self.online is not None:
             relevance = self.online(batch)  # a forward pass
+        if relevance is not None and self.permuted is not None:
+            relevance = _permuted(relevance, batch, self.permuted)
         content, labels = batch.get("content"), batch.get("labels")
         if not isinstance(draws, Draws):
             return self.mixer.plan(
@@ -115,6 +121,15 @@ class Objective:
 
     def _entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         return soft_cross_entropy(logits_BC, targets_BC, multi_label=self.multi_label)
+
+
+def _permuted(relevance: Tensor, batch: Batch, seed: int) -> Tensor:
+    if "keys" not in batch:
+        raise MixingError(
+            "permuted relevance needs the batch's keys, which say which texts it holds. Use a RelevanceLoader."
+        )
+    content_BT = batch.get("content", batch["attention_mask"]).bool()
+    return permuted(relevance, content_BT, batch["keys"], seed)
 
 
 def _part(value: Tensor | None, rows: slice) -> Tensor | None:

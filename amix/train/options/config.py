@@ -83,10 +83,11 @@ class TrainConfig:
         "attentionmix: head spec of the relevance: 0.8, 0.mean, mean, or 0.8,1.3 for the mean of two. 0.8|1.mean draws "
         "one of the two for each batch. auto: the head that 'amix select' ranks first for the training texts.",
     )
-    relevance_source: RelevanceSource = option(
+    relevance_source: RelevanceSource | Literal["permuted"] = option(
         "cache",
         "attentionmix: read relevance from the shards, or from the model in training, which costs an attention pass "
-        "per step.",
+        "per step. permuted is a control for experiments: relevance from the shards, each text's dealt out to its "
+        "words at random.",
     )
     partner: PartnerChoice = option("random", "Which row of the batch a row is mixed with.")
     p: float | Literal["auto"] | None = option(

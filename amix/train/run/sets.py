@@ -57,7 +57,7 @@ class Sets:
 
 def reads_cached_relevance(config: TrainConfig) -> bool:
     """Tell whether a run mixes by the relevance in the shards."""
-    return "head" in USES[config.method] and config.relevance_source == "cache"
+    return "head" in USES[config.method] and config.relevance_source != "online"
 
 
 def open_sets(

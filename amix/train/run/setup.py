@@ -25,6 +25,7 @@ def build_objective(config: TrainConfig, network: Classifier, sets: Sets) -> Obj
         multi_label=sets.manifest.multi_label,
         clean_weight=config.clean_weight,
         online=online,
+        permuted=config.seed if config.relevance_source == "permuted" else None,
         checks_labels=False,  # `TrainingStep` does, while they are on the host
     )
 

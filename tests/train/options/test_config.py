@@ -36,7 +36,7 @@ def yaml_file(folder: Path, text: str) -> Path:
         ("method", "mixup", "none, wordmixup, sentencemixup, tmix, ssmix, attentionmix"),
         ("level", "hidden", "embedding or hidden:K"),
         ("partner", "nearest", "random, other-class, same-class, similar-length"),
-        ("relevance_source", "live", "cache, online"),
+        ("relevance_source", "live", "cache, online, permuted"),
         ("max_lambda", 1, "true or false"),
         ("span_share", 1.5, "between 0 and 1"),
         ("pad", "cut", "keep, zero"),

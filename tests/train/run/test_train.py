@@ -75,6 +75,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "attentionmix, hidden": {"level": "hidden:1"},
     "attentionmix, several heads": {"head": "0.1|1.mean"},
     "attentionmix, online": {"relevance_source": "online", "head": "1.0"},
+    "attentionmix, permuted": {"relevance_source": "permuted"},
 }
 
 
@@ -99,6 +100,17 @@ def test_equal_runs_are_equal(
         evals=[("eval", held_out)],
     )
     assert other.eval != results[0].eval
+
+
+def test_permuted_relevance_makes_another_run(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    scores = []
+    for source in ("cache", "permuted"):
+        config = TrainConfig(**{**FAST, "relevance_source": source}, p=1.0)
+        result = train(reviews, tmp_path / source, str(tiny_bert), config, evals=[("eval", held_out)])
+        scores.append(result.eval["eval"]["nll"])
+    assert scores[0] != scores[1]
 
 
 def test_the_run_folder(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
