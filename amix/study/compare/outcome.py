@@ -8,6 +8,7 @@ from amix.engine.base.errors import TrainError
 from amix.study.compare.grid import Cell
 from amix.study.runs import load_predictions
 from amix.train.options.config import TrainConfig
+from amix.train.options.identity import identity_of
 from amix.train.run.files import MODEL
 from amix.train.run.result import KeptResult, TrainResult
 from amix.train.score.evaluate import Predictions
@@ -49,7 +50,7 @@ def read_outcome(root: Path, cell: Cell, identity: Identity) -> Outcome | None:
         return None
     kept = KeptResult.read(folder / RESULT)
     # An option that is younger than the run was not used there, which is what its default means.
-    before = {**TrainConfig().identity(), **kept.identity}
+    before = {**identity_of(TrainConfig()), **kept.identity}
     different = [
         f"{name} was {before.get(name)!r}, is {identity.get(name)!r}"
         for name in sorted({*before, *identity})

@@ -20,6 +20,7 @@ from amix.study.compare.grid import Cell, Corpus, Grid
 from amix.study.compare.outcome import Identity, Outcome, read_outcome, write_outcome
 from amix.study.shards import read_manifest
 from amix.train.options.dev import parse_dev
+from amix.train.options.identity import identity_of
 from amix.train.run.result import TrainResult
 from amix.train.run.train import train
 
@@ -209,7 +210,7 @@ class _Identities:
 
     def of(self, cell: Cell) -> Identity:
         shards = {**self._shards[cell.corpus], **self._dev(cell.dev)}
-        return {"model": self._model, **shards, **cell.config.identity()}
+        return {"model": self._model, **shards, **identity_of(cell.config)}
 
 
 def _origins(corpus: Corpus) -> dict[str, str]:

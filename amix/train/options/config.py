@@ -12,21 +12,8 @@ from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
 from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Special, Tail
 from amix.engine.mixing.site import hidden_layer
-from amix.train.options.auto import AUTO, EVEN, GAIN, RULES, START, times
+from amix.train.options.auto import AUTO, EVEN, GAIN, START, times
 from amix.train.options.rules import Rule, option, rules_of
-
-# Options that change where and how often something is done, and not the trained model.
-FREE = frozenset(
-    {
-        "device",
-        "checkpoint_steps",
-        "checkpoints_kept",
-        "log_steps",
-        "eval_batch_size",
-        "read_workers",
-        "prefetch_batches",
-    }
-)
 
 Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attentionmix"]
 RelevanceSource = Literal["cache", "online"]
@@ -243,14 +230,6 @@ class TrainConfig:
     def reusable(self) -> "TrainConfig":
         """Return the configuration without a `p` that its method does not use: another one has its own default."""
         return self if "p" in USES[self.method] else dataclasses.replace(self, p=None)
-
-    def identity(self) -> dict[str, object]:
-        """Return the options that decide what is trained, `auto` with the rule that it stands for."""
-        options = {name: value for name, value in self.as_dict().items() if name not in FREE}
-        for name, meaning in RULES.items():
-            if options[name] == AUTO and name in USES[self.method]:
-                options[name] = f"{AUTO} ({meaning})"
-        return options
 
     def as_dict(self) -> dict[str, Any]:  # each value of its option's type
         """Return every option with its value, in the order of the fields."""

@@ -21,6 +21,7 @@ from amix.train.options.auto import AUTO
 from amix.train.options.config import USES, TrainConfig
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
+from amix.train.options.identity import identity_of
 from amix.train.run.accelerator import open_accelerator, seeded
 from amix.train.run.files import MODEL
 from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
@@ -103,7 +104,7 @@ def _with_best_head(shards: str | Path, sets: Sets, network: Classifier, acceler
 def _identity(config: TrainConfig, model: str, sets: Sets) -> dict[str, object]:
     """Return what must be the same in a checkpoint for the run to continue from it."""
     return {
-        **config.identity(),
+        **identity_of(config),
         "model": model,
         "shards": sets.manifest.sha256,
         "dev": sets.dev_identity,

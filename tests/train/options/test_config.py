@@ -8,8 +8,7 @@ import pytest
 
 from amix.engine.base.errors import ConfigError, HeadError, UsageError
 from amix.loaders.stream import order as loader_order
-from amix.train.options import auto
-from amix.train.options.config import FREE, METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
+from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
 from amix.train.options.file import Inputs, read_config, resolve, write_config
 
 
@@ -176,21 +175,3 @@ def test_the_kind_and_choices_of_an_option_come_from_its_type() -> None:
     assert (known["max_lambda"].kind, known["device"].kind) == (bool, str)
     assert known["shuffle"].choices == get_args(loader_order.Shuffle)
     assert all(rule.text.endswith(".") for rule in known.values())
-
-
-def test_what_is_read_ahead_and_how_often_is_logged_makes_no_other_run() -> None:
-    plain = TrainConfig(method="none")
-    changed: dict[str, Any] = {"read_workers": 2, "prefetch_batches": 5, "log_steps": 1, "eval_batch_size": 3}
-    assert set(changed) <= FREE
-    assert TrainConfig(method="none", **changed).identity() == plain.identity()
-    assert replace(plain, samples=8).identity() != plain.identity()
-
-
-def test_a_run_is_known_by_what_auto_stands_for() -> None:
-    identity = TrainConfig(head="auto", p="auto").identity()
-    # Word for word: runs and rankings that are kept are found again by these.
-    assert identity["p"] == "auto (from 0, plus twice the confidence gap)"
-    assert identity["head"] == "auto (ridge regression on 5 folds, its freedom counting the mean)"
-    assert TrainConfig(head="auto", method="none").identity()["head"] == "auto"
-    assert auto.rule_of_p(0.1, 3.0) == "from 0.1, plus 3 times the confidence gap"
-    assert auto.rule_of_head(4) == "ridge regression on 4 folds, its freedom counting the mean"
