@@ -6,7 +6,7 @@ from typing import Protocol
 from amix.engine.base.errors import CorpusError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.find import DataFile
-from amix.loaders.corpus.rows import CorpusOptions, require_columns
+from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
 from amix.loaders.corpus.source import LabelType, Record
 from amix.loaders.corpus.unpacked import reading
 
@@ -47,7 +47,8 @@ class FileSource:
         }
         # Reasons of rejects are written into the shards, so they name the number of a file, not its path.
         places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
-        self._readers = [_reader(file, place) for file, place in zip(files, places, strict=True)]
+        wanted = columns_of(options)
+        self._readers = [_reader(file, place, wanted) for file, place in zip(files, places, strict=True)]
         for file, reader in zip(files, self._readers, strict=True):
             _require_columns(file, reader, options)
         counts = [reader.row_count for reader in self._readers]
@@ -77,12 +78,12 @@ def _fingerprint(file: DataFile) -> dict[str, object]:
         return {"sha256": sha256_file(file.path), "size": size, "compression": file.compression}
 
 
-def _reader(file: DataFile, place: str) -> Reader:
+def _reader(file: DataFile, place: str, wanted: Sequence[str]) -> Reader:
     match file.format:
         case "jsonl":
             from amix.loaders.corpus.jsonlines import JsonLines
 
-            return JsonLines(file, place)
+            return JsonLines(file, place, wanted)
         case "csv":
             from amix.loaders.corpus.csvfile import Csv
 

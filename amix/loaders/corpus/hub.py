@@ -4,11 +4,13 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.rows import CorpusOptions, require_columns
+from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
 from amix.loaders.corpus.source import Kind, LabelType, Record
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
+
+_SAMPLE = 1000  # rows that are searched for the columns, where the data set does not name them
 
 
 def open_hub(name: str, options: CorpusOptions) -> "HubSource":
@@ -64,9 +66,9 @@ class HubSource:
         self.row_count: int | None = None if described is None else described.num_examples or None
         self._features: dict[str, object] = dict(stream.features or {})
         try:
-            columns = list(self._features) or list(next(iter(stream.take(1)), {}))
+            columns = list(self._features) or _keys(stream, columns_of(options))
         except Exception as problem:  # of the network, or of the files
-            raise CorpusError(f"{what}: its first row cannot be read ({_shown(problem)}).") from problem
+            raise CorpusError(f"{what}: its first rows cannot be read ({_shown(problem)}).") from problem
         if not columns:
             raise CorpusError(f"{what}: holds no rows. Name another --split or --config.")
         require_columns(what, columns, options)
@@ -90,7 +92,9 @@ class HubSource:
 
     def records(self, columns: Sequence[str], start: int = 0) -> Generator[Record, None, None]:
         """Yield records from row number `start` on."""
-        stream = self._stream.select_columns(list(dict.fromkeys(columns)))
+        stream = self._stream
+        if self._features:
+            stream = stream.select_columns(list(dict.fromkeys(columns)))
         number = start
         try:
             for row in stream.skip(start) if start else stream:
@@ -100,6 +104,16 @@ class HubSource:
             raise CorpusError(
                 f"{self.what}: the stream ended with an error at row {number} ({_shown(problem)}). Run again."
             ) from problem
+
+
+def _keys(stream: "IterableDataset", wanted: Sequence[str]) -> list[str]:
+    """Return the keys of the first row, and of more until all that are wanted were seen."""
+    keys: dict[str, None] = {}
+    for row in stream.take(_SAMPLE):
+        keys.update(dict.fromkeys(row))
+        if keys.keys() >= set(wanted):
+            break
+    return list(keys)
 
 
 def _kind(dtype: str) -> Kind | None:

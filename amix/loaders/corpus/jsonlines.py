@@ -1,7 +1,6 @@
 """JSON Lines, read line by line: a line that cannot be read is a rejected row, and reading goes on."""
 
 import codecs
-import itertools
 import json
 from collections.abc import Generator, Iterator, Sequence
 
@@ -20,24 +19,30 @@ class JsonLines:
 
     row_count: int | None = None
 
-    def __init__(self, file: DataFile, place: str) -> None:
+    def __init__(self, file: DataFile, place: str, wanted: Sequence[str] = ()) -> None:
         self._file = file
         self._place = place
+        self._wanted = frozenset(wanted)
 
     def columns(self) -> Sequence[str] | None:
-        """Return the keys of the first valid rows. Raises CorpusError where there are none."""
+        """Return the keys of the first valid rows, and those wanted that any row has.
+
+        Raises CorpusError where there are none.
+        """
         names: dict[str, None] = {}
+        missing = set(self._wanted)
         valid = 0
         reason: str | None = None
-        for line, raw in itertools.islice(self._lines(), _SAMPLE_LINES):
+        for number, (line, raw) in enumerate(self._lines()):
+            if (valid >= _SAMPLE and not missing) or (number >= _SAMPLE_LINES and not names):
+                break
             value, problem = self._object(line, raw)
             if value is None:
                 reason = reason or problem
                 continue
-            names.update(dict.fromkeys(value))
+            names.update(dict.fromkeys(value if valid < _SAMPLE else missing & value.keys()))
+            missing -= value.keys()
             valid += 1
-            if valid == _SAMPLE:
-                break
         if names:
             return list(names)
         if reason is None and not valid:

@@ -73,11 +73,17 @@ def test_a_file_without_any_object_says_what_json_lines_is(tmp_path: Path, data:
         opened(tmp_path, data)
 
 
-def test_a_column_of_later_rows_counts_among_the_first_hundred(tmp_path: Path) -> None:
-    corpus = opened(tmp_path, b'{"text": "no label yet"}\n' * 50 + GOOD)
-    assert [row.reject for row in corpus.rows()] == ["label is missing"] * 50 + [None]
-    with pytest.raises(CorpusError, match=r"no column 'label'. It has: text"):
-        opened(tmp_path, b'{"text": "no label yet"}\n' * 200 + GOOD)
+@pytest.mark.parametrize("before", [50, 200])
+def test_a_key_may_come_late(tmp_path: Path, before: int) -> None:
+    corpus = opened(tmp_path, b'{"text": "no label yet"}\n' * before + GOOD)
+    assert [row.reject for row in corpus.rows()] == ["label is missing"] * before + [None]
+
+
+def test_a_key_that_never_comes_is_an_error_that_lists_those_of_the_first_hundred_rows(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(CorpusError, match=r"no column 'label'. It has: text\."):
+        opened(tmp_path, b'{"text": "no label"}\n' * 150 + b'{"other": 1}\n')
 
 
 # No lone surrogates: JSON may hold them, texts may not.
