@@ -55,8 +55,8 @@ def repack(
     Every byte that is read is compared with its checksum. A run that was stopped goes on where it was, as in
     precompute; the bytes are a function of the sources and the options.
     on_start: called with the number of finished units and of all units.  on_unit: called with each record.
-    Raises ShardError for damage, and for sources that do not fit together: other tokenizers, extractors, kinds of
-    labels; HeadError for a head that is not stored; UsageError for options out of range.
+    Raises ShardError for damage, and for sources that do not fit together: other tokenizers, extractors, classes, kinds
+    of labels; HeadError for a head that is not stored; UsageError for options out of range.
     """
     options = options or RepackOptions()
     if not sources:
@@ -72,7 +72,8 @@ def repack(
         raise UsageError(f"{out}: is one of the sources. Name another folder.")
     for manifest in manifests[1:]:
         _require_alike(first, manifest)
-    label_names = _union(manifests)
+        _require_classes(first, manifest)
+    label_names = first.label_names
     heads = select_heads(options.heads, first.heads, str(first.folder))
     recipe = Recipe.of(
         heads=[first.heads[index] for index in heads],
@@ -153,11 +154,21 @@ def _kind_of_labels(manifest: Manifest) -> str:
     return "class weights" if manifest.multi_label else "class ids"
 
 
-def _union(manifests: Sequence[Manifest]) -> list[str] | None:
-    """Return the class names of all sources, the first one's first."""
-    if manifests[0].label_names is None:
-        return None
-    return list(dict.fromkeys(name for manifest in manifests for name in manifest.label_names or ()))
+def _require_classes(first: Manifest, other: Manifest) -> None:
+    """Raise ShardError unless both have the same classes, in whatever order."""
+    one, two = first.label_names or (), other.label_names or ()
+    if set(one) != set(two):
+        strange = [name for name in two if name not in one]
+        lacking = [name for name in one if name not in two]
+        differences = " and ".join(
+            f"{verb} {_short(', '.join(map(repr, names)))}"
+            for verb, names in (("has", strange), ("lacks", lacking))
+            if names
+        )
+        raise ShardError(
+            f"{other.folder}: has other classes than {first.folder}: it {differences}. Precompute it again with "
+            f"--labels-from {first.folder}, or both with --labels and the names of all classes."
+        )
 
 
 def _layout(manifests: Sequence[Manifest], heads: int, classes: int, options: RepackOptions) -> Layout:

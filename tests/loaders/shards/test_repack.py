@@ -62,9 +62,9 @@ def test_fewer_heads_in_bytes(tmp_path: Path) -> None:
 
 def test_several_caches_become_one_by_class_names(tmp_path: Path) -> None:
     one = forge(tmp_path / "one", LENGTHS[:20], rejects=(4,), names=("a", "b", "c"))
-    two = forge(tmp_path / "two", LENGTHS[20:], rejects=(0,), names=("c", "d", "a"), per_shard=9)
+    two = forge(tmp_path / "two", LENGTHS[20:], rejects=(0,), names=("c", "b", "a"), per_shard=9)
     manifest = repack([one, two], tmp_path / "both", RepackOptions(samples_per_shard=11))
-    assert manifest.label_names == ("a", "b", "c", "d")
+    assert manifest.label_names == ("a", "b", "c")
     assert [row for row, _ in manifest.rejects()] == [4, 20]
     assert verify(tmp_path / "both", deep=True) == []
     both = RelevanceDataset(tmp_path / "both", head="0.1")
@@ -90,6 +90,8 @@ def test_several_caches_become_one_by_class_names(tmp_path: Path) -> None:
         ({"layout": layout_of(classes=3)}, "another kind of labels"),
         ({"layout": layout_of(cls=False)}, "another kind of labels"),
         ({"layout": layout_of(token_types=True)}, "another second texts"),
+        ({"names": ("a", "b")}, "other classes"),
+        ({"names": ("a", "b", "c", "d")}, "other classes"),
     ],
 )
 def test_caches_that_do_not_fit_together_are_refused(
@@ -99,6 +101,13 @@ def test_caches_that_do_not_fit_together_are_refused(
     with pytest.raises(ShardError, match=f"two: has {message} than .*one"):
         repack([one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
+
+
+def test_other_classes_are_named_with_the_remedy(tmp_path: Path) -> None:
+    one = forge(tmp_path / "one", LENGTHS[:5], names=("a", "b", "c"))
+    two = forge(tmp_path / "two", LENGTHS[:5], names=("neg", "pos", "c"))
+    with pytest.raises(ShardError, match=r"has 'neg', 'pos' and lacks 'a', 'b'\. .*--labels-from .*one"):
+        repack([one, two], tmp_path / "both")
 
 
 def test_texts_are_kept_by_all_or_left_out_on_request(tmp_path: Path) -> None:
