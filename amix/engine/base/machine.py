@@ -1,7 +1,9 @@
-"""What this process may use of the machine: cores and memory, within the limits of a container."""
+"""What this process may use of the machine (cores and memory, within the limits of a container), and what it used."""
 
 import math
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +43,15 @@ def total_memory(cgroups: Path = _CGROUPS, proc: Path = _PROC) -> int:
     """Return the machine's bytes of memory, used or free, at most a container's limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_memory_limits(cgroups, proc)])
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has had."""
+    try:  # getrusage would count what the parent had before the exec
+        lines = (_PROC / "self" / "status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    except (OSError, StopIteration):  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _memory_limits(cgroups: Path, proc: Path) -> list[int]:

@@ -112,6 +112,7 @@ def precompute(
                     threads=max(1, cores // len(first)),
                     head_indices=tuple(head_indices),
                     max_length=recipe.max_length,
+                    special_ids=opened.special_ids,
                     layout=recipe.layout,
                     recipe=recipe,
                     budget=budget,

@@ -5,8 +5,6 @@ Axes: B batch, H heads, T tokens.
 
 import contextlib
 import itertools
-import resource
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base import canonical
+from amix.engine.base.machine import peak_memory
 from amix.engine.base.padding import padded, token_mask
 from amix.engine.base.prefetch import Prefetched
 from amix.engine.extractor.folder import Backend
@@ -59,6 +58,7 @@ class UnitSettings:
     threads: int
     head_indices: tuple[int, ...]
     max_length: int
+    special_ids: tuple[int, ...]
     layout: Layout
     recipe: Recipe
     budget: Budget = field(default_factory=Budget)
@@ -92,7 +92,9 @@ class UnitBuilder:
 
     def __init__(self, settings: UnitSettings) -> None:
         self._settings = settings
-        self._encoder = TextEncoder(settings.extractor / "tokenizer.json", settings.max_length)
+        self._encoder = TextEncoder(
+            settings.extractor / "tokenizer.json", settings.max_length, settings.special_ids
+        )
         self._on_gpu = settings.device != "cpu"
 
     def build(self, units: Units, ask: Callable[[], None]) -> Generator[UnitSummary, None, None]:
@@ -145,7 +147,7 @@ class UnitBuilder:
                 cpu_seconds=cpu_after - cpu_before,
                 stages=unit.seconds,
                 session_cpu_seconds=unit.session_cpu,
-                peak_bytes=_peak_bytes(),
+                peak_bytes=peak_memory(),
             )
             before, cpu_before = after, cpu_after
 
@@ -153,20 +155,23 @@ class UnitBuilder:
         number, rows = work
         began = time.perf_counter()
         usable = [row for row in rows if row.reject is None]
-        encoded = self._encoder.encode(usable)
+        texts = list(zip(usable, self._encoder.encode(usable), strict=True))
+        flaws = {row.number: row.reject for row in rows} | {row.number: text.flaw for row, text in texts}
+        texts = [(row, text) for row, text in texts if text.flaw is None]
+        encoded = [text for _, text in texts]
         prepared = _Prepared(
             unit=number,
             began=began,
             facts=ShardFacts(
                 row_range=(rows[0].number, rows[-1].number + 1),
                 rejects=tuple(
-                    Reject(row.number, _printable(row.reject)) for row in rows if row.reject is not None
+                    Reject(number, _printable(flaw)) for number, flaw in flaws.items() if flaw is not None
                 ),
                 recipe=self._settings.recipe,
                 rows_sha256=canonical.digest([_as_json(row) for row in rows]),
                 truncated=sum(text.truncated for text in encoded),
             ),
-            samples=[self._sample(row, text) for row, text in zip(usable, encoded, strict=True)],
+            samples=[self._sample(row, text) for row, text in texts],
             lengths=[len(text.ids) for text in encoded],
             encoded=encoded,
         )
@@ -227,15 +232,6 @@ def _batch(unit: _Prepared, positions: Sequence[int]) -> Batch:
     types = [text.token_type_ids for text in texts if text.token_type_ids is not None]
     types_BT = padded(np.concatenate(types), mask_BT) if types else np.zeros_like(ids_BT)
     return Batch(ids_BT, mask_BT.astype(np.int64), types_BT)
-
-
-def _peak_bytes() -> int:
-    """Return the most memory that this process has had."""
-    try:  # getrusage would count what the parent had before the exec
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
-    except (OSError, StopIteration):  # no Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _as_json(row: Row) -> dict[str, object]:

@@ -52,7 +52,7 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
 
         settings = UnitSettings(
             out=Path(), extractor=Path(sys.argv[1]), device="cpu", backend="onnxruntime", threads=1,
-            head_indices=(), max_length=8, recipe=Recipe({}), layout=Layout(
+            head_indices=(), max_length=8, special_ids=(), recipe=Recipe({}), layout=Layout(
                 heads=1, dtype="float16", wide_ids=False, token_types=False, classes=0, cls=True, text=False
             ),
         )

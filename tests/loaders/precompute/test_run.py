@@ -233,6 +233,26 @@ def test_rejects_are_recorded_with_row_and_reason(
     assert [int(RelevanceDataset(tmp_path / "out")[i]["key"]) for i in (2, 3, 29)] == [2, 4, 31]
 
 
+@pytest.mark.parametrize("strange", ["\ufffd\ufffd", "[SEP]", "\ufffd[CLS] [PAD]"])
+def test_a_text_that_gives_no_token_is_a_reject(
+    tiny_extractor: Path, tmp_path: Path, write_jsonl: WriteJsonl, strange: str
+) -> None:
+    """The tokenizer drops such characters, so that only its own special tokens would be stored."""
+    both = [("a film", "a plot"), (strange, "a plot"), ("", "a plot"), ("a film", strange), ("?", "\u4e2d")]
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": one, "b": two, "label": 0} for one, two in both])
+    for pair_column, reasons in (
+        (None, {1: "text gives no token", 2: "text is empty"}),
+        ("b", {1: "text gives no token", 2: "text is empty", 3: "pair gives no token"}),
+    ):
+        out = tmp_path / f"out-{pair_column}"
+        columns = CorpusOptions(pair_column=pair_column)
+        manifest = precompute(
+            str(corpus), out, extractor=tiny_extractor, corpus_options=columns, options=OPTIONS
+        )
+        assert dict(manifest.rejects()) == reasons
+        assert RelevanceDataset(out).rows().tolist() == [row for row in range(5) if row not in reasons]
+
+
 def test_too_many_rejects_stop_the_run_and_it_goes_on_when_they_are_allowed(
     tiny_extractor: Path, tmp_path: Path, write_jsonl: WriteJsonl
 ) -> None:

@@ -75,6 +75,7 @@ def settings(tiny_extractor: Path, tmp_path: Path) -> UnitSettings:
         threads=1,
         head_indices=tuple(range(heads)),
         max_length=16,
+        special_ids=extractor.special_ids,
         layout=layout,
         recipe=Recipe({}),
     )
