@@ -101,9 +101,11 @@ def _run(folder: Path) -> dict[str, object]:
 
 
 def _shown(value: object) -> object:
+    from amix.loaders.corpus.names import listed
+
     match value:
         case dict():
-            return ", ".join(str(key) if count is None else f"{key} {count}" for key, count in value.items())
+            return listed([str(key) if count is None else f"{key} {count}" for key, count in value.items()])
         case list():
             return ", ".join(map(str, value))
         case _:

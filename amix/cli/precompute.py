@@ -24,6 +24,7 @@ _OF_CORPUS = (
     "pair_column",
     "label_column",
     "no_labels",
+    "many_classes",
     "limit",
 )
 
@@ -135,9 +136,16 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
     help="Stop when more rows than this cannot be used.",
 )
 @click.option("--no-labels", is_flag=True, help="Do not read labels.")
-@click.option("--labels", metavar="A,B,...", help="Class names in the order of their ids.")
+@click.option(
+    "--labels",
+    metavar="A,B,...",
+    help="Class names in the order of their ids (0, 1, ...), or the numbers in the column that are classes.",
+)
 @click.option(
     "--labels-from", type=click.Path(path_type=Path), help="Use the class names and ids of another cache."
+)
+@click.option(
+    "--many-classes", is_flag=True, help="Take more classes than a fifth of the rows, or than 10,000."
 )
 @click.option("--keep-text", is_flag=True, help="Store each text beside its ids.")
 @click.option(
@@ -157,6 +165,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     """
     from amix.engine.base.errors import UsageError
     from amix.loaders.corpus import CorpusOptions
+    from amix.loaders.corpus.names import listed
     from amix.loaders.precompute.progress import Tally
     from amix.loaders.precompute.run import PrecomputeOptions, precompute
     from amix.loaders.shards.workspace import shards_are_kept
@@ -210,7 +219,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
             "shards": f"{out} ({len(manifest.shards)} shards, {manifest.tar_bytes / 1e6:.1f} MB)",
             "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
             "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
-            "classes": ", ".join(manifest.label_names) if manifest.label_names is not None else "none",
+            "classes": "none" if manifest.label_names is None else listed(manifest.label_names),
             "rejects": manifest.reject_count,
             "cut": manifest.truncated,
             "time": f"{seconds:.1f} s",

@@ -152,6 +152,39 @@ def test_the_bar_goes_on_where_the_last_run_stopped(
     assert (last["samples"], last["run"]["samples"]) == (21, 5)
 
 
+def test_many_classes_must_be_meant_and_are_not_all_shown(
+    tmp_path: Path, tiny_extractor: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    rows = [{"text": "a film", "label": f"about {number}"} for number in range(40)]
+    corpus = write_jsonl(tmp_path / "ids.jsonl", rows)
+    given = ("precompute", corpus, tmp_path / "o", "--extractor", tiny_extractor, "--workers", 1)
+    refused = amix(*given)
+    assert refused.exit_code == 1
+    assert "40 classes in 40 rows" in refused.stderr
+    assert "--many-classes" in refused.stderr
+    done = amix(*given, "--many-classes")
+    assert done.exit_code == 0, done.output
+    assert "about 26, and 20 more" in done.stdout
+    info = amix("info", tmp_path / "o")
+    assert "about 26 1, and 20 more" in info.stdout
+
+
+def test_numbers_below_zero_can_be_given_as_classes(
+    tmp_path: Path,
+    tiny_extractor: Path,
+    write_jsonl: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = [{"text": "a film", "label": number % 3 - 1} for number in range(6)]
+    corpus = write_jsonl(tmp_path / "scale.jsonl", rows)
+    given = ("precompute", corpus, tmp_path / "o", "--extractor", tiny_extractor, "--workers", 1)
+    assert amix(*given).exit_code == 0
+    assert "--labels=-1,0,1" in caplog.text
+    done = amix(*given, "--restart", "--labels", "-1,0,1", "--json")
+    last = lines(done.stdout)[-1]
+    assert (last["samples"], last["classes"], done.stderr) == (6, ["-1", "0", "1"], "")
+
+
 def test_label_options_exclude_each_other(tmp_path: Path, tiny_extractor: Path) -> None:
     given = ("--extractor", tiny_extractor, "--no-labels", "--labels", "a,b")
     done = amix("precompute", "x.jsonl", tmp_path / "o", *given)

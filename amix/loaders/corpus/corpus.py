@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from amix.engine.base.errors import CorpusError, UsageError
-from amix.loaders.corpus.labels import Labels, UnusableError, from_schema, require_class_names
-from amix.loaders.corpus.rows import CorpusOptions, Row
+from amix.loaders.corpus.labels import Labels, UnusableError, from_schema
+from amix.loaders.corpus.names import require_class_names
+from amix.loaders.corpus.rows import CorpusOptions, Row, columns_of
 from amix.loaders.corpus.source import Source
 from amix.loaders.corpus.survey import Survey
 from amix.loaders.corpus.text import flaw_of_text
@@ -57,17 +58,12 @@ class Corpus:
     def rows(self, start: int = 0) -> Generator[Row, None, None]:
         """Yield rows in corpus order from row number `start` up to the limit, a few in memory at a time."""
         options, labels = self._options, self._labels
-        columns = [options.text_column]
-        if options.pair_column is not None:
-            columns.append(options.pair_column)
-        if labels is not None:
-            columns.append(options.label_column)
         stop = options.limit
         if stop is not None and start >= stop:
             return
         paired = options.pair_column is not None
         # Closed here and not by the garbage collector, because an open stream may hold threads at exit.
-        with contextlib.closing(self._source.records(columns, start)) as records:
+        with contextlib.closing(self._source.records(columns_of(options), start)) as records:
             for number, values, reject in records:
                 yield _bad(number, reject) if values is None else _row(number, values, paired, labels)
                 if stop is not None and number + 1 >= stop:
@@ -107,12 +103,12 @@ def _decide_labels(source: Source, options: CorpusOptions) -> tuple[Labels, int 
     labels = from_schema(source.what, column, schema, options.labels)
     if labels is not None:
         return labels, None
-    survey = Survey(source.what, column)
+    survey = Survey(source.what, column, options, strings_only=source.strings_only)
     number = -1
     for number, values, _ in source.records([column]):
         if values is not None:
             survey.add(number, values[0])
-    return survey.finish(options.labels, source.strings_only), number + 1
+    return survey.finish(), number + 1
 
 
 def open_corpus(source: str, options: CorpusOptions) -> Corpus:

@@ -28,6 +28,7 @@ class CorpusOptions:
 
     config, revision: of a Hub data set; `config` also picks a subfolder of a local folder.
     labels: class names in the order of their ids, given by --labels or taken from another cache.
+    many_classes: take more classes than a classifier could learn from the rows.
     limit: read only this many rows from the start; the class ids are still those of the whole column.
     """
 
@@ -39,7 +40,14 @@ class CorpusOptions:
     label_column: str = "label"
     no_labels: bool = False
     labels: tuple[str, ...] | None = None
+    many_classes: bool = False
     limit: int | None = None
+
+
+def columns_of(options: CorpusOptions) -> list[str]:
+    """Return the columns to read: of the text, of the second text if there is one, and of the label."""
+    columns = (options.text_column, options.pair_column, None if options.no_labels else options.label_column)
+    return [column for column in columns if column is not None]
 
 
 def require_columns(what: str, columns: Sequence[str], options: CorpusOptions) -> None:

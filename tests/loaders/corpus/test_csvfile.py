@@ -79,13 +79,14 @@ def test_a_header_is_needed_and_names_every_column_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "names", "ids"),
     [
-        (["0", "1", "3"], ("0", "1", "2", "3"), [0, 1, 3]),
+        (["0", "1", "3"], ("0", "1", "3"), [0, 1, 2]),
         (["0", " 1", "2.0"], ("0", "1", "2"), [0, 1, 2]),  # pandas writes 2.0 beside a missing value
-        (["10", "9", "2"], tuple(map(str, range(11))), [10, 9, 2]),
+        (["10", "9", "2"], ("2", "9", "10"), [2, 1, 0]),
         (["pos", "neg", "pos"], ("neg", "pos"), [1, 0, 1]),
         (["True", "False", "true"], ("false", "true"), [1, 0, 1]),
         (["1", "one", "2"], ("1", "2", "one"), [0, 2, 1]),
-        (["0.5", "1", "0"], ("0", "0.5", "1"), [1, 2, 0]),
+        (["0.5", "one", "0"], ("0", "0.5", "one"), [1, 2, 0]),
+        (["pos ", " neg", "pos"], ("neg", "pos"), [1, 0, 1]),
     ],
 )
 def test_the_whole_column_tells_what_its_strings_write(
@@ -94,6 +95,22 @@ def test_the_whole_column_tells_what_its_strings_write(
     corpus = opened(tmp_path, ("text,label\n" + "".join(f"a,{value}\n" for value in values)).encode())
     assert corpus.label_names == names
     assert [row.label for row in corpus.rows()] == ids
+
+
+def test_fractions_are_no_classes_unless_they_are_named(tmp_path: Path) -> None:
+    content = b"text,label\na,1\na,\na,0.5\na,1e-3\n"
+    with pytest.raises(CorpusError, match=r"such as 0\.5 in row 2: a regression target"):
+        opened(tmp_path, content)
+    corpus = opened(tmp_path, content, labels=("0.5", "1"))
+    assert [row.label for row in corpus.rows()] == [1, None, 0, None]
+
+
+@pytest.mark.parametrize("names", [("1", "2", "none"), ("01", "02"), ("2", "1")])
+def test_numbers_that_are_names_are_matched_as_they_are_written(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    corpus = opened(tmp_path, f"text,label\na,{names[0]}\na,{names[1]}\n".encode(), labels=names)
+    assert [row.label for row in corpus.rows()] == [0, 1]
 
 
 def test_integers_under_given_names_are_indices_and_no_label_is_a_reject(tmp_path: Path) -> None:

@@ -64,11 +64,28 @@ def test_a_stream_without_features_is_looked_into() -> None:
     assert [row.reject for row in corpus.rows()] == [None, "text is missing"]
 
 
+def test_a_key_may_come_late_in_a_stream_without_features() -> None:
+    def rows() -> Any:
+        yield from [{"text": "a"}] * 3
+        yield from [{"text": "b", "label": 5}, {"text": "c", "label": 2}] * 2
+
+    corpus = corpus_of(IterableDataset.from_generator(rows))
+    assert corpus.label_names == ("2", "5")
+    assert [row.label for row in corpus.rows()] == [None, None, None, 1, 0, 1, 0]
+
+
+def test_numbers_under_given_names_are_read_once_to_see_where_they_count_from() -> None:
+    stream = reviews(text=["a"] * 3, label=[1, 2, 3])
+    with pytest.raises(CorpusError, match="the given names"):
+        corpus_of(stream, labels=("one", "two", "three"))
+    assert [row.label for row in corpus_of(stream, labels=("3", "1")).rows()] == [1, None, 0]
+
+
 def test_a_list_of_class_labels_is_multi_label() -> None:
     features = Features({"text": Value("string"), "label": List(ClassLabel(names=["x", "y"]))})
-    corpus = corpus_of(reviews(features, text=["a", "b"], label=[[0, 1], [1]]))
+    corpus = corpus_of(reviews(features, text=["a", "b", "c"], label=[[0, 1], [1], []]))
     assert (corpus.label_names, corpus.multi_label) == (("x", "y"), True)
-    assert [row.labels for row in corpus.rows()] == [(1.0, 1.0), (0.0, 1.0)]
+    assert [row.labels for row in corpus.rows()] == [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)]
 
 
 def test_wrong_columns_and_nested_text_are_errors() -> None:
