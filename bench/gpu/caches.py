@@ -4,9 +4,10 @@ A grid calls them `caches/NAME`; its encoder is `minilm` or `mpnet`. A new cache
 """
 
 import json
+import random
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Cache:
     """A cache of a part of a corpus.
 
     name: CORPUS/PART.  source: file below the corpora.  rows: of these only, from and to; None = to the end.
+    at_most: of some classes, by their id, only the first so many.  drawn: so many of all rows, drawn once.
     held_out: IMDB's training texts: True = only those listed for validation, False = only the others.
     workers: processes that share the card.
     """
@@ -33,6 +35,8 @@ class Cache:
     name: str
     source: str
     rows: tuple[int, int | None] = (0, None)
+    at_most: Mapping[int, int] = field(default_factory=dict)
+    drawn: int | None = None
     held_out: bool | None = None
     max_length: int = 512
     labels: bool = True
@@ -53,7 +57,14 @@ CACHES: tuple[Cache, ...] = (
     Cache(name="trec/train", source="trec6/train.jsonl", rows=(0, _TREC)),
     Cache(name="trec/validation", source="trec6/train.jsonl", rows=(_TREC, None)),
     Cache(name="trec/test", source="trec6/test.jsonl"),
+    # Other class frequencies: humans and places are most of it, instead of a third.
+    Cache(name="trec/shifted", source="trec6/test.jsonl", at_most={1: 20, 2: 20, 5: 20}),
+    Cache(name="mr/clean-dev", source="mr/validation.jsonl", rows=(0, 100)),
+    Cache(name="trec/clean-dev", source="trec6/train.jsonl", rows=(_TREC, _TREC + 100)),
     Cache(name="imdb/train", source=_IMDB.format("train"), held_out=False, max_length=256, workers=4),
+    # Short, for runs on CPUs.
+    Cache(name="imdb-short/train", source=_IMDB.format("train"), held_out=False, max_length=128, workers=4),
+    Cache(name="imdb-short/test", source=_IMDB.format("test"), drawn=1_000, max_length=128),
     Cache(name="imdb/validation", source=_IMDB.format("train"), held_out=True, max_length=256),
     Cache(name="imdb/test", source=_IMDB.format("test"), max_length=256, workers=4),
     Cache(
@@ -131,21 +142,36 @@ class Maker:
 
     def _source(self, cache: Cache) -> Path:
         source = self.places.data / cache.source
-        if cache.held_out is None and cache.rows == (0, None):
+        if cache.held_out is None and cache.rows == (0, None) and not cache.at_most and cache.drawn is None:
             return source
         part = self.places.work / "corpora" / f"{cache.name.replace('/', '-')}{source.suffix}"
         part.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix == ".parquet":
             self._write_rows_of_table(cache, source, part)
         else:
-            lines = source.read_text("utf-8").splitlines(keepends=True)
-            part.write_text("".join(lines[slice(*cache.rows)]), "utf-8")
+            lines = source.read_text("utf-8").splitlines(keepends=True)[slice(*cache.rows)]
+            part.write_text("".join(_at_most(lines, cache.at_most)), "utf-8")
         return part
 
     def _write_rows_of_table(self, cache: Cache, source: Path, part: Path) -> None:
         import pyarrow.parquet as pq
 
-        listed = set(json.loads((self.places.data / "imdb_validation_rows.json").read_text()))
         table = pq.read_table(source)
-        kept = [row for row in range(table.num_rows) if (row in listed) == cache.held_out]
+        kept = list(range(table.num_rows))
+        if cache.held_out is not None:
+            listed = set(json.loads((self.places.data / "imdb_validation_rows.json").read_text()))
+            kept = [row for row in kept if (row in listed) == cache.held_out]
+        if cache.drawn is not None:
+            kept = sorted(random.Random(0).sample(kept, min(cache.drawn, len(kept))))
         pq.write_table(table.take(kept), part)
+
+
+def _at_most(lines: Iterable[str], at_most: Mapping[int, int]) -> Iterator[str]:
+    """Yield lines of JSON, of the classes that `at_most` names only the first so many."""
+    left = dict(at_most)
+    for line in lines:
+        label = json.loads(line)["label"]
+        if left.get(label, 1) > 0:
+            yield line
+            if label in left:
+                left[label] -= 1
