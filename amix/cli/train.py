@@ -136,6 +136,11 @@ def command(
             "Note: nothing was mixed. --p auto mixes when the model is over-confident on --dev, which it was not after "
             "any epoch that could still change the mixing. Give --p a number to mix anyway."
         )
+    if result.changed_labels is not None:
+        notice(
+            f"Note: {result.changed_labels} of the training labels were wrong on purpose (--label-noise "
+            f"{config.label_noise:g}, {config.noise_kind}). Use this model for nothing but an experiment."
+        )
     rows = [] if result.dev is None else [("dev", result.dev)]
     rows += result.eval.items()
     if as_json:

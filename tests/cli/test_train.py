@@ -41,6 +41,7 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     result = json.loads(done.stdout.splitlines()[-1])
     assert result.keys() == {
         "calibration",
+        "changed_labels",
         "dev",
         "epoch",
         "eval",
@@ -67,6 +68,15 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     table = [line.split() for line in again.stdout.splitlines()]
     assert table[0] == ["set", "accuracy", "macro_f1", "nll", "ece"]
     assert [row[0] for row in table[1:4]] == ["dev", "eval", "again"]
+
+
+def test_labels_that_were_made_wrong_are_told(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, "--method", "none", "--label-noise", 1,
+                "--noise-kind", "neighbour", *FAST)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (
+        "Note: 24 of the training labels were wrong on purpose (--label-noise 1, neighbour)." in done.stderr
+    )
 
 
 def test_options_that_a_method_does_not_use_are_ignored_with_a_note(

@@ -314,3 +314,5 @@ def test_damage_can_be_left_out_and_is_counted(tmp_path: Path, caplog: pytest.Lo
         assert keys == [f"{row:012d}" for row in range(32) if row not in (17, 18, 19)]
         assert loader.skipped == 3
         assert loader.state_dict()["batches"] == 32
+    relabelled = dataset.with_labels(np.arange(32))
+    assert relabelled.batch(range(16, 24))["labels"].tolist() == [16, 20, 21, 22, 23]

@@ -5,6 +5,7 @@ Axes: S head specs, T tokens, C classes.
 
 import contextlib
 import copy
+import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,6 +68,7 @@ class RelevanceDataset(Samples):
         self.folder = Path(folder) if self._mirror is None else self._mirror.folder
         self.manifest = Manifest.read(self.folder)
         self._choose(head)
+        self._labels: NDArray[np.int64] | None = None  # in place of those in the shards
         self.skipped = 0  # samples that this process left out
         self._skips = damaged == "skip"
         self._told: set[str] = set()  # shards whose damage was warned of
@@ -79,6 +81,18 @@ class RelevanceDataset(Samples):
         other = copy.copy(self)
         other._choose(head)
         return other
+
+    def with_labels(self, class_ids: NDArray[np.int64]) -> "RelevanceDataset":
+        """Return the same opened shards with other class ids, (samples,), in place of those that they hold."""
+        assert class_ids.shape == (len(self),) and not self.manifest.multi_label
+        other = copy.copy(self)
+        other._labels = class_ids
+        return other
+
+    @property
+    def relabelled(self) -> bool:
+        """Whether the labels are others than the shards hold."""
+        return self._labels is not None
 
     def _choose(self, head: str | None) -> None:
         specs = () if head is None else HeadSpec.parse_several(head)
@@ -132,6 +146,8 @@ class RelevanceDataset(Samples):
 
     def class_ids(self) -> NDArray[np.int32]:
         """Return the class id of every sample, (samples,) int32, -1 where there is none, from the indexes alone."""
+        if self._labels is not None:
+            return self._labels.astype(np.int32)
         parts = [reader.index["label"] for reader in self._readers]
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
@@ -197,13 +213,15 @@ class RelevanceDataset(Samples):
         shards = self._shards_of(wanted)
         # Counted from the end of the shard, so that no second table is needed.
         places = wanted - self._ends[shards]
-        stored = []
-        for shard, place in zip(shards.tolist(), places.tolist(), strict=True):
+        stored, kept = [], []
+        for number, shard, place in zip(wanted.tolist(), shards.tolist(), places.tolist(), strict=True):
             reader = self._readers[shard]
             try:
                 stored.append(reader.read(place + len(reader), self._heads))
+                kept.append(number)
             except ShardError as problem:
                 if not skips:
                     raise
                 self._skip(reader.path.stem, 1, problem)
-        return self._decoder.flat(stored)
+        flat = self._decoder.flat(stored)
+        return flat if self._labels is None else dataclasses.replace(flat, labels=self._labels[kept])

@@ -24,6 +24,7 @@ class Row:
     values: per metric a number for each seed; `scaled nll` is after temperature scaling.
     spent: steps, tokens and seconds, each a number for each seed.
     largest_p: for each seed the largest `p` that `p auto` reached, None without it.
+    changed_labels: for each seed how many training labels `label_noise` made wrong, None without it.
     differences: to the baseline, by metric.  corrected: their p-values as `holm` corrects them.
     """
 
@@ -35,6 +36,7 @@ class Row:
     values: Mapping[str, Sequence[float]]
     spent: Mapping[str, Sequence[float]]
     largest_p: Sequence[float | None]
+    changed_labels: Sequence[int | None]
     differences: Mapping[str, Difference]
     corrected: Mapping[str, float]
 
@@ -51,6 +53,7 @@ class Row:
             values=given["values"],
             spent=given["spent"],
             largest_p=given["largest_p"],
+            changed_labels=given.get("changed_labels", [None] * len(given["seeds"])),  # older ones have none
             differences={metric: _difference_from(each) for metric, each in found.items()},
             corrected={
                 metric: each["p_holm"] for metric, each in found.items() if each["p_holm"] is not None
@@ -68,6 +71,7 @@ class Row:
             "values": dict(self.values),
             "spent": dict(self.spent),
             "largest_p": list(self.largest_p),
+            "changed_labels": list(self.changed_labels),
             "differences": {
                 metric: {
                     "mean": each.mean,

@@ -65,6 +65,7 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Ro
                 "seconds": [member.result.seconds for member in members],
             },
             largest_p=[member.result.largest_p for member in members],
+            changed_labels=[member.result.changed_labels for member in members],
             differences=differences.get(key, {}),
             corrected={metric: found[key] for metric, found in corrected.items() if key in found},
         )

@@ -57,6 +57,8 @@ def markdown(rows: Sequence[Row]) -> list[str]:
             cells = [_difference(row, metric) for metric in DIFFERENCES]
             shared = next(iter(row.differences.values())).seeds
             lines.append(f"| {_cell(row.method)} | {shared} | {' | '.join(cells)} |")
+        if note := noise(members):
+            lines += ["", _cell(note)]
         for row in members:
             if (plain := row.largest_p.count(0.0)) > 0:
                 runs = f"{plain} of {len(row.seeds)} runs"
@@ -89,6 +91,13 @@ def spent(row: Row) -> list[str]:
     return [f"{statistics.mean(row.spent[name]):,.0f}" for name in SPENT]
 
 
+def noise(members: Sequence[Row]) -> str:
+    """Return a sentence on the labels that were made wrong in the runs of these rows; nothing where none were."""
+    changed = {row.method: [each for each in row.changed_labels if each is not None] for row in members}
+    found = [f"{method} {statistics.mean(each):,.1f}" for method, each in changed.items() if each]
+    return f"Training labels that were wrong on purpose, mean over runs: {', '.join(found)}." if found else ""
+
+
 def runs_csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
     """Return a line for each run and set, under a line of column names."""
     text = io.StringIO()
@@ -97,7 +106,7 @@ def runs_csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
     writer.writerow(
         [
             *("corpus", "eval", "samples", "method", "seed", *METRICS, *scaled),
-            *("temperature", "epoch", "largest_p", *SPENT),
+            *("temperature", "epoch", "largest_p", "changed_labels", *SPENT),
         ]
     )
     for outcome in outcomes:
@@ -110,7 +119,7 @@ def runs_csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
                     *(cell.method, cell.seed),
                     *(values[metric] for metric in METRICS),
                     *(values.get(f"scaled {metric}") for metric in SCALED),
-                    *(result.temperature, result.epoch, result.largest_p),
+                    *(result.temperature, result.epoch, result.largest_p, result.changed_labels),
                     *(result.steps, result.tokens, result.seconds),
                 ]
             )

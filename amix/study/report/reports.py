@@ -11,7 +11,7 @@ from amix.engine.base.heads import HeadSpec
 from amix.study.attention.inspection import Inspector
 from amix.study.compare.comparison import COMPARISON, GRID, Comparison, Row, written_grid
 from amix.study.compare.summary import BASELINE
-from amix.study.compare.tables import DIFFERENCES, SHOWN, SPENT, by_place, spent, spread
+from amix.study.compare.tables import DIFFERENCES, SHOWN, SPENT, by_place, noise, spent, spread
 from amix.study.report.charts import Interval, heat_map, intervals, lines
 from amix.study.report.charts import reliability as diagram
 from amix.study.report.page import page, table
@@ -52,7 +52,10 @@ def run_page(run: RunRecord) -> str:
         ("Run it again", _again(again, CONFIG, run.written)),
     ]
     title = f"{run.config.method} on {run.shards}"
-    return page(title, f"Run {run.folder}, seed {run.config.seed}.", sections)
+    about = f"Run {run.folder}, seed {run.config.seed}."
+    if run.config.label_noise:
+        about += f" An experiment: {run.config.label_noise:.0%} of its training labels were wrong on purpose."
+    return page(title, about, sections)
 
 
 def comparison_page(folder: Path, comparison: Comparison, written: str) -> str:
@@ -73,6 +76,8 @@ def comparison_page(folder: Path, comparison: Comparison, written: str) -> str:
             ]
             name = f"{SHOWN[metric]} minus that of {BASELINE}, with 95 % intervals over seeds and texts"
             body.append(intervals(found, name))
+        if note := noise(rows):
+            body.append(f"<p>{escape(note)}</p>")
         sections += [(place, "".join(body)), (f"{place}: heads", _head_map(rows))]
     sections.append(("Run it again", _again(["amix", "compare", GRID, "OUT"], GRID, written)))
     about = f"{len(comparison.grid.methods)} methods; {comparison.grid.model}."

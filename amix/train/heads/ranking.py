@@ -82,11 +82,12 @@ def best_head(
     """Return the best head for these texts, from the ranking beside the cache where one was computed before.
 
     folder: where the shards are, as it was given.  dataset: opened from it.  numbers: the texts, None = all.
-    The ranking is kept in `FOLDER.ranking/` unless the folder is remote or its place cannot be written to.
+    The ranking is kept in `FOLDER.ranking/` unless the folder is remote, its place cannot be written to, or the data
+    set has other labels than the shards.
     """
     identity = RankingIdentity.of(dataset, embeddings_VD, numbers)
     path = None
-    if not is_remote(folder):
+    if not is_remote(folder) and not dataset.relabelled:
         path = Path(f"{str(folder).rstrip('/')}.ranking") / identity.file_name
     if path is not None and path.is_file():
         with contextlib.suppress(TrainError):  # one that cannot be read is computed again

@@ -19,6 +19,7 @@ Method = Literal["none", "wordmixup", "sentencemixup", "tmix", "ssmix", "attenti
 RelevanceSource = Literal["cache", "online"]
 Shuffle = Literal["global", "window", "none"]
 Precision = Literal["no", "bf16", "fp16"]
+NoiseKind = Literal["uniform", "neighbour"]
 
 # Options that only some methods use, so that the CLI can say which ones it ignores.
 _MIXED = frozenset({"p", "partner", "clean_weight"})
@@ -161,6 +162,16 @@ class TrainConfig:
     )
     weight_decay: float = option(0.01, "AdamW's weight decay; biases and norms have none.", low=0, high=1)
     max_grad_norm: float = option(1.0, "Clip gradients to this norm; 0 = do not clip.", low=0)
+    label_noise: float = option(
+        0.0,
+        "For experiments only: make each training label wrong with this probability. --subset-seed decides which.",
+        low=0,
+        high=1,
+    )
+    noise_kind: NoiseKind = option(
+        "uniform",
+        "For experiments only: which wrong label label_noise gives: any of the others, or that of the next class.",
+    )
     seed: int = option(
         0, "Seed of the new classification head, the order, dropout and mixing.", low=0, high=2**63 - 1
     )

@@ -25,6 +25,7 @@ class TrainResult:
     largest_p: the largest share of rows to be mixed in an epoch, where the share followed the development set.
     epoch: the one the model is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
     tokens: tokens that went through the model in training, counted once for each forward pass.
+    changed_labels: how many training labels `label_noise` made wrong, None without it.
     """
 
     model: Path | None
@@ -39,6 +40,7 @@ class TrainResult:
     steps: int
     tokens: int
     seconds: float
+    changed_labels: int | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return the result as JSON values."""

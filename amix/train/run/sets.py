@@ -15,6 +15,7 @@ from amix.train.options.auto import AUTO
 from amix.train.options.config import USES, TrainConfig
 from amix.train.options.dev import Dev, Share
 from amix.train.options.rules import require_set_name
+from amix.train.run.noise import noisy_labels
 from amix.train.run.subset import draw_subset, hold_out
 from amix.train.score.evaluate import EvalSet, label_names, open_eval_set, part_of
 
@@ -29,6 +30,7 @@ class Sets:
     classes: their names.  dev: the development set, which selects the epoch; None without.
     dev_identity: what the development set is, for a checkpoint to know it again.
     evals: the evaluation sets by name.
+    changed_labels: of the texts to train on, how many have a wrong label on purpose; None without `label_noise`.
     """
 
     training: RelevanceDataset
@@ -37,6 +39,7 @@ class Sets:
     dev: EvalSet | None
     dev_identity: str | None
     evals: Mapping[str, EvalSet]
+    changed_labels: int | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -83,6 +86,9 @@ def open_sets(
     if len(classes) < 2 and not training.manifest.multi_label:
         raise TrainError(f"{shards}: has the one class {classes[0]!r}; a classifier needs two.")
     subset = draw_subset(len(training), config.samples, config.subset_seed, training.folder)
+    is_changed_N = None
+    if config.label_noise:
+        training, is_changed_N = _with_noise(training, len(classes), config)
 
     match dev:
         case None:
@@ -108,14 +114,33 @@ def open_sets(
         dev=dev_set,
         dev_identity=dev_identity,
         evals=eval_sets,
+        changed_labels=None if is_changed_N is None else int(is_changed_N[_numbers(training, subset)].sum()),
     )
+
+
+def _numbers(training: RelevanceDataset, subset: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    return np.arange(len(training), dtype=np.int64) if subset is None else subset
 
 
 def _parted(
     training: RelevanceDataset, subset: NDArray[np.int64] | None, share: Share, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of the texts to train on and of those that are held out, both ascending."""
-    numbers = np.arange(len(training), dtype=np.int64) if subset is None else subset
+    numbers = _numbers(training, subset)
     # Texts with several labels have no class id, and are drawn regardless of their labels.
     is_held = hold_out(training.class_ids()[numbers], share.value, seed)
     return numbers[~is_held], numbers[is_held]
+
+
+def _with_noise(
+    training: RelevanceDataset, classes: int, config: TrainConfig
+) -> tuple[RelevanceDataset, NDArray[np.bool_]]:
+    """Return the shards with some labels made wrong, and which of them are."""
+    if training.manifest.multi_label:
+        raise UsageError(
+            f"label_noise is {config.label_noise}; the labels of {training.folder} are class weights, and only class "
+            "ids can be made wrong. Leave it out."
+        )
+    true_N = training.class_ids()
+    noisy_N = noisy_labels(true_N, classes, config.label_noise, config.noise_kind, config.subset_seed)
+    return training.with_labels(noisy_N), noisy_N != true_N

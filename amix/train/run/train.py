@@ -151,6 +151,7 @@ class _Report:
             steps=run.at.step,
             tokens=run.at.tokens,
             seconds=seconds,
+            changed_labels=sets.changed_labels,
         )
 
 

@@ -14,6 +14,7 @@ from amix.engine.base.errors import HeadError, ShardError
 from amix.loaders.shards.layout import Layout
 from amix.loaders.stream.collate import Collate, as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
+from amix.loaders.stream.loader import RelevanceLoader
 from tests.loaders.fixtures import WriteJsonl, by_name
 from tests.loaders.forge import VOCABULARY, Made, forge, layout_of, random_sample
 
@@ -56,6 +57,22 @@ def test_numbers_count_from_both_ends_and_stop_there(dataset: RelevanceDataset) 
     for number in (60, -61):
         with pytest.raises(IndexError):
             dataset[number]
+
+
+def test_other_labels_take_the_place_of_the_stored_ones_everywhere(shards: Path) -> None:
+    dataset = RelevanceDataset(shards, head="0.mean")
+    others = (np.arange(len(dataset)) % 7).astype(np.int64)
+    changed = pickle.loads(pickle.dumps(dataset.with_labels(others))).with_head("1.mean")
+    assert (changed.relabelled, dataset.relabelled) == (True, False)
+    numbers = [41, 3, 3, 59, 0]
+    assert changed.batch(numbers)["labels"].tolist() == others[numbers].tolist()
+    assert [changed[number]["labels"] for number in numbers] == others[numbers].tolist()
+    assert changed.class_ids().tolist() == others.tolist()
+    stored = RelevanceDataset(shards, head="1.mean").batch(numbers)
+    assert dataset.batch(numbers)["labels"].tolist() == stored["labels"].tolist()
+    np.testing.assert_equal(changed.batch(numbers), {**stored, "labels": others[numbers]})
+    for batch in RelevanceLoader(changed, batch_size=8, seed=3):
+        assert batch["labels"].tolist() == others[[int(key) for key in batch["keys"]]].tolist()
 
 
 def test_pickling_a_used_dataset_keeps_it_small(dataset: RelevanceDataset) -> None:

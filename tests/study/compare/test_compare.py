@@ -44,6 +44,7 @@ from amix.study.compare.statistics import (
 )
 from amix.study.compare.summary import summarise
 from amix.study.compare.tables import markdown
+from amix.study.report.reports import report as report_page
 from amix.train.score.evaluate import Predictions
 from amix.train.score.metrics import calibration, report
 from tests.hubcache import COMMIT, offline
@@ -543,6 +544,35 @@ def test_a_table_says_where_nothing_was_mixed(grid_file: Path, tmp_path: Path) -
     assert {(each["method"], each["largest_p"]) for each in lines} == {
         ("none", ""), ("wordmixup", ""), ("attentionmix 0.1", "0.0")
     }  # fmt: skip
+
+
+def test_labels_that_are_wrong_on_purpose_show_everywhere(grid_file: Path, tmp_path: Path) -> None:
+    text = with_samples(grid_file, 16).replace("alpha: 0.5", "alpha: 0.5, label_noise: 0.5")
+    grid_file.write_text(text)
+    grid, out = read_grid(grid_file), tmp_path / "out"
+    done = amix("compare", grid_file, out)
+    found = {row.method: row.changed_labels for row in summarise(grid, run_grid(grid, out))}
+    changed = found.pop("wordmixup")
+    assert all(each is not None and 0 < each < 16 for each in changed)
+    assert found == {"none": [None, None], "attentionmix 0.1": [None]}
+    mean = np.mean([each for each in changed if each is not None])
+    note = f"Training labels that were wrong on purpose, mean over runs: wordmixup {mean:.1f}."
+    assert note in done.stdout
+    assert note in (out / "report.html").read_text()
+    lines = csv.DictReader((out / "runs.csv").read_text().splitlines())
+    assert [each["changed_labels"] for each in lines if each["method"] == "wordmixup"] == [*map(str, changed)]
+    assert [*Comparison.read(out).rows[1].changed_labels] == [*changed]
+    run = report_page(out / "runs" / "reviews" / "16" / "wordmixup" / "seed-00")
+    assert "An experiment: 50% of its training labels were wrong on purpose." in run
+
+
+@pytest.mark.parametrize("name", ["few", "sst2", "trecfull"])
+def test_comparisons_that_are_kept_are_read_and_shown(name: str) -> None:
+    folder = Path(__file__).parents[3] / "docs" / "results" / name
+    assert report_page(folder).startswith("<!doctype html>")
+    rows = Comparison.read(folder).rows
+    assert "**trec" in "\n".join(markdown(rows)) or name == "sst2"
+    assert rows[0].changed_labels == [None] * len(rows[0].seeds)
 
 
 def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:
