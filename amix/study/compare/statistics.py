@@ -21,6 +21,9 @@ Key = TypeVar("Key")
 FEWEST_SEEDS = 10  # 5 cannot reach 0.05: the smallest two-sided p of 2^5 sign flips is 2 / 32
 _EXACT = 14  # with up to this many seeds all sign flips are tried
 _DRAWN = 20_000  # sign flips where there are more seeds
+_AT_ONCE = (
+    2**18
+)  # weights at a time where arrays as large are made of them: few enough to stay in a core's cache
 _HELD = 2**23  # weights at a time, 64 MB: those of 2,000 resamples of a million texts would fill 16 GB
 
 
@@ -45,7 +48,7 @@ def weighted_metrics(
     *,
     multi_label: bool = False,
 ) -> dict[str, Weighted]:
-    """Return accuracy, NLL, Brier score and ECE (as in `train.score.metrics`) as functions of weights of the texts.
+    """Return accuracy, NLL, Brier score, ECE and AURC, as in `train.score.metrics`, as functions of the texts' weights.
 
     The weights, (R, N), are how often each text is in each resample; all rows have the same sum.
     """
@@ -81,7 +84,51 @@ def weighted_metrics(
         "nll": mean_of(over_texts(surprise)),
         "brier": mean_of(over_texts((distance**2).sum(axis=1))),
         "ece": lambda weights_RN: np.abs(weights_RN @ binned_NB).sum(axis=1) / weights_RN.sum(axis=1),
+        "aurc": _weighted_aurc(confidence, asked.argmax(axis=1) != answers, per_text),
     }
+
+
+def _weighted_aurc(confidence_Q: Floats, is_wrong_Q: NDArray[np.bool_], per_text: int) -> Weighted:
+    """Return the area under the risk-coverage curve of Q questions as a function of the weights of their texts."""
+    order_Q = np.argsort(-confidence_Q, kind="stable")
+    text_Q, is_wrong_Q = order_Q // per_text, is_wrong_Q[order_Q]
+    # Questions of equal confidence make up a level. In which order they come makes no difference.
+    begins_L = np.flatnonzero(np.diff(confidence_Q[order_Q], prepend=np.inf))
+    ends_L = np.append(begins_L[1:], len(order_Q))
+    errors_L = np.add.reduceat(is_wrong_Q.astype(np.int64), begins_L)
+    all_wrong = np.flatnonzero(errors_L == ends_L - begins_L)
+    some_wrong = np.flatnonzero((errors_L > 0) & (errors_L < ends_L - begins_L))
+
+    def area(weights_RN: Floats) -> Floats:
+        answered_RQ = np.zeros(
+            (len(weights_RN), len(order_Q) + 1), np.int64
+        )  # before each question, and at the end
+        np.cumsum(weights_RN[:, text_Q], axis=1, dtype=np.int64, out=answered_RQ[:, 1:])
+        total = int(answered_RQ[0, -1])
+        harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, total + 1))])
+        summed = np.concatenate([[0.0], np.cumsum(harmonic)])
+
+        def risks(levels: NDArray[np.int64]) -> Floats:
+            """Return the sum of the risks if all questions of a level were wrong and no others."""
+            # The error at place k counts in the risks from there on, 1/k + ... + 1/total.
+            before, after = answered_RQ[:, begins_L[levels]], answered_RQ[:, ends_L[levels]]
+            sums: Floats = harmonic[total] * (after - before) - (summed[after] - summed[before])
+            return sums
+
+        found_R: Floats = risks(all_wrong).sum(axis=1)
+        for level in some_wrong:
+            inside = slice(begins_L[level], ends_L[level])
+            wrong_R = weights_RN[:, text_Q[inside][is_wrong_Q[inside]]].sum(axis=1)
+            count_R = answered_RQ[:, ends_L[level]] - answered_RQ[:, begins_L[level]]
+            found_R += risks(np.array([level]))[:, 0] * wrong_R / np.maximum(count_R, 1)
+        found_R /= total
+        return found_R
+
+    def in_parts(weights_RN: Floats) -> Floats:
+        rows = max(1, _AT_ONCE // len(order_Q))
+        return np.concatenate([area(weights_RN[at : at + rows]) for at in range(0, len(weights_RN), rows)])
+
+    return in_parts
 
 
 def resampled_texts(texts: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:

@@ -19,9 +19,9 @@ from amix.study.compare.statistics import (
 )
 
 BASELINE = "none"
-METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece")
+METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece", "aurc")
 SCALED = ("nll", "ece")  # shown after temperature scaling, too
-COMPARED = ("accuracy", "nll", "brier", "ece")
+COMPARED = ("accuracy", "nll", "brier", "ece", "aurc")
 BIASED = ("ece",)  # absolute values of binned means: noise adds to them
 _RESAMPLES = 2_000
 
@@ -79,6 +79,8 @@ def values_of(outcomes: Sequence[Outcome], name: str) -> dict[str, list[float]]:
     for outcome in outcomes:
         result = outcome.result
         found = {**result.calibration[name], **result.eval[name]}
+        if not found.keys() >= set(METRICS):  # kept before there was one of these
+            found = {**outcome.predictions(name).calibration(), **found}
         for metric in METRICS:
             values[metric].append(found[metric])
         if name in result.scaled:

@@ -20,11 +20,12 @@ SHOWN = {  # the columns of a table, by the metric that they hold
     "macro_f1": "macro-F1",
     "nll": "NLL",
     "ece": "ECE",
+    "aurc": "AURC",
     "scaled nll": "NLL, scaled",
     "scaled ece": "ECE, scaled",
 }
 SPENT = ("steps", "tokens", "seconds")
-DIFFERENCES = ("accuracy", "nll", "ece")
+DIFFERENCES = ("accuracy", "nll", "ece", "aurc")
 
 
 def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
@@ -52,7 +53,7 @@ def markdown(rows: Sequence[Row]) -> list[str]:
         compared = [row for row in members if row.differences]
         if compared:
             names = " | ".join(SHOWN[metric] for metric in DIFFERENCES)
-            lines += ["", f"| minus {BASELINE} | seeds | {names} |", "|---|---|---|---|---|"]
+            lines += ["", f"| minus {BASELINE} | seeds | {names} |", "|---" * (2 + len(DIFFERENCES)) + "|"]
         for row in compared:
             cells = [_difference(row, metric) for metric in DIFFERENCES]
             shared = next(iter(row.differences.values())).seeds
@@ -131,6 +132,8 @@ def _cell(text: str) -> str:
 
 
 def _difference(row: Row, metric: str) -> str:
-    found = row.differences[metric]
+    found = row.differences.get(metric)
+    if found is None:  # in a document from before the metric was compared
+        return "-"
     p = f", p {row.corrected[metric]:.3f}" if metric in row.corrected else ""
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{p}"

@@ -137,7 +137,7 @@ def _calibration(run: RunRecord) -> str:
     note = (
         "" if temperature is None else '<p class="soft">The temperature is fitted on the development set.</p>'
     )
-    return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass"], rows) + note + "".join(diagrams)
+    return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass", "AURC"], rows) + note + "".join(diagrams)
 
 
 def _texts(run: RunRecord) -> str:

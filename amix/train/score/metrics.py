@@ -1,4 +1,4 @@
-"""What an evaluation reports: accuracy, macro-F1, NLL, Brier score and calibration errors, in float64.
+"""What an evaluation reports: accuracy, macro-F1, NLL, Brier score, calibration errors and AURC, in float64.
 
 Axes: N samples, C classes.
 """
@@ -77,6 +77,22 @@ def ece_equal_mass(logits: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -
     return float(sum(abs(part.sum()) for part in np.array_split(gap_N, bins)) / len(gap_N))
 
 
+def aurc(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Return the area under the risk-coverage curve, in [0, 1]; the lower, the better.
+
+    The classifier answers only what it is most confident of. Coverage is the share that it answers, risk the share of
+    errors among these (Geifman and El-Yaniv 2017, arXiv 1705.08500); the area is the mean risk over the coverages 1/N,
+    2/N, ..., 1 (Geifman et al. 2019, arXiv 1805.08206). Samples of equal confidence come in random order: the result is
+    the mean over these orders.
+    logits: (N, C).  labels: (N,) class ids.
+    """
+    confidence_N, correct_N = _confidence(logits, labels)
+    _, level_N, count_L = np.unique(-confidence_N, return_inverse=True, return_counts=True)
+    wrong_L = np.bincount(level_N, weights=1.0 - correct_N) / count_L
+    answered_N = np.arange(1, len(level_N) + 1)
+    return float((np.cumsum(np.repeat(wrong_L, count_L)) / answered_N).mean())
+
+
 def confidence_gap(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return mean confidence minus accuracy, in (-1, 1): above 0 the classifier is over-confident.
 
@@ -139,13 +155,14 @@ def report(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -
 
 
 def calibration(logits: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -> dict[str, float]:
-    """Return `{"nll", "brier", "ece", "ece_equal_mass"}`; arguments as for `report`."""
+    """Return `{"nll", "brier", "ece", "ece_equal_mass", "aurc"}`; arguments as for `report`."""
     asked, answers = questions(logits, labels, multi_label=multi_label)
     return {
         "nll": nll(asked, answers),
         "brier": brier(asked, answers),
         "ece": ece(asked, answers),
         "ece_equal_mass": ece_equal_mass(asked, answers),
+        "aurc": aurc(asked, answers),
     }
 
 

@@ -566,13 +566,20 @@ def test_labels_that_are_wrong_on_purpose_show_everywhere(grid_file: Path, tmp_p
     assert "An experiment: 50% of its training labels were wrong on purpose." in run
 
 
-@pytest.mark.parametrize("name", ["few", "sst2", "trecfull"])
-def test_comparisons_that_are_kept_are_read_and_shown(name: str) -> None:
-    folder = Path(__file__).parents[3] / "docs" / "results" / name
-    assert report_page(folder).startswith("<!doctype html>")
-    rows = Comparison.read(folder).rows
-    assert "**trec" in "\n".join(markdown(rows)) or name == "sst2"
-    assert rows[0].changed_labels == [None] * len(rows[0].seeds)
+@given(st.integers(1, 12), st.integers(2, 3), st.booleans(), st.integers(0, 99))
+def test_the_area_of_repeated_texts_counts_equal_confidences_as_equal(
+    texts: int, classes: int, multi_label: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits, truth = rng.integers(-1, 2, (texts, classes)).astype(float), rng.integers(0, classes, texts)
+    if multi_label:
+        truth = rng.integers(0, 2, (texts, classes)).astype(float)
+    metric = weighted_metrics(logits, truth, multi_label=multi_label)["aurc"]
+    (weights,) = resampled_texts(texts, 4, rng)
+    for counts, found in zip(weights, metric(weights), strict=True):
+        again = np.repeat(np.arange(texts), counts.astype(int))
+        expected = calibration(logits[again], truth[again], multi_label=multi_label)["aurc"]
+        assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_bar_in_a_label_breaks_no_table(grid_file: Path, tmp_path: Path) -> None:

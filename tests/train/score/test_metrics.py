@@ -1,5 +1,6 @@
 """Metrics against values worked out by hand and plain loops."""
 
+import itertools
 import math
 from random import Random
 
@@ -13,6 +14,7 @@ from amix.train.score.metrics import (
     Floats,
     Ids,
     accuracy,
+    aurc,
     brier,
     confidence_gap,
     ece,
@@ -93,6 +95,32 @@ def test_equals_plain_loops(evaluation: tuple[Floats, Ids]) -> None:
     assert accuracy(logits.argmax(axis=1), labels) == pytest.approx(right / samples)
     if not near_an_edge(logits):
         assert ece(logits, labels) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_area_under_the_risk_coverage_curve_worked_out_by_hand() -> None:
+    logits = probabilities((0.9, 0.1), (0.4, 0.6), (0.2, 0.8), (0.3, 0.7))  # from sure to unsure: 0, 2, 3, 1
+    assert aurc(logits, np.array([0, 1, 1, 1])) == 0.0
+    assert aurc(logits, np.array([1, 0, 0, 0])) == 1.0
+    assert aurc(logits, np.array([0, 0, 1, 1])) == pytest.approx((0 + 0 + 0 + 1 / 4) / 4)
+    assert aurc(logits, np.array([1, 1, 1, 1])) == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    tied = probabilities((0.9, 0.1), (0.8, 0.2), (0.2, 0.8))  # the error is second or third
+    assert aurc(tied, np.array([0, 1, 1])) == pytest.approx(((1 / 2 + 1 / 3) / 2 + (0 + 1 / 3) / 2) / 3)
+
+
+@given(evaluations(), st.integers(0, 3))
+def test_the_area_is_the_mean_over_the_orders_of_equal_confidences(
+    evaluation: tuple[Floats, Ids], decimals: int
+) -> None:
+    logits, labels = np.round(evaluation[0][:6], -1 + decimals % 2), evaluation[1][:6]
+    probability = np.exp(log_softmax(logits)).max(axis=1)
+    wrong = logits.argmax(axis=1) != labels
+    areas = []
+    for order in itertools.permutations(range(len(labels))):
+        if any(probability[a] < probability[b] for a, b in itertools.pairwise(order)):
+            continue
+        risks = [sum(wrong[list(order[: k + 1])]) / (k + 1) for k in range(len(order))]
+        areas.append(sum(risks) / len(risks))
+    assert aurc(logits, labels) == pytest.approx(sum(areas) / len(areas), abs=1e-9)
 
 
 def near_an_edge(logits: np.ndarray) -> bool:
