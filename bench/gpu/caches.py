@@ -6,13 +6,14 @@ A grid calls them `caches/NAME`; its encoder is `minilm` or `mpnet`. A new cache
 import json
 import random
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from measuring.command import child
 from measuring.speedtable import ALL
+from measuring.thinning import thinned
 
 from gpu.places import Places
 from gpu.scale import Scale
@@ -27,7 +28,8 @@ class Cache:
     """A cache of a part of a corpus.
 
     name: CORPUS/PART.  source: file below the corpora.  rows: of these only, from and to; None = to the end.
-    at_most: of some classes, by their id, only the first so many.  drawn: so many of all rows, drawn once.
+    shares: of each class named the share that is kept (`measuring.thinning`), of the others all.
+    drawn: of a table, so many of its rows, drawn once.
     held_out: IMDB's training texts: True = only those listed for validation, False = only the others.
     workers: processes that share the card.
     """
@@ -35,7 +37,7 @@ class Cache:
     name: str
     source: str
     rows: tuple[int, int | None] = (0, None)
-    at_most: Mapping[int, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     drawn: int | None = None
     held_out: bool | None = None
     max_length: int = 512
@@ -57,8 +59,9 @@ CACHES: tuple[Cache, ...] = (
     Cache(name="trec/train", source="trec6/train.jsonl", rows=(0, _TREC)),
     Cache(name="trec/validation", source="trec6/train.jsonl", rows=(_TREC, None)),
     Cache(name="trec/test", source="trec6/test.jsonl"),
-    # Other class frequencies: humans and places are most of it, instead of a third.
-    Cache(name="trec/shifted", source="trec6/test.jsonl", at_most={1: 20, 2: 20, 5: 20}),
+    # Other class frequencies than the training questions have: three classes rarer than they are, or the two others.
+    Cache(name="trec/test-few-123", source="trec6/test.jsonl", shares={"1": 0.25, "2": 0.25, "3": 0.25}),
+    Cache(name="trec/test-few-45", source="trec6/test.jsonl", shares={"4": 0.25, "5": 0.25}),
     Cache(name="mr/clean-dev", source="mr/validation.jsonl", rows=(0, 100)),
     Cache(name="trec/clean-dev", source="trec6/train.jsonl", rows=(_TREC, _TREC + 100)),
     Cache(name="imdb/train", source=_IMDB.format("train"), held_out=False, max_length=256, workers=4),
@@ -142,15 +145,15 @@ class Maker:
 
     def _source(self, cache: Cache) -> Path:
         source = self.places.data / cache.source
-        if cache.held_out is None and cache.rows == (0, None) and not cache.at_most and cache.drawn is None:
+        if cache.held_out is None and cache.rows == (0, None) and not cache.shares and cache.drawn is None:
             return source
         part = self.places.work / "corpora" / f"{cache.name.replace('/', '-')}{source.suffix}"
         part.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix == ".parquet":
             self._write_rows_of_table(cache, source, part)
         else:
-            lines = source.read_text("utf-8").splitlines(keepends=True)[slice(*cache.rows)]
-            part.write_text("".join(_at_most(lines, cache.at_most)), "utf-8")
+            lines = source.read_text("utf-8").splitlines(keepends=True)
+            part.write_text("".join(thinned(lines[slice(*cache.rows)], cache.shares)), "utf-8")
         return part
 
     def _write_rows_of_table(self, cache: Cache, source: Path, part: Path) -> None:
@@ -164,14 +167,3 @@ class Maker:
         if cache.drawn is not None:
             kept = sorted(random.Random(0).sample(kept, min(cache.drawn, len(kept))))
         pq.write_table(table.take(kept), part)
-
-
-def _at_most(lines: Iterable[str], at_most: Mapping[int, int]) -> Iterator[str]:
-    """Yield lines of JSON, of the classes that `at_most` names only the first so many."""
-    left = dict(at_most)
-    for line in lines:
-        label = json.loads(line)["label"]
-        if left.get(label, 1) > 0:
-            yield line
-            if label in left:
-                left[label] -= 1

@@ -1,6 +1,8 @@
 """The parts of the scripts that measure on a GPU: what is written, what fits, what the figures are held against."""
 
+import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from gpu.journal import Fact, Figure, Journal, Piece, read
 from gpu.places import Places
 from gpu.scale import REAL
 from measuring.speedtable import ALL, FIRST
+from measuring.thinning import thinned
 
 from amix.study.compare import outcome
 from amix.study.compare.gridfile import grid_of
@@ -154,6 +157,18 @@ def test_corpora_are_spelled_out_by_the_list_of_caches() -> None:
     with pytest.raises(ValueError, match=r"caches/no: no such cache. List it in bench/gpu/caches.py"):
         named({"other": {"train": "caches/no"}})
     assert len({cache.name for cache in CACHES}) == len(CACHES)
+
+
+def test_classes_are_made_rarer_and_the_rest_is_left_as_it_is() -> None:
+    lines = [json.dumps({"text": f"question {row}", "label": row % 3}) + "\n" for row in range(60)]
+    few = thinned(lines, {"1": 0.25, "2": 0.5})
+    assert few == [line for line in lines if line in few]
+    assert Counter(json.loads(line)["label"] for line in few) == {0: 20, 1: 5, 2: 10}
+    assert thinned(lines, {"2": 0.5, "1": 0.25}) == few != thinned(lines, {"1": 0.25, "2": 0.5}, seed=1)
+    assert thinned(lines, {}) == lines
+    for shares in ({"3": 0.5}, {"1": 1.5}):
+        with pytest.raises(ValueError, match="name a class that occurs, and a share from 0 to 1"):
+            thinned(lines, shares)
 
 
 def test_every_grid_of_the_evidence_names_caches_that_are_listed() -> None:
