@@ -32,3 +32,12 @@ def soft_cross_entropy(logits_BC: "Tensor", targets_BC: "Tensor", *, multi_label
     if multi_label:
         return functional.binary_cross_entropy_with_logits(logits_BC, targets_BC)
     return functional.cross_entropy(logits_BC, targets_BC)
+
+
+def smoothed(targets_BC: "Tensor", share: float) -> "Tensor":
+    """Return class distributions of which `share`, in [0, 1], is spread evenly over all classes.
+
+    Label smoothing as in `torch.nn.CrossEntropyLoss` (Szegedy et al. 2016, arXiv 1512.00567, section 7). It is linear,
+    so labels may be smoothed before they are mixed or after.
+    """
+    return targets_BC + share * (1.0 / targets_BC.shape[1] - targets_BC) if share else targets_BC

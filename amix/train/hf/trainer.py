@@ -130,12 +130,7 @@ class AmixTrainer(Trainer):
                 "training: AmixTrainer(..., relevance_source='online', head='0.mean')."
             )
         objective = self._objective_for(inputs)
-        labels, smoothing = inputs["labels"], self.args.label_smoothing_factor
-        if smoothing:
-            # Mixing is linear in the targets, so smoothing them before it or after it is the same.
-            targets_BC = as_targets(labels, self.num_classes)
-            labels = targets_BC + smoothing * (1.0 / self.num_classes - targets_BC)
-        batch = to_device({**inputs, "labels": labels}, labels.device)
+        batch = to_device(inputs, inputs["labels"].device)
         with self.accelerator.autocast():
             plan = objective.plan(model, batch, self._generator())
             loss = objective.loss(model, batch, plan)
@@ -201,6 +196,7 @@ class AmixTrainer(Trainer):
                 num_classes=self.num_classes,
                 multi_label=self.multi_label,
                 clean_weight=self.clean_weight,
+                label_smoothing=self.args.label_smoothing_factor,
                 online=online,
             )
             self._objective = (self.model, objective)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from amix.engine.base.errors import MixingError
+from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.mixing.checks import require_between
-from amix.engine.mixing.losses import soft_cross_entropy
+from amix.engine.mixing.losses import smoothed, soft_cross_entropy
 from amix.engine.mixing.mixer import Mixer, one_spec
 from amix.engine.mixing.partners import Draws
 from amix.engine.mixing.plan import Plan, as_targets, joined
@@ -30,6 +30,7 @@ class Objective:
     multi_label: binary cross-entropy per class in place of cross-entropy.
     clean_weight: c in [0, 1]; above 0 it costs a second forward pass. 0.5 is what SSMix's published code does,
         which trains on every batch both mixed and as it is.
+    label_smoothing: share of every label that is spread evenly over all classes, in [0, 1]; not with `multi_label`.
     online: computes relevance with the model in training, in place of the batch's own.
     permuted: seed of the order that each text's relevance is put into (`permuted.permuted`); None = left as it is.
     checks_labels: whether `loss` looks at the values of labels, for which the host waits where they are on a GPU.
@@ -39,12 +40,19 @@ class Objective:
     num_classes: int
     multi_label: bool = False
     clean_weight: float = 0.0
+    label_smoothing: float = 0.0
     online: OnlineRelevance | None = None
     permuted: int | None = None
     checks_labels: bool = True
 
     def __post_init__(self) -> None:
         require_between("clean_weight", self.clean_weight, 0.0, 1.0)
+        require_between("label_smoothing", self.label_smoothing, 0.0, 1.0)
+        if self.label_smoothing and self.multi_label:
+            raise UsageError(
+                f"label_smoothing is {self.label_smoothing:g}, which has no meaning where a text has several labels: "
+                "they are not a distribution over classes. Leave it out."
+            )
 
     def passes(self, plan: Plan) -> int:
         """Return how many times a batch with this plan goes through the model, or its first layers, in a step."""
@@ -120,6 +128,7 @@ class Objective:
         return 0.0 if plan.is_identity else self.clean_weight
 
     def _entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        targets_BC = smoothed(targets_BC, self.label_smoothing)
         return soft_cross_entropy(logits_BC, targets_BC, multi_label=self.multi_label)
 
 

@@ -162,6 +162,9 @@ class TrainConfig:
     )
     weight_decay: float = option(0.01, "AdamW's weight decay; biases and norms have none.", low=0, high=1)
     max_grad_norm: float = option(1.0, "Clip gradients to this norm; 0 = do not clip.", low=0)
+    label_smoothing: float = option(
+        0.0, "Share of every label that is spread evenly over all classes.", low=0, high=1
+    )
     label_noise: float = option(
         0.0,
         "For experiments only: make each training label wrong with this probability. --subset-seed decides which.",

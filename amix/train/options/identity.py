@@ -18,7 +18,7 @@ FREE = frozenset(
 
 # Options that came after the first runs were kept, each with the value under which a run is what it was before. With it
 # an option is no part of the identity, so those runs are still found.
-LATER: dict[str, object] = {"label_noise": 0.0, "noise_kind": "uniform"}
+LATER: dict[str, object] = {"label_smoothing": 0.0, "label_noise": 0.0, "noise_kind": "uniform"}
 
 
 def identity_of(config: TrainConfig) -> dict[str, object]:

@@ -15,7 +15,11 @@ from amix.train.run.sets import Sets
 
 
 def build_objective(config: TrainConfig, network: Classifier, sets: Sets) -> Objective:
-    """Return what a run minimises. Raises HeadError for a head to be read online that the model does not have."""
+    """Return what a run minimises.
+
+    Raises HeadError for a head to be read online that the model does not have, UsageError for options that cannot be
+    used with several labels a text.
+    """
     online = None
     if config.method == "attentionmix" and config.relevance_source == "online":
         online = OnlineRelevance(network, config.head, sets.manifest.relevance)
@@ -24,6 +28,7 @@ def build_objective(config: TrainConfig, network: Classifier, sets: Sets) -> Obj
         num_classes=len(sets.classes),
         multi_label=sets.manifest.multi_label,
         clean_weight=config.clean_weight,
+        label_smoothing=config.label_smoothing,
         online=online,
         permuted=config.seed if config.relevance_source == "permuted" else None,
         checks_labels=False,  # `TrainingStep` does, while they are on the host

@@ -9,7 +9,7 @@ import torch
 from amix.engine.base.errors import HeadError, MixingError, UsageError
 from amix.engine.extractor.session import open_session
 from amix.engine.mixing.attentionmix import AttentionMix
-from amix.engine.mixing.mixer import NoMix
+from amix.engine.mixing.mixer import Mixer, NoMix
 from amix.engine.mixing.pairmix import WordMixup
 from amix.engine.mixing.partners import Draws
 from amix.engine.mixing.ssmix import SSMix
@@ -115,6 +115,31 @@ def test_the_loss_is_the_weighted_sum_of_mixed_and_clean(clean: float, model: An
     plain = torch.nn.functional.cross_entropy(forward(model, batch).double(), batch["labels"])
     expected = (1 - clean) * mixed + clean * plain
     torch.testing.assert_close(objective.loss(model, batch, plan).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixer", [NoMix(), WordMixup(p=0.6)])
+def test_label_smoothing_is_torchs(mixer: Mixer, model: Any, batch: Batch) -> None:
+    objective = Objective(mixer=mixer, num_classes=3, clean_weight=0.25, label_smoothing=0.3)
+    plan = objective.plan(model, batch, generator())
+
+    def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.3, reduction="none")
+
+    logits, weight = forward(model, batch, plan), plan.label_weight
+    mixed = weight * entropy(logits, batch["labels"])
+    mixed = (mixed + (1 - weight) * entropy(logits, batch["labels"][plan.partner])).mean()
+    clean = entropy(forward(model, batch), batch["labels"]).mean()
+    expected = clean if plan.is_identity else 0.75 * mixed + 0.25 * clean
+    torch.testing.assert_close(objective.loss(model, batch, plan), expected)
+
+
+def test_label_smoothing_needs_one_label_a_text() -> None:
+    with pytest.raises(
+        UsageError, match=r"label_smoothing is 0\.1, which has no meaning where a text has several"
+    ):
+        Objective(mixer=NoMix(), num_classes=3, multi_label=True, label_smoothing=0.1)
+    with pytest.raises(UsageError, match=r"label_smoothing is 1\.1"):
+        Objective(mixer=NoMix(), num_classes=3, label_smoothing=1.1)
 
 
 def test_soft_labels_do_not_become_binary_cross_entropy(model: Any, batch: Batch) -> None:
