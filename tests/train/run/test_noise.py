@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as npst
 
 from amix.engine.base.errors import UsageError
 from amix.train.options.config import NoiseKind, TrainConfig
+from amix.train.options.dev import Share
 from amix.train.run.noise import noisy_labels
 from amix.train.run.sets import open_sets
 from amix.train.run.train import train
@@ -85,6 +86,18 @@ def test_every_method_gets_the_same_wrong_labels_and_the_test_set_none(
             assert not one.relabelled
         found.append(noisy)
     assert (found[0] == found[1]).all()
+
+
+def test_a_share_that_is_held_out_is_as_wrong_as_the_rest(reviews: Path) -> None:
+    config = TrainConfig(label_noise=0.4, samples=30, subset_seed=3)
+    sets = open_sets(reviews, config, Share(0.5), [])
+    whole = open_sets(reviews, config, None, [])
+    assert sets.dev is not None and sets.dev.numbers is not None and sets.subset is not None
+    assert sets.dev.dataset.relabelled
+    labels = whole.training.class_ids()
+    for dataset, numbers in ((sets.dev.dataset, sets.dev.numbers), (sets.training, sets.subset)):
+        assert (dataset.batch(numbers)["labels"] == labels[numbers]).all()
+    assert sorted([*sets.dev.numbers, *sets.subset]) == [*whole.subset]  # type: ignore[misc]  # 30 of 40
 
 
 def test_a_run_with_noise_is_another_run_and_says_so(
