@@ -125,7 +125,7 @@ def test_methods_of_a_grid_may_differ_in_their_development_sets(
     small = replace(grid, methods=short, seeds=[0], samples={16: {}})
     outcomes = {each.cell.method: each.result for each in run_grid(small, tmp_path / "out")}
     assert [outcomes[label].steps for label in short] == [2, 2, 2]
-    assert outcomes["none last"].dev is outcomes["none last"].temperature is None
+    assert (outcomes["none last"].dev, outcomes["none last"].temperature) == (None, None)
     kept = Predictions.load(tmp_path / "out/runs/reviews/16/none_held/seed-00/predictions/dev.safetensors")
     assert len(kept.rows) == 4
     assert run_grid(small, tmp_path / "out")  # and each is known again
