@@ -12,6 +12,7 @@ from amix.engine.base.errors import UsageError
 from amix.train.options.auto import AUTO
 from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
 from amix.train.options.file import Inputs, read_config, resolve
+from amix.train.options.rules import Rule
 
 _PRESET = (
     "Set several options at once; options given with it win. paper: every row is mixed at full strength, as in the "
@@ -24,10 +25,10 @@ _METRICS = ("accuracy", "macro_f1", "nll", "ece")
 class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's cannot be subscripted
     """A number, or one of a few words."""
 
-    name = "float"
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        self.words = words
+    def __init__(self, rule: Rule) -> None:
+        self.words = rule.words
+        self.number = click.INT if rule.kind is int else click.FLOAT
+        self.name = self.number.name
 
     def convert(
         self,
@@ -38,7 +39,7 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's
         """Return the word, or the number."""
         if value in self.words:
             return str(value)
-        number: float = click.FLOAT.convert(value, param, ctx)
+        number: float = self.number.convert(value, param, ctx)
         return number
 
 
@@ -58,7 +59,7 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
             # Any: what click takes for a type.
             kind: Any = click.Choice(rule.choices) if rule.choices else rule.kind
             if rule.words:
-                kind = _NumberOrWord(rule.words)
+                kind = _NumberOrWord(rule)
             flag = f"--{name.replace('_', '-')}"
             if rule.kind is bool:
                 flag = f"{flag}/--no-{flag[2:]}"
@@ -74,9 +75,10 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
 @click.option(
     "--dev",
-    metavar="SHARDS|SHARE",
+    metavar="SHARDS|SHARE|cv:K",
     help="Select the best epoch on these shards, or on a share of the training texts (0.2) that is held out of "
-    "training, the same share of each class; --subset-seed draws them. Without it the last epoch is kept.",
+    "training, the same share of each class. cv:5: train on all texts and keep the last epoch; models of five folds "
+    "say how over-confident it is (for --p auto) and give the temperature. Without --dev the last epoch is kept.",
 )
 @click.option(
     "--eval",
@@ -143,6 +145,9 @@ def command(
         )
     rows = [] if result.dev is None else [("dev", result.dev)]
     rows += result.eval.items()
+    if result.ensemble is not None:
+        together = f"ensemble of {result.ensemble.models}"
+        rows += [(f"{name}, {together}", metrics) for name, metrics in result.ensemble.eval.items()]
     if as_json:
         json_line(result.as_dict())
         return

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from amix.engine.base.errors import ConfigError, TrainError
 from amix.train.options.config import TrainConfig
@@ -12,6 +12,8 @@ from amix.train.run.log import Line, read_log
 
 if TYPE_CHECKING:
     from amix.train.score.evaluate import Predictions
+
+Predictor = Literal["eval", "ensemble"]  # the model that is kept, or the ensemble around it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +60,14 @@ class RunRecord:
         return {**self.inputs.as_dict(), **self.config.as_dict()}
 
 
-def load_predictions(folder: Path, name: str) -> "Predictions":
-    """Return the predictions of a run for an evaluation set. Raises TrainError for a missing or damaged file."""
+def load_predictions(folder: Path, name: str, of: Predictor = "eval") -> "Predictions":
+    """Return the predictions of a run's model, or of its ensemble, for an evaluation set.
+
+    Raises TrainError for a missing or damaged file.
+    """
     from amix.train.score.evaluate import Predictions
 
-    return Predictions.load(folder / PREDICTIONS / f"eval-{name}.safetensors")
+    return Predictions.load(folder / PREDICTIONS / f"{of}-{name}.safetensors")
 
 
 def load_dev_predictions(folder: Path) -> "Predictions | None":
@@ -73,7 +78,7 @@ def load_dev_predictions(folder: Path) -> "Predictions | None":
     return Predictions.load(path) if path.is_file() else None
 
 
-def predicted_sets(folder: Path) -> list[str]:
-    """Return the names of the evaluation sets that a run kept predictions for."""
-    found = sorted((folder / PREDICTIONS).glob("eval-*.safetensors"))
-    return [path.stem.removeprefix("eval-") for path in found]
+def predicted_sets(folder: Path, of: Predictor = "eval") -> list[str]:
+    """Return the names of the evaluation sets that a run kept predictions for, of its model or of its ensemble."""
+    found = sorted((folder / PREDICTIONS).glob(f"{of}-*.safetensors"))
+    return [path.stem.removeprefix(f"{of}-") for path in found]

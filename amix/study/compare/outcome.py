@@ -1,12 +1,12 @@
 """What is kept of a run: its result, its predictions, and its identity, which is everything that decides them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amix.engine.base.errors import TrainError
 from amix.study.compare.grid import Cell
-from amix.study.runs import load_predictions
+from amix.study.runs import Predictor, load_predictions
 from amix.train.options.config import TrainConfig
 from amix.train.options.identity import identity_of
 from amix.train.run.files import MODEL
@@ -21,15 +21,36 @@ Identity = Mapping[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A finished run.  folder: where its files are."""
+    """A finished run.
+
+    folder: where its files are.  of: whose predictions count, those of the model or of the ensemble around it.
+    """
 
     cell: Cell
     folder: Path
     result: TrainResult
+    of: Predictor = "eval"
 
     def predictions(self, name: str) -> Predictions:
         """Return the predictions for an evaluation set."""
-        return load_predictions(self.folder, name)
+        return load_predictions(self.folder, name, self.of)
+
+
+def with_ensembles(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Yield each outcome, and after it its ensemble's, if it has one, as an outcome of a method of its own."""
+    for outcome in outcomes:
+        yield outcome
+        found = outcome.result.ensemble
+        if found is not None:
+            result = replace(
+                outcome.result,
+                eval=found.eval,
+                calibration=found.calibration,
+                temperature=found.temperature,
+                scaled=found.scaled,
+            )
+            cell = replace(outcome.cell, method=f"{outcome.cell.method}, ensemble of {found.models}")
+            yield replace(outcome, cell=cell, result=result, of="ensemble")
 
 
 def write_outcome(

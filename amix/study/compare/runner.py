@@ -21,11 +21,13 @@ from amix.study.compare.outcome import Identity, Outcome, read_outcome, write_ou
 from amix.study.shards import read_manifest
 from amix.train.options.dev import parse_dev
 from amix.train.options.identity import identity_of
+from amix.train.run.files import ENSEMBLE, FOLDS, MODEL, TENSORBOARD
 from amix.train.run.result import TrainResult
 from amix.train.run.train import train
 
-# What `amix train` writes that a comparison does not need; the models alone would fill a disk.
-_LARGE = ("model", "tensorboard")
+# What `amix train` writes that a comparison does not need; the models would fill a disk, and are kept on request.
+_LARGE = (MODEL, ENSEMBLE)
+_SPARE = (TENSORBOARD, FOLDS)
 _FAREWELL = 10.0  # seconds that a worker gets to end by itself
 
 
@@ -184,9 +186,8 @@ def _run_cell(task: _Task) -> TrainResult:
         )
     except AmixError as problem:
         raise TrainError(f"{cell.folder}: {problem}") from None
-    if not task.keeps_model:
-        for name in _LARGE:
-            shutil.rmtree(stage / name, ignore_errors=True)
+    for name in _SPARE if task.keeps_model else (*_LARGE, *_SPARE):
+        shutil.rmtree(stage / name, ignore_errors=True)
     write_outcome(stage, cell, task.identity, result, task.keeps_model)
     shutil.rmtree(folder, ignore_errors=True)
     stage.rename(folder)  # with its name the run is finished

@@ -8,7 +8,7 @@ import numpy as np
 
 from amix.study.compare.comparison import Row
 from amix.study.compare.grid import Grid
-from amix.study.compare.outcome import Outcome
+from amix.study.compare.outcome import Outcome, with_ensembles
 from amix.study.compare.statistics import (
     Difference,
     Weighted,
@@ -38,10 +38,11 @@ class _Key(NamedTuple):
 def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
     """Return a row for every corpus, set, number of texts and method, in the order of the grid. seed: of resampling.
 
+    A method with an ensemble has a row for its single models and one for the ensembles.
     p-values are corrected over all rows, for each metric by itself.
     """
     groups: dict[_Key, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
+    for outcome in with_ensembles(outcomes):
         cell = outcome.cell
         for name in grid.corpora[cell.corpus].evals:
             groups[_Key(cell.corpus, name, cell.samples, cell.method)].append(outcome)

@@ -11,7 +11,7 @@ from amix.engine.base import publish
 from amix.study.compare.comparison import GRID, Comparison, Row
 from amix.study.compare.grid import Grid
 from amix.study.compare.gridfile import as_document
-from amix.study.compare.outcome import Outcome
+from amix.study.compare.outcome import Outcome, with_ensembles
 from amix.study.compare.summary import BASELINE, METRICS, SCALED, values_of
 from amix.train.options.file import write_yaml
 
@@ -110,7 +110,7 @@ def runs_csv(grid: Grid, outcomes: Sequence[Outcome]) -> str:
             *("temperature", "epoch", "largest_p", "changed_labels", *SPENT),
         ]
     )
-    for outcome in outcomes:
+    for outcome in with_ensembles(outcomes):
         cell, result = outcome.cell, outcome.result
         for name in grid.corpora[cell.corpus].evals:
             values = {metric: found[0] for metric, found in values_of([outcome], name).items()}

@@ -17,6 +17,7 @@ from amix.study.report.charts import reliability as diagram
 from amix.study.report.page import page, table
 from amix.study.report.texts import shaded
 from amix.study.runs import RunRecord, load_dev_predictions, load_predictions, predicted_sets
+from amix.train.options.dev import Folds, parse_dev
 from amix.train.run.files import CONFIG
 from amix.train.run.log import HeadLine, LossLine, ScoreLine
 
@@ -36,7 +37,9 @@ def run_page(run: RunRecord) -> str:
     losses = [(line.step, line.loss) for line in run.log if isinstance(line, LossLine)]
     scores = [line for line in run.log if isinstance(line, ScoreLine)]
     rows = [
-        [line.name, *(line.metrics[metric] for metric in _METRICS)] for line in scores if line.kind == "eval"
+        [_named(line.name, line.kind), *(line.metrics[metric] for metric in _METRICS)]
+        for line in scores
+        if line.kind != "dev"
     ]
     curves: dict[str, list[tuple[float, float]]] = {
         metric: [(line.epoch, line.metrics[metric]) for line in scores if line.kind == "dev"]
@@ -47,7 +50,7 @@ def run_page(run: RunRecord) -> str:
         ("Result", table(["set", *(SHOWN[metric] for metric in _METRICS)], rows) if rows else ""),
         ("Calibration", _calibration(run)),
         ("Training loss", lines({"loss": losses}, "step", "loss")),
-        ("Development set", lines(curves, "epoch", "value")),
+        (_judged_on(run).capitalize(), lines(curves, "epoch", "value")),
         ("Texts, shaded by relevance", _texts(run)),
         ("Run it again", _again(again, CONFIG, run.written)),
     ]
@@ -126,18 +129,30 @@ def _calibration(run: RunRecord) -> str:
         shown.append((name, found, 1.0))
         if temperature is not None:
             shown.append((f"{name}, logits / {temperature:.2f}", found, temperature))
+    for name in predicted_sets(run.folder, "ensemble"):
+        shown.append((_named(name, "ensemble"), load_predictions(run.folder, name, "ensemble"), 1.0))
     if on_dev is not None:
-        shown.append(("development set", on_dev, 1.0))
+        shown.append((_judged_on(run), on_dev, 1.0))
     if not shown:
         return ""
     rows = [[title, *found.calibration(divisor).values()] for title, found, divisor in shown]
     diagrams = [
         f"<h3>{escape(title)}</h3>{diagram(**found.reliability(divisor))}" for title, found, divisor in shown
     ]
-    note = (
-        "" if temperature is None else '<p class="soft">The temperature is fitted on the development set.</p>'
-    )
+    note = ""
+    if temperature is not None:
+        note = f'<p class="soft">The temperature is fitted on the {_judged_on(run)}.</p>'
     return table(["set", "NLL", "Brier", "ECE", "ECE, equal mass", "AURC"], rows) + note + "".join(diagrams)
+
+
+def _named(name: str, kind: str) -> str:
+    return f"{name}, ensemble" if kind == "ensemble" else name
+
+
+def _judged_on(run: RunRecord) -> str:
+    """Return what the epochs were judged on."""
+    is_crossed = isinstance(parse_dev(run.inputs.dev), Folds)
+    return "training texts, each by a model that was trained without it" if is_crossed else "development set"
 
 
 def _texts(run: RunRecord) -> str:

@@ -181,9 +181,16 @@ class TrainConfig:
     samples: int | None = option(None, "Train on this many texts, drawn at random.", low=1)
     subset_seed: int = option(
         0,
-        "Seed for drawing the --samples texts, and those that --dev SHARE holds out.",
+        "Seed for drawing the --samples texts, and those that --dev holds out.",
         low=0,
         high=2**63 - 1,
+    )
+    ensemble: int | Literal["folds"] | None = option(
+        None,
+        "Train this many models, each with a seed of its own, and report the mean of their probabilities beside the "
+        "first one, which is in model/; the others are in ensemble/. folds: the models of --dev cv:K together with the "
+        "one that is trained on all texts.",
+        low=2,
     )
     eval_batch_size: int = option(64, "Texts per batch when evaluating.", low=1)
     device: str | None = option(None, "cpu, cuda or cuda:N. Without it: a GPU if there is one.")

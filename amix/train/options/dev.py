@@ -1,4 +1,4 @@
-"""What `--dev` names: shards, a share of the training texts that is held out, or nothing. Nothing heavy is imported."""
+"""What `--dev` names: shards, a share of the training texts, folds of them, or nothing. Nothing heavy is imported."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from amix.engine.base.errors import ConfigError
 
 NO_DEV = "none"  # overrides a development set that a file or a corpus names
+_FOLDS = "cv:"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -20,16 +21,31 @@ class Share:
         return f"{self.value:g}"
 
 
-Dev = Share | str | Path | None  # str, Path: shards
+@dataclass(frozen=True)
+class Folds:
+    """Parts of the training texts, each predicted by a model that was trained without it. count: at least 2."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{_FOLDS}{self.count}"
+
+
+Dev = Share | Folds | str | Path | None  # str, Path: shards
 
 
 def parse_dev(given: str | Path | None) -> Dev:
-    """Return what a value of `--dev` names: a number is a share, `none` nothing, everything else shards.
+    """Return what a value of `--dev` names: a number is a share, `cv:K` folds, `none` nothing, everything else shards.
 
-    Raises ConfigError for a number that is not a share.
+    Raises ConfigError for a number that is not a share, and for a `cv:` without a number of folds.
     """
     if not isinstance(given, str) or given == NO_DEV:
         return None if given == NO_DEV else given
+    if given.startswith(_FOLDS):
+        count = given.removeprefix(_FOLDS)
+        if not (count.isascii() and count.isdigit() and int(count) >= 2):
+            raise ConfigError(f"dev is {given}; cv:K takes a number of folds from 2, such as cv:5.")
+        return Folds(int(count))
     if not _NUMBER.fullmatch(given):
         return given
     share = float(given)

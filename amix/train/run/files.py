@@ -2,3 +2,4 @@
 
 CONFIG, METRICS, MODEL, TENSORBOARD = "config.yaml", "metrics.jsonl", "model", "tensorboard"
 PREDICTIONS, DEV = "predictions", "dev.safetensors"
+FOLDS, ENSEMBLE = "folds", "ensemble"

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,28 @@ def publish_model(out: Path, model: Classifier, tokenizer: Any) -> Path:  # noqa
     return target
 
 
-def publish_predictions(out: Path, on_evals: Mapping[str, Predictions], on_dev: Predictions | None) -> None:
-    """Write `out`/predictions: `eval-NAME.safetensors` of every set, and `dev.safetensors`."""
+def publish_predictions(
+    out: Path,
+    on_evals: Mapping[str, Predictions],
+    on_dev: Predictions | None,
+    of_ensemble: Mapping[str, Predictions] | None = None,
+) -> None:
+    """Write `out`/predictions: `eval-NAME` of every set, `dev`, and `ensemble-NAME` of every set for an ensemble."""
     folder = out / PREDICTIONS
     folder.mkdir(exist_ok=True)
     for name, each in on_evals.items():
         each.save(folder / f"eval-{name}.safetensors")
+    for name, each in (of_ensemble or {}).items():
+        each.save(folder / f"ensemble-{name}.safetensors")
     if on_dev is not None:
         on_dev.save(folder / DEV)
+
+
+def load_predictions(out: Path, names: Iterable[str]) -> tuple[dict[str, Predictions], Predictions | None]:
+    """Return what `publish_predictions` wrote for these sets and for the development set, None without one.
+
+    Raises TrainError for a missing or damaged file.
+    """
+    folder = out / PREDICTIONS
+    on_evals = {name: Predictions.load(folder / f"eval-{name}.safetensors") for name in names}
+    return on_evals, Predictions.load(folder / DEV) if (folder / DEV).is_file() else None

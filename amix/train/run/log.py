@@ -49,14 +49,14 @@ class HeadLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreLine:
-    """The metrics of a set at the end of an epoch (`dev`), or of the model that was kept (`eval`).
+    """The metrics of a set at the end of an epoch (`dev`), or of the model that was kept (`eval`) or its ensemble.
 
     name: of the set.  metrics: by name; of `dev` also the next epoch's `p`, where it follows the set.
     """
 
     step: int
     epoch: int
-    kind: Literal["dev", "eval"]
+    kind: Literal["dev", "eval", "ensemble"]
     name: str
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ def parse_line(text: str | bytes) -> Line:
             return LossLine(**values)
         case "head":
             return HeadLine(**values)
-        case "dev" | "eval" as kind:
+        case "dev" | "eval" | "ensemble" as kind:
             step, epoch, name = (values.pop(key, None) for key in ("step", "epoch", "name"))
             return ScoreLine(step=step, epoch=epoch, kind=kind, name=name, metrics=values)
         case kind:
@@ -137,7 +137,8 @@ class MetricsLog:
 
     def score(self, line: ScoreLine) -> None:
         """Log the metrics of a set."""
-        self._write(line, {f"{line.name}/{metric}": value for metric, value in line.metrics.items()})
+        name = f"ensemble {line.name}" if line.kind == "ensemble" else line.name
+        self._write(line, {f"{name}/{metric}": value for metric, value in line.metrics.items()})
 
     def _write(self, line: Line, scalars: Mapping[str, float]) -> None:
         if self._file is None:
@@ -150,7 +151,7 @@ class MetricsLog:
 
 def _is_before(line: Line, step: int) -> bool:
     # What is reported comes after the last step, and is reported again.
-    return line.step <= step and not (isinstance(line, ScoreLine) and line.kind == "eval")
+    return line.step <= step and not (isinstance(line, ScoreLine) and line.kind != "dev")
 
 
 def _whole_lines(data: bytes) -> list[bytes]:

@@ -2,11 +2,13 @@
 
 import contextlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Never
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 from tqdm import tqdm
 
 from amix.loaders.stream.batch import Batch
@@ -24,7 +26,7 @@ from amix.train.run.sets import Sets
 from amix.train.run.setup import build_loader, build_objective, checkpoint_gradients
 from amix.train.run.step import TrainingStep
 from amix.train.run.tally import Loss, Tally
-from amix.train.score.evaluate import predictions
+from amix.train.score.evaluate import Predictions, predictions
 
 
 class Run:
@@ -82,13 +84,21 @@ class Run:
         if self.at.batch:
             self.loader.load_state_dict(state.loader)
 
-    def train(self, log: MetricsLog) -> None:
-        """Run the epochs that are left."""
+    def train(
+        self, log: MetricsLog, out_of_fold: Sequence[Predictions] | None = None, name: str = "train"
+    ) -> None:
+        """Run the epochs that are left.
+
+        out_of_fold: what the models of the folds said after each epoch; it judges the epochs of this model, too.
+        name: what the bar says.
+        """
         quiet = None if self.accelerator.is_local_main_process else True
-        with tqdm(total=self.steps, initial=self.at.step, desc="train", unit="step", disable=quiet) as bar:
+        with tqdm(total=self.steps, initial=self.at.step, desc=name, unit="step", disable=quiet) as bar:
             while self.at.epoch < self.config.epochs and not self._is_stale():
-                self._train_epoch(log, bar)
-                if self.dev is not None:
+                self.train_epoch(log, bar)
+                if out_of_fold is not None:
+                    self.follow(out_of_fold[self.at.epoch - 1], log)
+                elif self.dev is not None:
                     self._judge_epoch(log)
                 self._checkpoint_if_due()
             self.tally.collect(self.at)
@@ -101,7 +111,7 @@ class Run:
         self.network.load_state_dict(self.best)
         return self.at.best_epoch
 
-    def _train_epoch(self, log: MetricsLog, bar: "tqdm[Never]") -> None:
+    def train_epoch(self, log: MetricsLog, bar: "tqdm[Never]") -> None:
         """Run what is left of the epoch, and count it as done."""
         at = self.at
         self.network.train()
@@ -143,7 +153,9 @@ class Run:
         rate = learning_rate(self.at.step, self.steps, self.config)
         set_learning_rate(self.raw_optimizer, rate)
         if self.config.max_grad_norm > 0:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+            # Accelerate's own clipping would unscale the gradients of all runs that share it.
+            self.accelerator.unscale_gradients(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.at.step += 1
@@ -157,20 +169,26 @@ class Run:
         at.losses, at.unpaired = [], 0
         return mean
 
-    def _judge_epoch(self, log: MetricsLog) -> None:
-        """Evaluate on the development set: the epoch may be the best, and may change how often rows are mixed."""
+    def judged(self) -> Predictions:
+        """Return the predictions for the development set."""
         assert self.dev is not None
-        at = self.at
-        self.tally.collect(at)  # if the loss has diverged, this raises an error that names the step
-        found = predictions(self.network, self.dev, self.config.eval_batch_size)
-        metrics = found.report()
-        extra = {}
+        self.tally.collect(self.at)  # if the loss has diverged, this raises an error that names the step
+        return predictions(self.network, self.dev, self.config.eval_batch_size)
+
+    def follow(self, found: Predictions, log: MetricsLog) -> dict[str, float]:
+        """Log and return the metrics of predictions after an epoch, which may change how often rows are mixed."""
+        at, metrics, extra = self.at, found.report(), {}
         if at.p is not None:
             at.largest_p = max(at.largest_p, at.p)
             at.p = followed(at.p, found.confidence_gap())
             extra["p"] = at.p
         log.score(ScoreLine(step=at.step, epoch=at.epoch, kind="dev", name="dev", metrics=metrics | extra))
+        return metrics
 
+    def _judge_epoch(self, log: MetricsLog) -> None:
+        """Evaluate on the development set: the epoch may be the best."""
+        at = self.at
+        metrics = self.follow(self.judged(), log)
         best = at.best_metrics
         rank = (metrics["accuracy"], -metrics["nll"])
         if best is None or rank > (best["accuracy"], -best["nll"]):

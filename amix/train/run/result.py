@@ -12,19 +12,37 @@ Metrics = dict[str, float]  # by the metric's name
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnsembleResult:
+    """The result of the models of a run together: the mean of their probabilities.
+
+    models: how many, that of `model/` included.  eval, calibration, temperature, scaled: as in `TrainResult`; the
+        temperature divides the logits of every model.
+    """
+
+    models: int
+    eval: dict[str, Metrics]
+    calibration: dict[str, Metrics]
+    temperature: float | None
+    scaled: dict[str, Metrics]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """The result of a run.
 
     model: the folder that opens with `AutoModelForSequenceClassification.from_pretrained`; None where a comparison
         did not keep it.
-    eval: metrics of that model per set.  dev: its metrics on the development set, None without one.
+    eval: metrics of that model per set.  dev: its metrics on the development set, None without one; with folds those
+        of the training texts, each by the model that was trained without it.
     calibration: more of them per set (`metrics.calibration`).
-    temperature: fitted on the development set, None without one.  scaled: `calibration` of the logits divided by it,
+    temperature: fitted where `dev` was measured, None without.  scaled: `calibration` of the logits divided by it,
         which is what every method should be compared with.
+    ensemble: the result of several models together, None where one was trained.
     head: head spec of the relevance used for mixing, None without; with `auto` the spec that was chosen.
     largest_p: the largest share of rows to be mixed in an epoch, where the share followed the development set.
-    epoch: the one the model is from, counted from 1.  steps: of the optimizer, in all.  seconds: of this call.
-    tokens: tokens that went through the model in training, counted once for each forward pass.
+    epoch: the one the model is from, counted from 1.  seconds: of this call.
+    steps: of the optimizer, in all, those of folds and of an ensemble's other models included.
+    tokens: tokens that went through these models in training, counted once for each forward pass.
     changed_labels: how many training labels `label_noise` made wrong, None without it.
     """
 
@@ -41,6 +59,7 @@ class TrainResult:
     tokens: int
     seconds: float
     changed_labels: int | None = None
+    ensemble: EnsembleResult | None = None  # a default, for results that were kept before there was one
 
     def as_dict(self) -> dict[str, object]:
         """Return the result as JSON values."""
@@ -49,8 +68,14 @@ class TrainResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:  # JSON, as `as_dict` gives it
         """Return the result that `as_dict` was of."""
-        model = values["model"]
-        return cls(**{**values, "model": None if model is None else Path(model)})
+        model, ensemble = values["model"], values.get("ensemble")
+        return cls(
+            **{
+                **values,
+                "model": None if model is None else Path(model),
+                "ensemble": None if ensemble is None else EnsembleResult(**ensemble),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.options.auto import AUTO
 from amix.train.options.config import USES, TrainConfig
-from amix.train.options.dev import Dev, Share
+from amix.train.options.dev import Dev, Folds, Share
 from amix.train.options.rules import require_set_name
 from amix.train.run.noise import noisy_labels
-from amix.train.run.subset import draw_subset, hold_out
+from amix.train.run.subset import deal_folds, draw_subset, hold_out
 from amix.train.score.evaluate import EvalSet, label_names, open_eval_set, part_of
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Sets:
     training: with the relevance to mix by, if any.  subset: numbers of the texts to train on, None = all.
     classes: their names.  dev: the development set, which selects the epoch; None without.
     dev_identity: what the development set is, for a checkpoint to know it again.
+    folds: for cross-validation, the numbers of the texts of each fold, ascending; all of them are trained on.
     evals: the evaluation sets by name.
     changed_labels: of the texts to train on, how many have a wrong label on purpose; None without `label_noise`.
     """
@@ -38,6 +39,7 @@ class Sets:
     classes: Sequence[str]
     dev: EvalSet | None
     dev_identity: str | None
+    folds: tuple[NDArray[np.int64], ...]
     evals: Mapping[str, EvalSet]
     changed_labels: int | None = None
 
@@ -50,6 +52,16 @@ class Sets:
     def samples(self) -> int:
         """How many texts there are to train on."""
         return len(self.training) if self.subset is None else len(self.subset)
+
+    def fold(self, number: int) -> "Sets":
+        """Return the data of a fold's own training: it is held out, and the other folds are trained on."""
+        others = [texts for each, texts in enumerate(self.folds) if each != number]
+        return replace(
+            self,
+            subset=np.sort(np.concatenate(others)),
+            dev=part_of(self.training, self.folds[number]),
+            folds=(),
+        )
 
     def __iter__(self) -> Iterator[RelevanceDataset]:
         yield self.training
@@ -77,6 +89,10 @@ def open_sets(
     for name, value in (("patience", config.patience), ("p auto", config.p == AUTO)):
         if value and dev is None:
             raise UsageError(f"{name} needs --dev, the texts on which each epoch is judged.")
+    if config.patience and isinstance(dev, Folds):
+        raise UsageError(f"patience cannot be used with --dev {dev}: the last epoch is kept. Leave it out.")
+    if config.ensemble == "folds" and not isinstance(dev, Folds):
+        raise UsageError("ensemble folds needs --dev cv:K, the folds whose models are kept.")
     for name, _ in evals:
         require_set_name(name, "--eval")
 
@@ -90,53 +106,73 @@ def open_sets(
     if config.label_noise:
         training, is_changed_N = _with_noise(training, len(classes), config)
 
-    match dev:
-        case None:
-            dev_set, dev_identity = None, None
-        case Share():
-            subset, held = _parted(training, subset, dev, config.subset_seed)
-            dev_set, dev_identity = part_of(training, held), f"{dev} of the training texts"
-        case _:
-            dev_set = open_eval_set(dev, training.manifest)
-            dev_identity = dev_set.dataset.manifest.sha256
+    found = _open_dev(dev, training, subset, classes, config.subset_seed)
     eval_sets = {name: open_eval_set(folder, training.manifest) for name, folder in evals}
     if len(eval_sets) < len(evals):
         raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
     for name, each in eval_sets.items():
-        if dev_set is not None and each.dataset.manifest.sha256 == dev_set.dataset.manifest.sha256:
+        used = found.evaluation
+        if used is not None and each.dataset.manifest.sha256 == used.dataset.manifest.sha256:
             _LOG.warning(
                 f"--eval {name}: these are the shards that --dev selects on, so results on them will be optimistic."
             )
     return Sets(
         training=training,
-        subset=subset,
+        subset=found.subset,
         classes=classes,
-        dev=dev_set,
-        dev_identity=dev_identity,
+        dev=found.evaluation,
+        dev_identity=found.identity,
+        folds=found.folds,
         evals=eval_sets,
         changed_labels=None if is_changed_N is None else int(is_changed_N[_numbers(training, subset)].sum()),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dev:
+    """What `--dev` stands for. subset: numbers of the texts that are left to train on, None = all."""
+
+    subset: NDArray[np.int64] | None
+    identity: str | None = None
+    evaluation: EvalSet | None = None
+    folds: tuple[NDArray[np.int64], ...] = ()
+
+
+def _open_dev(
+    dev: Dev,
+    training: RelevanceDataset,
+    subset: NDArray[np.int64] | None,
+    classes: Sequence[str],
+    seed: int,
+) -> _Dev:
+    match dev:
+        case None:
+            return _Dev(subset=subset)
+        case Share() | Folds():
+            numbers = _numbers(training, subset)
+            # Texts with several labels have no class id, and are drawn regardless of their labels.
+            labels, identity = training.class_ids()[numbers], f"{dev} of the training texts"
+            if isinstance(dev, Folds):
+                fold = deal_folds(labels, classes, dev.count, seed)
+                folds = tuple(numbers[fold == number] for number in range(dev.count))
+                return _Dev(subset=subset, identity=identity, folds=folds)
+            is_held = hold_out(labels, dev.value, seed)
+            held = part_of(training, numbers[is_held])
+            return _Dev(subset=numbers[~is_held], identity=identity, evaluation=held)
+        case _:
+            opened = open_eval_set(dev, training.manifest)
+            return _Dev(subset=subset, identity=opened.dataset.manifest.sha256, evaluation=opened)
 
 
 def _numbers(training: RelevanceDataset, subset: NDArray[np.int64] | None) -> NDArray[np.int64]:
     return np.arange(len(training), dtype=np.int64) if subset is None else subset
 
 
-def _parted(
-    training: RelevanceDataset, subset: NDArray[np.int64] | None, share: Share, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers of the texts to train on and of those that are held out, both ascending."""
-    numbers = _numbers(training, subset)
-    # Texts with several labels have no class id, and are drawn regardless of their labels.
-    is_held = hold_out(training.class_ids()[numbers], share.value, seed)
-    return numbers[~is_held], numbers[is_held]
-
-
 def _with_noise(
     training: RelevanceDataset, classes: int, config: TrainConfig
 ) -> tuple[RelevanceDataset, NDArray[np.bool_]]:
     """Return the shards with some labels made wrong, and which of them are."""
-    if training.manifest.multi_label:
+    if training.manifest.class_weights:
         raise UsageError(
             f"label_noise is {config.label_noise}; the labels of {training.folder} are class weights, and only class "
             "ids can be made wrong. Leave it out."

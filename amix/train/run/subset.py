@@ -1,8 +1,9 @@
-"""Parts of a data set, the same for every method: the texts to train on, and those that are held out.
+"""Parts of a data set, the same for every method: the texts to train on, those that are held out, and folds.
 
 Axes: N texts.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import UsageError
 
-_HOLD_OUT_STREAM = 1  # apart from the draw of the subset itself
+_HOLD_OUT_STREAM, _FOLD_STREAM = 1, 4  # apart from the draw of the subset itself
 
 
 def draw_subset(samples: int, wanted: int | None, seed: int, where: Path) -> NDArray[np.int64] | None:
@@ -45,9 +46,38 @@ def hold_out(labels_N: NDArray[np.integer], share: float, seed: int) -> NDArray[
     while taken_C.sum() < wanted:
         lacking_C = np.where(taken_C < count_C - 1, exact_C - taken_C, -np.inf)
         taken_C[lacking_C.argmax()] += 1
-    seeds = np.random.SeedSequence((seed, _HOLD_OUT_STREAM))
-    turn = np.random.Generator(np.random.Philox(seeds)).permutation(len(labels_N))
+    turn = _generator(seed, _HOLD_OUT_STREAM).permutation(len(labels_N))
     is_held = np.zeros(len(labels_N), np.bool_)
     for number, taken in enumerate(taken_C):
         is_held[turn[class_N[turn] == number][:taken]] = True
     return is_held
+
+
+def deal_folds(
+    labels_N: NDArray[np.integer], names: Sequence[str], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Return the fold of every text, (N,) from 0; two folds differ by one text at most, and so do they in each class.
+
+    labels_N: class ids, or -1 throughout where texts have no single class.  names: of the classes.
+    Raises UsageError for a class with fewer texts than there are folds; a class without any text does not count.
+    """
+    for number, count in zip(*np.unique(labels_N, return_counts=True), strict=True):
+        if count < folds:
+            what = (
+                f"texts of every class, but '{names[number]}' has"
+                if number >= 0
+                else "training texts, but there are"
+            )
+            raise UsageError(
+                f"--dev cv:{folds} needs {folds} {what} {count}. Use fewer folds, train on more texts, or hold out a "
+                "share of them (--dev 0.2)."
+            )
+    turn = _generator(seed, _FOLD_STREAM).permutation(len(labels_N))
+    fold_N = np.empty(len(labels_N), np.int64)
+    # Dealt out like cards, one class after the other.
+    fold_N[turn[np.argsort(labels_N[turn], kind="stable")]] = np.arange(len(labels_N)) % folds
+    return fold_N
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream))))

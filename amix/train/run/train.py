@@ -1,8 +1,8 @@
 """Fine-tuning a classifier on shards, with or without mixing: from folders to a finished run."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -10,26 +10,22 @@ from accelerate import Accelerator
 from amix.engine.base import publish
 from amix.loaders.shards.remote import shown
 from amix.train.heads.ranking import best_head
-from amix.train.model.classifier import (
-    Classifier,
-    embeddings_of,
-    load_classifier,
-    load_tokenizer,
-    require_room,
-)
+from amix.train.model.classifier import Classifier, embeddings_of, load_tokenizer, require_room
 from amix.train.options.auto import AUTO
 from amix.train.options.config import USES, TrainConfig
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.options.identity import identity_of
 from amix.train.run.accelerator import open_accelerator, seeded
+from amix.train.run.ensemble import train_others
 from amix.train.run.files import MODEL
 from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
-from amix.train.run.log import MetricsLog, ScoreLine
-from amix.train.run.loop import Run
+from amix.train.run.folds import cross_validate
+from amix.train.run.log import MetricsLog
+from amix.train.run.maker import RunMaker, load_network
+from amix.train.run.report import Report
 from amix.train.run.result import TrainResult
 from amix.train.run.sets import Sets, open_sets, reads_cached_relevance
-from amix.train.score.evaluate import Predictions, predictions
 
 
 def train(
@@ -45,8 +41,9 @@ def train(
     """Train a classifier on shards and write a run folder.
 
     shards: what `amix precompute` wrote.  out: absent or empty, unless `resume`.  model: Hub id or folder.
-    dev: what selects the best epoch, by accuracy, then NLL: shards, or as text a share of the training texts (0.2),
-        which is held out. Without it (None or `none`) the last epoch is kept.
+    dev: what selects the best epoch, by accuracy, then NLL: shards, or as text a share of the training texts (`0.2`),
+        which is held out. Without it (None or `none`) the last epoch is kept; also with `cv:5`, where models of five
+        folds of the training texts give the confidence gap and the temperature.
     evals: (name, shards) pairs that are only reported, once, for the model that is saved.
     resume: continue from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
     Everything is opened and compared before anything is written. Raises AmixError.
@@ -62,13 +59,21 @@ def train(
     tokenizer = load_tokenizer(model, sets.manifest)
 
     with seeded(config.seed, accelerator.device):
-        network = load_classifier(model, sets.classes, sets.manifest)
-        network.to(accelerator.device)
+        network = load_network(model, sets, config.seed, accelerator)
         for each in sets:
             require_room(network, model, each)
         if reads_cached_relevance(config) and config.head == AUTO:
             sets = _with_best_head(shards, sets, network, accelerator)
-        run = Run(config, accelerator, network, sets, out, _identity(config, model, sets))
+        maker = RunMaker(
+            config=config,
+            accelerator=accelerator,
+            model=model,
+            sets=sets,
+            tokenizer=tokenizer,
+            out=out,
+            identity=_identity(config, model, sets),
+        )
+        run = maker.main(network)
         if config.method != "none":
             run.check_site()
         if start is not None:
@@ -83,15 +88,38 @@ def train(
         ):
             if config.head == AUTO and sets.training.head is not None:
                 log.head(sets.training.head)
-            run.train(log)
+            folds = cross_validate(maker) if sets.folds else None
+            judged = None if folds is None else folds.epochs
+            others = train_others(maker, judged)
+            # The model of `model/` comes last: a run that has one is finished.
+            run.train(log, judged)
             epoch = run.select()
             if is_first:
                 publish_model(out, network, tokenizer)
-            found = _report(run, sets, epoch, log)
+            report = Report.of(run, sets, folds, others)
+            report.log(log, run.at.step, epoch)
             if is_first:
-                publish_predictions(out, found.on_evals, found.on_dev)
+                publish_predictions(out, report.on_evals, report.on_dev, report.of_ensemble)
         accelerator.wait_for_everyone()
-    return found.result(run, sets, epoch, time.perf_counter() - began)
+    parts = [each for each in (folds, *others) if each is not None]
+    return TrainResult(
+        model=out / MODEL,
+        **report.scores(),
+        head=_mixed_by(config, sets),
+        largest_p=None if run.at.p is None else run.at.largest_p,
+        epoch=epoch,
+        steps=run.at.step + sum(each.steps for each in parts),
+        tokens=run.at.tokens + sum(each.tokens for each in parts),
+        seconds=time.perf_counter() - began,
+        changed_labels=sets.changed_labels,
+    )
+
+
+def _mixed_by(config: TrainConfig, sets: Sets) -> str | None:
+    """Return the head spec of the relevance used for mixing, None without."""
+    if "head" not in USES[config.method]:
+        return None
+    return sets.training.head if config.head == AUTO else config.head
 
 
 def _with_best_head(shards: str | Path, sets: Sets, network: Classifier, accelerator: Accelerator) -> Sets:
@@ -120,46 +148,3 @@ def _inputs(
         dev=None if dev is None else shown(dev),
         evals={name: shown(each) for name, each in evals},
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Report:
-    """Predictions of the selected model, for each evaluation set and for the development set."""
-
-    on_evals: Mapping[str, Predictions]
-    on_dev: Predictions | None
-
-    def result(self, run: Run, sets: Sets, epoch: int, seconds: float) -> TrainResult:
-        """Return the result of the run."""
-        config, temperature = run.config, None if self.on_dev is None else self.on_dev.temperature()
-        scaled = {}
-        if temperature is not None:
-            scaled = {name: each.calibration(temperature) for name, each in self.on_evals.items()}
-        head = None
-        if "head" in USES[config.method]:
-            head = sets.training.head if config.head == AUTO else config.head
-        return TrainResult(
-            model=run.out / MODEL,
-            eval={name: each.report() for name, each in self.on_evals.items()},
-            dev=None if self.on_dev is None else self.on_dev.report(),
-            calibration={name: each.calibration() for name, each in self.on_evals.items()},
-            temperature=temperature,
-            scaled=scaled,
-            head=head,
-            largest_p=None if run.at.p is None else run.at.largest_p,
-            epoch=epoch,
-            steps=run.at.step,
-            tokens=run.at.tokens,
-            seconds=seconds,
-            changed_labels=sets.changed_labels,
-        )
-
-
-def _report(run: Run, sets: Sets, epoch: int, log: MetricsLog) -> _Report:
-    """Evaluate the selected model on every set, and log the scores of the evaluation sets."""
-    size = run.config.eval_batch_size
-    on_evals = {name: predictions(run.network, each, size) for name, each in sets.evals.items()}
-    for name, found in on_evals.items():
-        log.score(ScoreLine(step=run.at.step, epoch=epoch, kind="eval", name=name, metrics=found.report()))
-    on_dev = None if sets.dev is None else predictions(run.network, sets.dev, size)
-    return _Report(on_evals=on_evals, on_dev=on_dev)

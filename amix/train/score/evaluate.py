@@ -101,6 +101,7 @@ class Predictions:
     """A classifier's predictions for a set, in corpus order.
 
     logits_NC: float64.  truth: training ids (N,), or class weights (N, C).  rows: (N,) int64, of the corpus.
+    multi_label: a text may have several classes. If not, the largest of its weights counts as its class.
     """
 
     logits_NC: NDArray[np.float64]
@@ -118,18 +119,19 @@ class Predictions:
 
     def temperature(self) -> float:
         """Return the temperature that fits this set best."""
-        return fit_temperature(*self._questions())
+        return fit_temperature(*self.questions())
 
     def reliability(self, temperature: float = 1.0) -> dict[str, list[float]]:
         """Return `metrics.reliability` of the logits divided by a temperature."""
-        logits, answers = self._questions()
+        logits, answers = self.questions()
         return reliability(logits / temperature, answers)
 
     def confidence_gap(self) -> float:
         """Return `metrics.confidence_gap` of these predictions; with several labels a text, over each class of each."""
-        return confidence_gap(*self._questions())
+        return confidence_gap(*self.questions())
 
-    def _questions(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def questions(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return `metrics.questions` of these predictions."""
         return questions(self.logits_NC, self.truth, multi_label=self.multi_label)
 
     def save(self, path: Path) -> None:
@@ -174,7 +176,7 @@ def predictions(model: Classifier, evaluation: EvalSet, batch_size: int = 64) ->
             f"{dataset.folder}: the model gives logits that are not finite. Training has diverged; lower --lr."
         )
     multi_label = dataset.manifest.multi_label
-    if multi_label:
+    if labels.ndim == 2:
         truth: Truth = np.zeros((len(labels), evaluation.num_classes))
         truth[:, evaluation.class_ids] = labels
     else:
@@ -192,7 +194,7 @@ def predict(
 ) -> tuple[NDArray[np.float64], Truth]:
     """Return logits (N, C) float64 and labels, (N,) ids or (N, C) weights, in corpus order.
 
-    numbers: of the samples, ascending; None = all.
+    numbers: of the samples, ascending; None = all.  Labels are -1 where the cache holds none.
     """
     device = next(model.parameters()).device
     asked = np.arange(len(dataset), dtype=np.int64) if numbers is None else numbers
@@ -208,7 +210,7 @@ def predict(
         for batch in RelevanceLoader(
             dataset, batch_size=batch_size, shuffle="none", subset=own, reading=reading
         ):
-            labels.append(batch["labels"])
+            labels.append(batch.get("labels", torch.full((len(batch["input_ids"]),), -1)))
             logits.append(forward(model, to_device(batch, device)).float())
     finally:
         model.train(was_training)

@@ -13,10 +13,10 @@ Ids = NDArray[np.int64]
 
 
 def log_softmax(logits: ArrayLike) -> Floats:
-    """Return log probabilities, (N, C) float64, whatever the size of the logits."""
+    """Return log probabilities over the last axis, float64, whatever the size of the logits."""
     logits_NC = np.asarray(logits, dtype=np.float64)
-    shifted_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
-    log_probs_NC: Floats = shifted_NC - np.log(np.exp(shifted_NC).sum(axis=1, keepdims=True))
+    shifted_NC = logits_NC - logits_NC.max(axis=-1, keepdims=True)
+    log_probs_NC: Floats = shifted_NC - np.log(np.exp(shifted_NC).sum(axis=-1, keepdims=True))
     return log_probs_NC
 
 

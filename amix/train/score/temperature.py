@@ -1,6 +1,6 @@
 """Temperature scaling: one number, fitted on a development set, with which every method should be compared.
 
-Axes: N samples, C classes.
+Axes: M models, N samples, C classes.
 """
 
 import numpy as np
@@ -18,13 +18,20 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Guo et al. 2017, arXiv 1706.04599, section 4.2. The likelihood is convex in 1 / T, so bisection on its slope finds
     the one minimum. logits: (N, C), N >= 1.  labels: (N,) class ids.
+    logits (M, N, C) are those of an ensemble, whose probability is the mean of its models': T divides the logits of
+    each. Its likelihood may have several minima; then this is one of them.
     """
-    logits_NC, labels_N = np.asarray(logits, np.float64), np.asarray(labels)
-    chosen_N = logits_NC[np.arange(len(labels_N)), labels_N]
+    labels_N = np.asarray(labels)
+    logits_MNC = np.asarray(logits, np.float64).reshape(-1, len(labels_N), np.shape(logits)[-1])
+    chosen_MN = logits_MNC[:, np.arange(len(labels_N)), labels_N]
 
     def slope(inverse: float) -> float:
-        probability_NC = np.exp(log_softmax(inverse * logits_NC))
-        return float(((probability_NC * logits_NC).sum(axis=1) - chosen_N).mean())
+        log_prob_MNC = log_softmax(inverse * logits_MNC)
+        log_chosen_MN = log_prob_MNC[:, np.arange(len(labels_N)), labels_N]
+        # Each model counts by its share of the probability that the label gets.
+        share_MN = np.exp(log_softmax(log_chosen_MN.T)).T
+        excess_MN = (np.exp(log_prob_MNC) * logits_MNC).sum(axis=2) - chosen_MN
+        return float((share_MN * excess_MN).sum(axis=0).mean())
 
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
     if slope(high) <= 0.0:
