@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from amix.engine.mixing.attentionmix import AttentionMix
-from amix.loaders.shards.repack import RepackOptions, repack
+from amix.loaders.shards.rewrite.repack import RepackOptions, repack
 from amix.loaders.stream.dataset import RelevanceDataset
 
 DTYPES = ("float32", "float16", "uint8")

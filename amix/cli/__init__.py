@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write a cache of shards.",
     "train": "Train a classifier on a cache, with or without mixing.",
+    "label": "Label a cache with what the models of runs say, to train a student on it.",
     "compare": "Train several methods over seeds and sample counts, and report intervals.",
     "select": "Rank the heads of a cache by how well they suit its labels.",
     "analyse": "Show what each head of a cache attends to.",

@@ -87,7 +87,7 @@ def _shards(folder: str) -> dict[str, object]:
             dataset.class_ids()[dataset.class_ids() >= 0], minlength=len(manifest.label_names)
         )
         found["classes"] = {
-            name: None if manifest.multi_label else int(count)
+            name: None if manifest.class_weights else int(count)
             for name, count in zip(manifest.label_names, counts, strict=True)
         }
     return found

@@ -42,7 +42,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     from tqdm import tqdm
 
     from amix.loaders.shards.manifest import Manifest
-    from amix.loaders.shards.repack import RepackOptions, repack
+    from amix.loaders.shards.rewrite.repack import RepackOptions, repack
     from amix.loaders.shards.workspace import shards_are_kept
 
     before = sum(Manifest.read(folder).tar_bytes for folder in shards)

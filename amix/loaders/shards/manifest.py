@@ -146,9 +146,14 @@ class Manifest:
         )
 
     @property
-    def multi_label(self) -> bool:
+    def class_weights(self) -> bool:
         """Whether labels are class weights (`labels.npy`) instead of class ids."""
         return self.layout.classes > 0
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text may belong to several classes: its weights say so of each class by itself."""
+        return self.class_weights and not self.recipe.soft_labels
 
     @property
     def tokenizer_fingerprint(self) -> str:

@@ -31,11 +31,13 @@ class Recipe:
         label_names: Sequence[str] | None,
         samples_per_shard: int,
         extractor: object,
+        soft_labels: bool = False,
         **source: object,
     ) -> Self:
         """Return the recipe of a run.
 
         extractor: JSON about the extractor.  source: JSON about what is read; one key for each argument.
+        soft_labels: see the property. The key is there only where it is true.
         """
         return cls(
             {
@@ -47,6 +49,7 @@ class Recipe:
                 "samples_per_shard": samples_per_shard,
                 "extractor": extractor,
                 **source,
+                **({"soft_labels": True} if soft_labels else {}),
             }
         )
 
@@ -70,6 +73,11 @@ class Recipe:
         """Names of the classes by id; None without labels."""
         names = self.document["labels"]
         return None if names is None else tuple(names)
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether the class weights of a text are probabilities of one class, and not yes or no for each."""
+        return self.document.get("soft_labels") is True
 
     @property
     def extractor(self) -> object:

@@ -84,7 +84,7 @@ class RelevanceDataset(Samples):
 
     def with_labels(self, class_ids: NDArray[np.int64]) -> "RelevanceDataset":
         """Return the same opened shards with other class ids, (samples,), in place of those that they hold."""
-        assert class_ids.shape == (len(self),) and not self.manifest.multi_label
+        assert class_ids.shape == (len(self),) and not self.manifest.class_weights
         other = copy.copy(self)
         other._labels = class_ids
         return other
@@ -124,7 +124,7 @@ class RelevanceDataset(Samples):
             "token_type_ids": flat.token_type_ids,
         }
         if flat.labels is not None:
-            sample["labels"] = flat.labels[0] if self.manifest.multi_label else int(flat.labels[0])
+            sample["labels"] = flat.labels[0] if self.manifest.class_weights else int(flat.labels[0])
         return {name: value for name, value in sample.items() if value is not None}
 
     def batch(self, numbers: Sequence[int] | NDArray[np.int64]) -> ArrayBatch:

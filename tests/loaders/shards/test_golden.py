@@ -11,7 +11,7 @@ import pytest
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.records import ShardRecord
-from amix.loaders.shards.repack import RepackOptions, repack
+from amix.loaders.shards.rewrite.repack import RepackOptions, repack
 from amix.loaders.shards.workspace import Workspace
 from tests.loaders.forge import forge, layout_of
 

@@ -56,14 +56,14 @@ class SourceShard:
         for place, text in zip(places, texts, strict=False):
             stored = self.reader.read(place)
             labels, types = stored.others.get("labels"), stored.others.get("token_type_ids")
-            if labels is not None:
+            if labels is not None and layout.classes:
                 weights = np.zeros(layout.classes, np.float32)
                 weights[self.class_ids] = np.frombuffer(labels, "<f4")
             yield Sample(
                 row=stored.row + self.base,
                 ids=np.frombuffer(stored.ids, self.layout.ids_dtype),
                 label=int(self.class_ids[stored.label]) if layout.cls else -1,
-                labels=None if labels is None else tuple(weights.tolist()),
+                labels=None if labels is None or not layout.classes else tuple(weights.tolist()),
                 token_type_ids=None if types is None else np.frombuffer(types, np.uint8),
                 text=text,
             )

@@ -12,17 +12,14 @@ from pathlib import Path
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.heads import select_heads
-from amix.engine.base.stopping import signals_end
 from amix.loaders.shards.choices import RelevanceDtype
-from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
-from amix.loaders.shards.sources import SourceShard, source_shards
-from amix.loaders.shards.tokenizer import TokenizerFile
-from amix.loaders.shards.workspace import Workspace, shards_are_kept
+from amix.loaders.shards.rewrite.sources import SourceShard, source_shards
+from amix.loaders.shards.rewrite.units import write_cache
 from amix.loaders.shards.writer import ShardWriter
 
 
@@ -82,34 +79,28 @@ def repack(
         label_names=label_names,
         samples_per_shard=size,
         extractor=first.recipe.extractor,
+        soft_labels=first.recipe.soft_labels,
         repacked=[manifest.sha256 for manifest in manifests],
     )
     shards = list(source_shards(manifests, label_names, OpenShards()))
     row_count = shards[-1].row_range[1] if shards else 0
     units = math.ceil(row_count / size)
 
-    with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
-        if options.restart:
-            workspace.clear()
-        finished = workspace.finished(recipe)
-        if finished is not None:
-            return finished
-        done = workspace.records(recipe)
-        workspace.prepare()
-        on_start(len(done), units)
-        for unit in range(units):
-            if unit not in done:
-                rows = range(unit * size, min(row_count, (unit + 1) * size))
-                on_unit(_write(out, unit, rows, shards, heads, recipe))
-        publish_manifest(
-            out,
-            workspace.final_records(recipe, set(range(units))),
-            recipe,
-            relevance=first.relevance,
-            tokenizer=TokenizerFile.of_cache(first.folder, first.tokenizer),
-            truncated=sum(manifest.truncated for manifest in manifests),
-        )
-        return Manifest.read(out)
+    def write(unit: int) -> ShardRecord:
+        rows = range(unit * size, min(row_count, (unit + 1) * size))
+        return _write(out, unit, rows, shards, heads, recipe)
+
+    return write_cache(
+        out,
+        recipe,
+        units,
+        write,
+        like=first,
+        truncated=sum(manifest.truncated for manifest in manifests),
+        restart=options.restart,
+        on_start=on_start,
+        on_unit=on_unit,
+    )
 
 
 def _write(
@@ -151,6 +142,8 @@ def _shown(manifest: Manifest) -> str:
 def _kind_of_labels(manifest: Manifest) -> str:
     if manifest.label_names is None:
         return "none"
+    if manifest.recipe.soft_labels:
+        return "probabilities of classes"
     return "class weights" if manifest.multi_label else "class ids"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amix.engine.base.errors import HeadError, ShardError, UsageError
-from amix.loaders.shards.repack import RepackOptions, repack
+from amix.loaders.shards.rewrite.repack import RepackOptions, repack
 from amix.loaders.shards.verify import verify
 from amix.loaders.stream.dataset import RelevanceDataset
 from tests.loaders.conftest import contents
@@ -148,7 +148,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         import signal
         import sys
         from pathlib import Path
-        from amix.loaders.shards.repack import RepackOptions, repack
+        from amix.loaders.shards.rewrite.repack import RepackOptions, repack
 
         def die(record):
             if record.unit == 12:

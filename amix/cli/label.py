@@ -1,0 +1,86 @@
+"""`amix label`: soft labels for a cache, from the models of one run or of several."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from amix.cli.output import facts, json_line, json_option, notice
+
+if TYPE_CHECKING:
+    from amix.loaders.shards.records import ShardRecord
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--scaled",
+    is_flag=True,
+    help="Divide each run's logits by its temperature first, which --dev of its training gave.",
+)
+@click.option("--device", help="cpu, cuda or cuda:N. Without it: a GPU if there is one.")
+@click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
+@json_option
+def command(
+    runs: tuple[Path, ...],
+    shards: Path,
+    out: Path,
+    scaled: bool,
+    device: str | None,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Write the texts of a cache (SHARDS) to OUT, labelled with what the models of one RUN or of several say of them.
+
+    A label is a probability for each class, the mean over all models: those of an ensemble (--ensemble) and of every
+    RUN. 'amix train' trains a student on OUT. SHARDS may have labels or none ('amix precompute --no-labels'). To go on
+    with a run that was stopped, give the same command again.
+    """
+    from tqdm import tqdm
+
+    from amix.loaders.shards.rewrite.relabel import relabel
+    from amix.loaders.shards.workspace import shards_are_kept
+    from amix.study.teachers import labels_by, teachers_of
+
+    began = time.perf_counter()
+    teachers = [each for run in runs for each in teachers_of(run, scaled=scaled)]
+    labels = labels_by(teachers, shards, device)
+    with tqdm(unit=" shards", disable=None, desc="label") as bar:
+
+        def begin(done: int, units: int) -> None:
+            bar.reset(units)
+            bar.update(done)
+
+        def advance(record: "ShardRecord") -> None:
+            bar.update()
+
+        try:
+            manifest = relabel(shards, out, labels, restart=restart, on_start=begin, on_unit=advance)
+        except KeyboardInterrupt:
+            notice(shards_are_kept(out, restart)("Ctrl-C"))
+            raise
+    seconds = round(time.perf_counter() - began, 3)
+    if as_json:
+        json_line(
+            {
+                "shards_folder": str(out),
+                "samples": manifest.samples,
+                "shards": len(manifest.shards),
+                "models": len(teachers),
+                "classes": list(labels.names),
+                "seconds": seconds,
+                "manifest_sha256": manifest.sha256,
+            }
+        )
+        return
+    facts(
+        {
+            "shards": f"{out} ({len(manifest.shards)} shards)",
+            "texts": f"{manifest.samples:,}, labelled by {len(teachers)} models",
+            "classes": ", ".join(labels.names),
+            "time": f"{seconds:.1f} s",
+        }
+    )

@@ -1,0 +1,54 @@
+"""A cache made from other caches, shard by shard: what `repack` and `relabel` have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from amix.engine.base.stopping import signals_end
+from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.recipe import Recipe
+from amix.loaders.shards.records import ShardRecord
+from amix.loaders.shards.tokenizer import TokenizerFile
+from amix.loaders.shards.workspace import Workspace, shards_are_kept
+
+
+def write_cache(
+    out: Path,
+    recipe: Recipe,
+    units: int,
+    write: Callable[[int], ShardRecord],
+    *,
+    like: Manifest,
+    truncated: int,
+    restart: bool,
+    on_start: Callable[[int, int], None],
+    on_unit: Callable[[ShardRecord], None],
+) -> Manifest:
+    """Write the units that are missing in `out`, then what makes it a cache, and return its manifest.
+
+    write: publishes one unit.  like: a source, whose tokenizer and kind of relevance the cache has.
+    truncated: texts that were cut.  restart: remove what an earlier run wrote.
+    on_start: called with the number of finished units and of all units.  on_unit: called with each record.
+    Raises ShardError where `out` was begun with another recipe.
+    """
+    with signals_end(shards_are_kept(out, restart)), Workspace(out) as workspace:
+        if restart:
+            workspace.clear()
+        finished = workspace.finished(recipe)
+        if finished is not None:
+            return finished
+        done = workspace.records(recipe)
+        workspace.prepare()
+        on_start(len(done), units)
+        for unit in range(units):
+            if unit not in done:
+                on_unit(write(unit))
+        publish_manifest(
+            out,
+            workspace.final_records(recipe, set(range(units))),
+            recipe,
+            relevance=like.relevance,
+            tokenizer=TokenizerFile.of_cache(like.folder, like.tokenizer),
+            truncated=truncated,
+        )
+        return Manifest.read(out)
