@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--dev",
-    metavar="SHARDS|SHARE",
-    help="Shards that select the best epoch, where SHARDS is one cache; or a share of the training texts (0.2) that "
-    "is held out for that, of --samples too.",
+    metavar="SHARDS|SHARE|cv:K",
+    help="Shards that select the best epoch, where SHARDS is one cache; or, as for 'amix train', a share of the "
+    "training texts (0.2) or a number of folds of them (cv:5), --samples included.",
 )
 @click.option(
     "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."

@@ -3,6 +3,7 @@
 `gridfile` reads a grid from YAML and writes it.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,10 +45,23 @@ class Corpus:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Options of training under one label.  seeds: its own; None = those of the grid."""
+    """Options of training under one label.
+
+    seeds: its own; None = those of the grid.
+    train: a cache to train on, all of it, in place of the corpus's; {corpus}, {samples} and {seed} stand for those of
+        the run. So a student is compared with what its teacher's labels alone give.
+    """
 
     options: Options = field(default_factory=dict)
     seeds: Sequence[int] | None = None
+    train: str | None = None
+
+    def cache(self, corpus: str, samples: int | None, seed: int) -> str | None:
+        """Return `train` for one run."""
+        if self.train is None:
+            return None
+        parts = {"{corpus}": corpus, "{samples}": samples_name(samples), "{seed}": str(seed)}
+        return functools.reduce(lambda text, each: text.replace(*each), parts.items(), self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +70,23 @@ class Cell:
 
     samples: number of training texts, None = all; those of a development set that is taken from them count too.
     method: its label in the grid.  dev: what selects the epoch, as `parse_dev` reads it.
+    train: the cache to train on.
     """
 
     corpus: str
     samples: int | None
     method: str
     seed: int
+    train: str
     dev: str | None
     config: TrainConfig
 
     @property
     def folder(self) -> Path:
         """Where the run lies in the folder of the comparison."""
-        samples = "all" if self.samples is None else str(self.samples)
-        return Path("runs", slug(self.corpus), samples, slug(self.method), f"seed-{self.seed:02d}")
+        return Path(
+            "runs", slug(self.corpus), samples_name(self.samples), slug(self.method), f"seed-{self.seed:02d}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,26 +121,40 @@ class Grid:
                             yield self._cell(corpus, samples, label, seeds[turn])
 
     def _cell(self, corpus: str, samples: int | None, label: str, seed: int) -> Cell:
-        given = self.corpora[corpus]
+        given, method = self.corpora[corpus], self.methods[label]
+        own = method.cache(corpus, samples, seed)
         options = {
             DEV: given.dev,
             **self.options,
             **given.options,
             **self.samples[samples],
             "method": method_of(label),
-            **self.methods[label].options,
+            **method.options,
             "seed": seed,
             "subset_seed": seed,
-            "samples": samples,
+            "samples": samples if own is None else None,
         }
         dev = options.pop(DEV)
         assert isinstance(dev, str | None), "checked where it was given"
         # Settled here, so that an outcome is known by what was done, whatever the defaults will be later.
         config = TrainConfig(**options).settled(has_dev=parse_dev(dev) is not None)  # type: ignore[arg-type]  # checked there
-        return Cell(corpus=corpus, samples=samples, method=label, seed=seed, dev=dev, config=config)
+        return Cell(
+            corpus=corpus,
+            samples=samples,
+            method=label,
+            seed=seed,
+            train=own or given.train,
+            dev=dev,
+            config=config,
+        )
 
     def _seeds(self, method: Method) -> Sequence[int]:
         return self.seeds if method.seeds is None else method.seeds
+
+
+def samples_name(samples: int | None) -> str:
+    """Return a number of training texts as files and folders name it."""
+    return "all" if samples is None else str(samples)
 
 
 def slug(label: str) -> str:

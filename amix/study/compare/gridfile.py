@@ -7,7 +7,7 @@ from pathlib import Path
 from amix.engine.base.errors import ConfigError, UsageError
 from amix.loaders.shards.manifest import MANIFEST
 from amix.loaders.shards.remote import is_remote
-from amix.study.compare.grid import DEV, OWN, Corpus, Grid, Method, Options, checked
+from amix.study.compare.grid import DEV, OWN, Corpus, Grid, Method, Options, checked, samples_name
 from amix.train.options.config import rules
 from amix.train.options.dev import dev_text, parse_dev
 from amix.train.options.file import PRESET, load_yaml, options_from_yaml
@@ -63,13 +63,14 @@ def as_document(grid: Grid) -> dict[str, object]:
             }
             for name, corpus in grid.corpora.items()
         },
-        "samples": {
-            "all" if samples is None else str(samples): dict(options)
-            for samples, options in grid.samples.items()
-        },
+        "samples": {samples_name(samples): dict(options) for samples, options in grid.samples.items()},
         "seeds": list(grid.seeds),
         "methods": {
-            label: {**method.options, **({} if method.seeds is None else {"seeds": list(method.seeds)})}
+            label: {
+                **method.options,
+                **({} if method.seeds is None else {"seeds": list(method.seeds)}),
+                **({} if method.train is None else {"train": method.train}),
+            }
             for label, method in grid.methods.items()
         },
     }
@@ -134,7 +135,10 @@ def _method(path: Path, label: str, value: object) -> Method:
         raise ConfigError(f"{path}: methods: {label} is {value!r}; write options of training under it.")
     options = dict(value or {})
     seeds = _seeds(path, options.pop("seeds")) if "seeds" in options else None
-    return Method(options=_options(path, f"methods: {label}", options), seeds=seeds)
+    train = options.pop("train", None)
+    if not isinstance(train, str | None):
+        raise ConfigError(f"{path}: methods: {label}: train is {train!r}; name shards.")
+    return Method(options=_options(path, f"methods: {label}", options), seeds=seeds, train=train)
 
 
 def _samples(path: Path, value: object) -> dict[int | None, Options]:
@@ -160,8 +164,8 @@ def _options(path: Path, where: str, given: object) -> Options:
     dev = _dev(path, where, options.pop(DEV))
     if dev is None or isinstance(parse_dev(dev), str):
         raise ConfigError(
-            f"{path}: {where}: dev is {dev!r}; here it must be a share of the training texts (0.2), or none. Shards "
-            "are of one corpus: name them there."
+            f"{path}: {where}: dev is {dev!r}; here it must be a share of the training texts (0.2), folds of them "
+            "(cv:5), or none. Shards are of one corpus: name them there."
         )
     return {**options_from_yaml(path, options), DEV: dev}
 

@@ -182,7 +182,7 @@ def _run_cell(task: _Task) -> TrainResult:
     stage = folder.with_name(f".{folder.name}.run")
     try:
         result = train(
-            corpus.train, stage, task.model, cell.config, dev=cell.dev, evals=list(corpus.evals.items())
+            cell.train, stage, task.model, cell.config, dev=cell.dev, evals=list(corpus.evals.items())
         )
     except AmixError as problem:
         raise TrainError(f"{cell.folder}: {problem}") from None
@@ -205,25 +205,18 @@ class _Identities:
     def __init__(self, grid: Grid) -> None:
         from amix.train.model.classifier import model_identity
 
-        self._model = model_identity(grid.model)
-        self._shards = {name: _origins(corpus) for name, corpus in grid.corpora.items()}
-        self._dev = functools.cache(_dev_origin)
+        self._corpora, self._model = grid.corpora, model_identity(grid.model)
+        self._origin = functools.cache(lambda folder: read_manifest(folder).portable_sha256)
 
     def of(self, cell: Cell) -> Identity:
-        shards = {**self._shards[cell.corpus], **self._dev(cell.dev)}
-        return {"model": self._model, **shards, **identity_of(cell.config)}
-
-
-def _origins(corpus: Corpus) -> dict[str, str]:
-    sets = {"shards": corpus.train} | {f"eval {name}": folder for name, folder in corpus.evals.items()}
-    return {name: read_manifest(folder).portable_sha256 for name, folder in sets.items()}
-
-
-def _dev_origin(given: str | None) -> dict[str, str]:
-    match parse_dev(given):
-        case None:
-            return {}
-        case str(folder):
-            return {"dev": read_manifest(folder).portable_sha256}
-        case part:
-            return {"dev": str(part)}
+        evals = self._corpora[cell.corpus].evals
+        sets = {"shards": cell.train} | {f"eval {name}": folder for name, folder in evals.items()}
+        origins = {name: self._origin(folder) for name, folder in sets.items()}
+        match parse_dev(cell.dev):
+            case None:
+                pass
+            case str(folder):
+                origins["dev"] = self._origin(folder)
+            case part:
+                origins["dev"] = str(part)
+        return {"model": self._model, **origins, **identity_of(cell.config)}

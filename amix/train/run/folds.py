@@ -81,7 +81,7 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfFold:
-    """Predictions of all training texts by models that were trained without them.
+    """Predictions of the training texts by models that were trained without them.
 
     epochs: after each epoch.  steps, tokens: of all folds, as in `TrainResult`.
     members: the folds' models, where they are kept as an ensemble.

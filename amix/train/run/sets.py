@@ -29,7 +29,7 @@ class Sets:
     training: with the relevance to mix by, if any.  subset: numbers of the texts to train on, None = all.
     classes: their names.  dev: the development set, which selects the epoch; None without.
     dev_identity: what the development set is, for a checkpoint to know it again.
-    folds: for cross-validation, the numbers of the texts of each fold, ascending; all of them are trained on.
+    folds: for cross-validation, the numbers of the texts that each holds out, ascending.
     evals: the evaluation sets by name.
     changed_labels: of the texts to train on, how many have a wrong label on purpose; None without `label_noise`.
     """
@@ -55,13 +55,9 @@ class Sets:
 
     def fold(self, number: int) -> "Sets":
         """Return the data of a fold's own training: it is held out, and the other folds are trained on."""
-        others = [texts for each, texts in enumerate(self.folds) if each != number]
-        return replace(
-            self,
-            subset=np.sort(np.concatenate(others)),
-            dev=part_of(self.training, self.folds[number]),
-            folds=(),
-        )
+        held = self.folds[number]
+        rest = np.setdiff1d(_numbers(self.training, self.subset), held)
+        return replace(self, subset=rest, dev=part_of(self.training, held), folds=())
 
     def __iter__(self) -> Iterator[RelevanceDataset]:
         yield self.training

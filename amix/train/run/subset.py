@@ -3,6 +3,7 @@
 Axes: N texts.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import UsageError
 
+_LOG = logging.getLogger(__name__)
 _HOLD_OUT_STREAM, _FOLD_STREAM = 1, 4  # apart from the draw of the subset itself
 
 
@@ -58,25 +60,36 @@ def deal_folds(
 ) -> NDArray[np.int64]:
     """Return the fold of every text, (N,) from 0; two folds differ by one text at most, and so do they in each class.
 
+    The only text of a class is in none, -1: a model that was trained without it would not know the class.
     labels_N: class ids, or -1 throughout where texts have no single class.  names: of the classes.
-    Raises UsageError for a class with fewer texts than there are folds; a class without any text does not count.
+    Raises UsageError where no class has a text for each fold. Warns of each that has not.
     """
-    for number, count in zip(*np.unique(labels_N, return_counts=True), strict=True):
-        if count < folds:
-            what = (
-                f"texts of every class, but '{names[number]}' has"
-                if number >= 0
-                else "training texts, but there are"
-            )
-            raise UsageError(
-                f"--dev cv:{folds} needs {folds} {what} {count}. Use fewer folds, train on more texts, or hold out a "
-                "share of them (--dev 0.2)."
-            )
+    found, count = np.unique(labels_N, return_counts=True)
+    if count.max(initial=0) < folds:
+        raise UsageError(
+            f"--dev cv:{folds} needs {folds} training texts of a class, one for each fold, but there are "
+            f"{_listed(found, count, names)}. Use fewer folds, train on more texts, or leave --dev out."
+        )
+    rare = count < folds
+    if rare.any():
+        _LOG.warning(
+            f"--dev cv:{folds}: of some classes there are fewer training texts than folds, "
+            f"{_listed(found[rare], count[rare], names)}. What the folds say of them is little."
+        )
     turn = _generator(seed, _FOLD_STREAM).permutation(len(labels_N))
-    fold_N = np.empty(len(labels_N), np.int64)
+    in_turn = turn[np.argsort(labels_N[turn], kind="stable")]
+    dealt = in_turn[~np.isin(labels_N[in_turn], found[count == 1])]
+    fold_N = np.full(len(labels_N), -1, np.int64)
     # Dealt out like cards, one class after the other.
-    fold_N[turn[np.argsort(labels_N[turn], kind="stable")]] = np.arange(len(labels_N)) % folds
+    fold_N[dealt] = np.arange(len(dealt)) % folds
     return fold_N
+
+
+def _listed(found: NDArray[np.integer], count: NDArray[np.int64], names: Sequence[str]) -> str:
+    """Return how many texts there are of each class, in words."""
+    if (found < 0).all():
+        return str(count.sum())
+    return ", ".join(f"{number} of '{names[each]}'" for each, number in zip(found, count, strict=True))
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:

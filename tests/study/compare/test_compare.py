@@ -32,7 +32,7 @@ from amix.study.compare import statistics
 from amix.study.compare.candidates import compared_specs
 from amix.study.compare.comparison import Comparison
 from amix.study.compare.grid import Method
-from amix.study.compare.gridfile import read_grid
+from amix.study.compare.gridfile import as_document, grid_of, read_grid
 from amix.study.compare.runner import run_grid
 from amix.study.compare.statistics import (
     holm,
@@ -43,7 +43,7 @@ from amix.study.compare.statistics import (
     weighted_metrics,
 )
 from amix.study.compare.summary import summarise
-from amix.study.compare.tables import markdown
+from amix.study.compare.tables import markdown, write_summary
 from amix.study.report.reports import report as report_page
 from amix.train.score.evaluate import Predictions
 from amix.train.score.metrics import calibration, report
@@ -134,6 +134,63 @@ def test_methods_of_a_grid_may_differ_in_their_development_sets(
         run_grid(other, tmp_path / "out")
 
 
+def test_a_grid_judges_an_ensemble_beside_its_models(grid_file: Path, tmp_path: Path) -> None:
+    grid = read_grid(grid_file)
+    methods = {
+        "none": grid.methods["none"],
+        "none cv": Method(options={"dev": "cv:2", "ensemble": "folds"}),
+    }
+    small = replace(grid, methods=methods, seeds=[0, 1], samples={16: {}})
+    outcomes = run_grid(small, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("runs/*/*/*/*/[fe]*"))  # folds and ensembles are not kept
+    rows = {row.method: row for row in summarise(small, outcomes)}
+    assert list(rows) == ["none", "none cv", "none cv, ensemble of 3"]
+    together, single = rows["none cv, ensemble of 3"], rows["none cv"]
+    found = [outcome.result for outcome in outcomes if outcome.cell.method == "none cv"]
+    ensembles = [result.ensemble for result in found if result.ensemble is not None]
+    assert together.values["nll"] == [each.eval["test"]["nll"] for each in ensembles]
+    assert together.values["scaled nll"] == [each.scaled["test"]["nll"] for each in ensembles]
+    assert single.values["nll"] == [result.eval["test"]["nll"] for result in found]
+    assert together.spent == single.spent
+    kept = [
+        Predictions.load(outcome.folder / "predictions" / "ensemble-test.safetensors").report()["accuracy"]
+        for outcome in outcomes
+        if outcome.cell.method == "none cv"
+    ]
+    plain = rows["none"].values["accuracy"]
+    expected = np.mean(np.array(kept) - np.array(plain))
+    assert together.differences["accuracy"].mean == pytest.approx(expected)
+
+    write_summary(tmp_path / "out", small, outcomes, list(rows.values()))
+    assert "| none cv, ensemble of 3 | 2 |" in (tmp_path / "out" / "table.md").read_text()
+    lines = list(csv.DictReader((tmp_path / "out" / "runs.csv").read_text().splitlines()))
+    assert [line["method"] for line in lines].count("none cv, ensemble of 3") == 2
+    assert Comparison.read(tmp_path / "out").rows == tuple(rows.values())
+
+
+def test_a_method_may_train_on_a_cache_of_its_own(
+    grid_file: Path, held_out: Path, reviews: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "students" / "reviews-16-1"
+    shutil.copytree(held_out, own)
+    grid_file.write_text(
+        with_samples(grid_file, 16)
+        + f"  none student: {{train: '{tmp_path}/students/{{corpus}}-{{samples}}-{{seed}}'}}\n"
+    )
+    grid = read_grid(grid_file)
+    found = {(cell.method, cell.seed): cell for cell in grid.cells()}
+    student = found["none student", 1]
+    assert (student.train, student.samples, student.config.samples) == (str(own), 16, None)
+    assert (found["none", 1].train, found["none", 1].config.samples) == (str(reviews), 16)
+    assert list(grid_of(as_document(grid), grid_file).cells()) == list(grid.cells())
+
+    methods = {"none": Method(seeds=[1]), "none student": replace(grid.methods["none student"], seeds=[1])}
+    outcomes = run_grid(replace(grid, methods=methods), tmp_path / "out")
+    assert [each.result.steps for each in outcomes] == [2, 3]  # batches of 8 of 16 texts, and of all 20
+    student_row = summarise(replace(grid, methods=methods), outcomes)[1]
+    assert student_row.differences["nll"].seeds == 1
+
+
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [
@@ -154,6 +211,8 @@ def test_methods_of_a_grid_may_differ_in_their_development_sets(
         ("eval: {test: ", "eval: 3, options: {head: ", "reviews: eval must be shards"),
         ("reviews: {", "reviews: {options: {dev: x/y}, ", r"options: dev is 'x/y'; here it must be a share"),
         ("alpha: 0.5", "dev: 7", r"grid\.yaml: methods: wordmixup: dev is 7; a share of the training texts"),
+        ("alpha: 0.5", "dev: 'cv:1'", r"grid\.yaml: methods: wordmixup: dev is cv:1; cv:K takes a number"),
+        ("alpha: 0.5", "train: 3", r"grid\.yaml: methods: wordmixup: train is 3; name shards"),
         ("reviews: {", "plays: {train: x, dev: 3}\n  reviews: {", r"corpora: plays: dev is 3; a share"),
         ("eval: {test: ", "options: {head: ", "corpus 'reviews' has no shards to report on"),
     ],

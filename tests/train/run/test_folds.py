@@ -146,14 +146,32 @@ def test_folds_of_another_run_are_not_taken(reviews: Path, tiny_bert: Path, tmp_
     assert result.dev == expected.dev
 
 
-def test_a_class_with_too_few_texts_is_named(make_shards: Any, tiny_bert: Path, tmp_path: Path) -> None:
-    rows = [{"text": f"film {n}", "label": ("bad", "good", "rare")[min(n // 6, 2)]} for n in range(15)]
-    shards = make_shards(rows)
-    with pytest.raises(
-        UsageError, match=r"cv:5 needs 5 texts of every class, but 'rare' has 3\. Use fewer folds"
-    ):
-        train(shards, tmp_path / "run", str(tiny_bert), TrainConfig(**{**FAST, "samples": None}), dev="cv:5")
-    assert not (tmp_path / "run").exists()
+def test_rare_classes_are_named_and_never_missing_from_a_training(
+    make_shards: Any, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["bad"] * 6 + ["good"] * 6 + ["rare"] * 2 + ["once"]
+    shards = make_shards([{"text": f"film {number}", "label": name} for number, name in enumerate(names)])
+    config = TrainConfig(**{**FAST, "samples": None, "epochs": 1, "method": "none"})
+    trained: list[set[int]] = []
+    original = loop.Run.train_epoch
+
+    def watched(run: loop.Run, *arguments: Any) -> None:
+        subset = run.loader._subset
+        trained.append(set(range(15)) if subset is None else set(subset.tolist()))
+        original(run, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Run, "train_epoch", watched)
+        train(shards, tmp_path / "run", str(tiny_bert), config, dev="cv:5")
+    assert len(trained) == 6
+    assert all(14 in texts and {12, 13} & texts for texts in trained)
+    kept = Predictions.load(tmp_path / "run" / "predictions" / "dev.safetensors")
+    assert kept.rows.tolist() == list(range(14))
+    assert "fewer training texts than folds, 1 of 'once', 2 of 'rare'" in caplog.text
+
+    with pytest.raises(UsageError, match=r"cv:7 needs 7 .* there are 6 of 'bad', .* 2 of 'rare'\. Use fewer"):
+        train(shards, tmp_path / "other", str(tiny_bert), config, dev="cv:7")
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_needs_an_epoch_to_be_selected_is_refused(
@@ -185,5 +203,5 @@ def test_texts_with_several_labels_are_dealt_out_too(
     result = train(shards, tmp_path / "run", str(tiny_bert), config, dev="cv:3")
     assert len(Predictions.load(tmp_path / "run" / "predictions" / "dev.safetensors").rows) == 12
     assert result.temperature is not None
-    with pytest.raises(UsageError, match="cv:13 needs 13 training texts, but there are 12"):
+    with pytest.raises(UsageError, match=r"cv:13 needs 13 training texts .* but there are 12"):
         train(shards, tmp_path / "other", str(tiny_bert), config, dev="cv:13")

@@ -148,6 +148,23 @@ def test_two_processes_train_like_one(
     close(result["dev"], alone.dev)
 
 
+def test_two_processes_train_folds_and_an_ensemble_like_one(
+    reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(**{**CONFIG, "lr": 1e-2, "samples": 30, "ensemble": 2})
+    write_config(tmp_path / "run.yaml", config, Inputs(dev="cv:2"))
+    alone = train(reviews, tmp_path / "one", str(still_bert), config, dev="cv:2", evals=[("test", held_out)])
+    flags = ("--config", tmp_path / "run.yaml", "--eval", f"test={held_out}", "--json")
+    result = json.loads(launched("torchrun", reviews, tmp_path / "two", still_bert, *flags))
+    assert (result["steps"], result["tokens"]) == (alone.steps, alone.tokens)
+    close(losses(tmp_path / "two"), losses(tmp_path / "one"))
+    close(result["dev"], alone.dev)
+    close(result["largest_p"], alone.largest_p)
+    assert alone.ensemble is not None
+    for kind in ("eval", "scaled"):
+        close(result["ensemble"][kind]["test"], getattr(alone.ensemble, kind)["test"])
+
+
 def test_a_run_goes_on_under_another_number_of_processes(
     reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
 ) -> None:
