@@ -33,6 +33,26 @@ def shards(
     return folder / "shards"
 
 
+def test_folds_and_their_ensemble_are_shown(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = amix("train", shards, run, "--model", tiny_bert, "--dev", "cv:2", "--ensemble", "folds",
+                "--eval", f"all={shards}", *FAST)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    rows = [re.split(r"\s{2,}", line)[0] for line in done.stdout.splitlines()]
+    assert rows[:4] == ["set", "dev", "all", "all, ensemble of 3"]
+    assert amix("report", run, tmp_path / "page.html").exit_code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "all, ensemble" in page
+    assert (
+        "The temperature is fitted on the training texts, each by a model that was trained without it."
+        in page
+    )
+
+    assert amix("train", shards, run, "--model", tiny_bert, "--ensemble", "2.5").exit_code == 2
+    unclear = amix("train", shards, tmp_path / "other", "--model", tiny_bert, "--dev", "cv:one")
+    assert "dev is cv:one; cv:K takes a number of folds from 2, such as cv:5." in unclear.stderr
+
+
 def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = amix("train", shards, run, "--model", tiny_bert, "--dev", shards, "--eval", shards,
@@ -43,6 +63,7 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
         "calibration",
         "changed_labels",
         "dev",
+        "ensemble",
         "epoch",
         "eval",
         "head",

@@ -31,7 +31,7 @@ from amix.loaders.shards.manifest import Manifest
 from amix.study.compare import statistics
 from amix.study.compare.candidates import compared_specs
 from amix.study.compare.comparison import Comparison
-from amix.study.compare.grid import Method
+from amix.study.compare.grid import Grid, Method
 from amix.study.compare.gridfile import as_document, grid_of, read_grid
 from amix.study.compare.runner import run_grid
 from amix.study.compare.statistics import (
@@ -363,6 +363,22 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     assert "--heads 0.1: none of --methods none, wordmixup uses heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)
     assert "no folders 'train', 'validation' and 'test'" in done.stderr
+
+
+def test_a_share_or_folds_go_with_several_caches(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for corpus in ("one", "two"):
+        (tmp_path / corpus).mkdir()
+        for name, shards in (("train", reviews), ("validation", held_out), ("test", held_out)):
+            (tmp_path / corpus / name).symlink_to(shards)
+    grids: list[Grid] = []
+    monkeypatch.setattr("amix.cli.compare._compare", lambda grid, *_: grids.append(grid))
+    both = (tmp_path / "one", tmp_path / "two", tmp_path / "out", "--model", tiny_bert)
+    assert amix("compare", *both, "--methods", "none", "--dev", "cv:2").exit_code == 0
+    assert {cell.dev for cell in grids[0].cells()} == {"cv:2"}
+    refused = amix("compare", *both, "--methods", "none", "--dev", held_out)
+    assert "--dev and --eval belong to one cache" in refused.stderr
 
 
 def test_heads_of_a_list_are_compared_where_all_caches_hold_them(
