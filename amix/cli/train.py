@@ -78,7 +78,7 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
     metavar="SHARDS|SHARE|cv:K",
     help="Select the best epoch on these shards, or on a share of the training texts (0.2) that is held out of "
     "training, the same share of each class. cv:5: train on all texts and keep the last epoch; models of five folds "
-    "say how over-confident it is (for --p auto) and give the temperature. Without --dev the last epoch is kept.",
+    "give the confidence gap for --p auto, and the temperature. Without --dev the last epoch is kept.",
 )
 @click.option(
     "--eval",

@@ -657,7 +657,7 @@ def test_a_result_is_read_as_it_was_written(
     assert document.keys() == {"identity", "result", "sha256"}
     assert document["result"].keys() == {
         "model", "eval", "dev", "calibration", "temperature", "scaled", "head", "largest_p", "epoch", "steps",
-        "tokens", "seconds", "changed_labels",
+        "tokens", "seconds", "changed_labels", "ensemble",
     }  # fmt: skip
     (tmp_path / "result.json").write_text(json.dumps({**document, "identity": {}}))
     with pytest.raises(TrainError, match=r"result\.json"):
