@@ -8,7 +8,7 @@ from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
 from amix.loaders.corpus.source import LabelType, Record
-from amix.loaders.corpus.unpacked import reading
+from amix.loaders.corpus.formats.unpacked import reading
 
 
 class Reader(Protocol):
@@ -81,15 +81,15 @@ def _fingerprint(file: DataFile) -> dict[str, object]:
 def _reader(file: DataFile, place: str, wanted: Sequence[str]) -> Reader:
     match file.format:
         case "jsonl":
-            from amix.loaders.corpus.jsonlines import JsonLines
+            from amix.loaders.corpus.formats.jsonlines import JsonLines
 
             return JsonLines(file, place, wanted)
         case "csv":
-            from amix.loaders.corpus.csvfile import Csv
+            from amix.loaders.corpus.formats.csvfile import Csv
 
             return Csv(file, place)
         case "parquet":
-            from amix.loaders.corpus.parquet import Parquet
+            from amix.loaders.corpus.formats.parquet import Parquet
 
             return Parquet(file, place)
 

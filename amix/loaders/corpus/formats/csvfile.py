@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import LabelType, Record
-from amix.loaders.corpus.unpacked import open_bytes, reading
+from amix.loaders.corpus.formats.unpacked import open_bytes, reading
 
 _FIELD = 128 * 1024 * 1024  # characters; Python's own limit is 131,072, less than a long review thread
 

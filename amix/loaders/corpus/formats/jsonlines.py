@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import LabelType, Record
-from amix.loaders.corpus.unpacked import open_bytes, reading
+from amix.loaders.corpus.formats.unpacked import open_bytes, reading
 
 _SAMPLE = 100  # valid rows whose keys are the columns
 _SAMPLE_LINES = 10_000  # at most this many lines are searched for them

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.find import DataFile
 from amix.loaders.corpus.source import Kind, LabelType, Record
-from amix.loaders.corpus.unpacked import damaged, reading
+from amix.loaders.corpus.formats.unpacked import damaged, reading
 
 _BATCH = 1024  # rows
 
