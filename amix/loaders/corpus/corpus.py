@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus.labels import Labels, UnusableError, from_schema
 from amix.loaders.corpus.names import require_class_names
 from amix.loaders.corpus.rows import CorpusOptions, Row, columns_of
-from amix.loaders.corpus.source import Source
+from amix.loaders.corpus.source import Source, SourceFile
 from amix.loaders.corpus.survey import Survey
 from amix.loaders.corpus.text import flaw_of_text
 
@@ -24,12 +24,14 @@ class Corpus:
     row_count: rows that `rows()` yields, rejected ones too; the limit, or None, if it is not known before reading.
     identity: JSON; what decides the rows: contents, columns, class names and limit, but no local path.
     label_names: one per class; None with no_labels.  multi_label: rows have `labels` instead of `label`.
+    notes: sentences for the user about what is read.
     """
 
     row_count: int | None
     identity: dict[str, object]
     label_names: tuple[str, ...] | None
     multi_label: bool
+    notes: Sequence[str]
 
     def __init__(self, source: Source, options: CorpusOptions) -> None:
         """Decide the class ids, which may take one pass over the label column. Raises CorpusError."""
@@ -39,10 +41,12 @@ class Corpus:
         count: int | None = None
         if not options.no_labels:
             self._labels, count = _decide_labels(source, options)
+        source.count(options.limit)
         known = [each for each in (options.limit, count, source.row_count) if each is not None]
         self.row_count = min(known, default=None)
         self.label_names = None if self._labels is None else self._labels.names
         self.multi_label = self._labels is not None and self._labels.multi_label
+        self.notes = source.notes
         self.identity = {
             **source.identity,
             "text_column": options.text_column,
@@ -54,6 +58,15 @@ class Corpus:
         with contextlib.closing(self.rows()) as rows:
             if next(rows, None) is None:
                 raise CorpusError(f"{source.what}: holds no rows. Name a corpus with at least one text.")
+
+    @property
+    def files(self) -> Sequence[SourceFile]:
+        """The local files that are read, in order, and how many rows are taken from each."""
+        return self._source.files(self._options.limit)
+
+    def remedy(self, reasons: Iterable[str]) -> str | None:
+        """Return what to do about rows that cannot be used for these reasons, or None if only the user can know."""
+        return self._source.remedy(reasons)
 
     def rows(self, start: int = 0) -> Generator[Row, None, None]:
         """Yield rows in corpus order from row number `start` up to the limit, a few in memory at a time."""
@@ -137,7 +150,7 @@ def open_corpus(source: str, options: CorpusOptions) -> Corpus:
 
 
 def _is_hub_id(source: str) -> bool:
-    from amix.loaders.corpus.find import format_of
+    from amix.loaders.corpus.datafile import format_of
 
     if Path(source).exists() or not _HUB_ID.fullmatch(source):
         return False

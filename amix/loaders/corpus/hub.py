@@ -1,11 +1,11 @@
 """A data set on the Hugging Face Hub, streamed at one commit."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
-from amix.loaders.corpus.source import Kind, LabelType, Record
+from amix.loaders.corpus.source import Kind, LabelType, Record, SourceFile
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -61,6 +61,9 @@ class HubSource:
         """Check the columns. Raises CorpusError."""
         self.what = what
         self.identity = identity
+        self.notes = (
+            () if options.encoding is None else ("--encoding is not used: the Hub's data sets are Unicode.",)
+        )
         self._stream = stream
         described = (stream.info.splits or {}).get(options.split)
         self.row_count: int | None = None if described is None else described.num_examples or None
@@ -104,6 +107,17 @@ class HubSource:
             raise CorpusError(
                 f"{self.what}: the stream ended with an error at row {number} ({_shown(problem)}). Run again."
             ) from problem
+
+    def count(self, limit: int | None) -> None:
+        """Count nothing: a pass over the stream would fetch all of it."""
+
+    def files(self, limit: int | None) -> Sequence[SourceFile]:
+        """Return nothing: no local file was read, and commit and split are in the identity."""
+        return ()
+
+    def remedy(self, reasons: Iterable[str]) -> str | None:
+        """Return nothing: rows of the Hub are Unicode."""
+        return None
 
 
 def _keys(stream: "IterableDataset", wanted: Sequence[str]) -> list[str]:
