@@ -47,5 +47,7 @@ class PrecomputeOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+        if isinstance(self.max_rejects, float) and not 0 <= self.max_rejects <= 1:
+            raise UsageError(f"--max-rejects is {self.max_rejects:.4%}; a share is between 0% and 100%.")
         if self.max_rejects is not None and self.max_rejects < 0:
             raise UsageError(f"--max-rejects is {self.max_rejects}; it cannot be negative.")

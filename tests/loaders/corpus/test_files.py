@@ -109,6 +109,13 @@ def test_a_zstd_file_that_is_whole_is_not_called_damaged(tmp_path: Path) -> None
     assert "damaged" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_bytes_after_the_packed_data_are_named(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(pack(LINES, suffix) + b"<html>not found</html>")
+    with pytest.raises(CorpusError, match="other bytes follow the packed data"):
+        opened(tmp_path / f"a.jsonl{suffix}")
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz"])
 def test_an_empty_file_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()

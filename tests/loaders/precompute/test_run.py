@@ -437,7 +437,14 @@ def test_a_folder_that_is_no_extractor_is_refused(corpus: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "option",
-    [{"dtype": "int4"}, {"max_length": 2}, {"workers": 0}, {"samples_per_shard": 0}, {"max_rejects": -1}],
+    [
+        {"dtype": "int4"},
+        {"max_length": 2},
+        {"workers": 0},
+        {"samples_per_shard": 0},
+        {"max_rejects": -1},
+        {"max_rejects": 1.5},
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--" + next(iter(option)).replace("_", "-")):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PIECE = 16 * 1024  # packed bytes: few, because zstd may expand them a thousandfold
 _WINDOW = 2**31  # bytes: what `zstd --long=31` packs with; without it, windows beyond 128 MiB are refused
+_FOLLOWED = "other bytes follow the packed data. If they mean nothing, unpack it and pack it anew; else fetch it again."
 
 
 class UnpackError(OSError):
@@ -28,6 +29,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        if "Not a gzipped file" in str(
+            problem
+        ):  # the beginning was looked at before, so it is what comes later
+            raise CorpusError(f"{path}: {_FOLLOWED}") from None
         raise damaged(path, problem) from None
     except UnpackError as problem:
         raise CorpusError(f"{path}: {problem}") from None
@@ -68,6 +73,7 @@ class _Zstd(io.RawIOBase):
         self._file = path.open("rb")
         self._rest = b""  # packed bytes after the end of the last frame
         self._inside = False
+        self._any = False  # a frame was read to its end
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -88,9 +94,12 @@ class _Zstd(io.RawIOBase):
             try:
                 self._ready = memoryview(self._frame.decompress(piece))
             except self._error as problem:
+                if self._any and "Unknown frame" in str(problem):
+                    raise UnpackError(_FOLLOWED) from None
                 raise _explained(str(problem)) from None
             self._inside = not self._frame.eof
             if self._frame.eof:
+                self._any = True
                 self._rest = self._frame.unused_data
                 self._frame = self._open()
         target = memoryview(buffer).cast("B")
