@@ -11,7 +11,7 @@ _MOST = 20  # files that are listed
 
 
 def corpus_lines(corpus: "Corpus") -> Iterator[str]:
-    """Yield which files a corpus is read from, with their rows, and what else the user should know."""
+    """Yield which files a corpus is read from, and how many rows each has."""
     files = corpus.files
     told = [", ".join([f"{file.name}: {_rows(file.row_count or 0)}", *file.remarks]) for file in files]
     if len(files) == 1:
@@ -21,7 +21,6 @@ def corpus_lines(corpus: "Corpus") -> Iterator[str]:
         yield from (f"  {line}" for line in told[:_MOST])
         if len(files) > _MOST:
             yield f"  and {len(files) - _MOST} more, which the manifest lists"
-    yield from corpus.notes
 
 
 def reject_lines(manifest: "Manifest", corpus: "Corpus | None") -> Iterator[str]:

@@ -215,7 +215,8 @@ def test_numbers_below_zero_can_be_given_as_classes(
     assert "--labels=-1,0,1" in caplog.text
     done = amix(*given, "--restart", "--labels", "-1,0,1", "--json")
     last = lines(done.stdout)[-1]
-    assert (last["samples"], last["classes"], done.stderr) == (6, ["-1", "0", "1"], "")
+    assert (last["samples"], last["classes"]) == (6, ["-1", "0", "1"])
+    assert done.stderr == "reading scale.jsonl: 6 rows\n"
 
 
 def test_label_options_exclude_each_other(tmp_path: Path, tiny_extractor: Path) -> None:

@@ -24,14 +24,12 @@ class Corpus:
     row_count: rows that `rows()` yields, rejected ones too; the limit, or None, if it is not known before reading.
     identity: JSON; what decides the rows: contents, columns, class names and limit, but no local path.
     label_names: one per class; None with no_labels.  multi_label: rows have `labels` instead of `label`.
-    notes: sentences for the user about what is read.
     """
 
     row_count: int | None
     identity: dict[str, object]
     label_names: tuple[str, ...] | None
     multi_label: bool
-    notes: Sequence[str]
 
     def __init__(self, source: Source, options: CorpusOptions) -> None:
         """Decide the class ids, which may take one pass over the label column. Raises CorpusError."""
@@ -46,7 +44,6 @@ class Corpus:
         self.row_count = min(known, default=None)
         self.label_names = None if self._labels is None else self._labels.names
         self.multi_label = self._labels is not None and self._labels.multi_label
-        self.notes = source.notes
         self.identity = {
             **source.identity,
             "text_column": options.text_column,

@@ -39,17 +39,6 @@ class DataFile:
         return self.name if self.compression is None else self.name[: -len(self.compression) - 1]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The files of a corpus in order: at least one, all of one format.
-
-    notes: sentences about what was left out, for the user.
-    """
-
-    files: tuple[DataFile, ...]
-    notes: tuple[str, ...] = ()
-
-
 def format_of(path: Path, name: str | None = None) -> DataFile | None:
     """Return how to read `path`, judged by its name, or None when the name does not say."""
     ending = path.name.lower()

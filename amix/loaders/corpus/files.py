@@ -1,19 +1,21 @@
 """A corpus in local files: one reader for each, in order. The bytes of the files are its identity."""
 
 import itertools
+import logging
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from amix.engine.base.errors import CorpusError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.copies import copies
-from amix.loaders.corpus.datafile import DataFile, Found
+from amix.loaders.corpus.datafile import DataFile
 from amix.loaders.corpus.formats.encodings import codec_name, proposal
 from amix.loaders.corpus.formats.signs import require_as_named
 from amix.loaders.corpus.formats.unpacked import reading
 from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
 from amix.loaders.corpus.source import LabelType, Record, SourceFile
 
+_LOG = logging.getLogger(__name__)
 _TEXT = frozenset({"csv", "jsonl"})
 
 
@@ -59,9 +61,8 @@ class Reader(Protocol):
 class FileSource:
     """Files of one format, in order."""
 
-    def __init__(self, what: str, found: Found, options: CorpusOptions) -> None:
+    def __init__(self, what: str, files: Sequence[DataFile], options: CorpusOptions) -> None:
         """Hash the files and check their columns. Raises CorpusError; UsageError for an unknown encoding."""
-        files = found.files
         self.what = what
         self._files = files
         self._is_text = files[0].format in _TEXT
@@ -83,11 +84,10 @@ class FileSource:
                 for fingerprint, reader in zip(fingerprints, self._readers, strict=True)
             ],
         }
-        self.notes = [*found.notes, *copies(files, self._first_rows(options))]
+        for sentence in copies(files, self._first_rows(options)):
+            _LOG.warning(sentence)
         if options.encoding is not None and not self._is_text:
-            self.notes.append(
-                f"--encoding is not used: {files[0].format} files say how their text is encoded."
-            )
+            _LOG.warning(f"--encoding is not used: {files[0].format} files say how their text is encoded.")
 
     @property
     def row_count(self) -> int | None:

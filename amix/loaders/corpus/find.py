@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.datafile import KNOWN, DataFile, Found, format_of
+from amix.loaders.corpus.datafile import KNOWN, DataFile, format_of
 from amix.loaders.corpus.folders import split_of_folder
 
 _LITTER = frozenset(
@@ -13,8 +13,8 @@ _LITTER = frozenset(
 _TWICE = "and a corpus is read more than once. Write it to a regular file first, and name that"
 
 
-def find_files(source: str, split: str, config: str | None) -> Found:
-    """Return the files of `source`. Raises CorpusError where there are none, or not of one format."""
+def find_files(source: str, split: str, config: str | None) -> list[DataFile]:
+    """Return the files of `source` in order: at least one, all of one format. Raises CorpusError."""
     if source == "-":
         raise CorpusError(f"-: would be standard input, {_TWICE}: cat > corpus.jsonl")
     path = Path(source).expanduser()
@@ -22,7 +22,7 @@ def find_files(source: str, split: str, config: str | None) -> Found:
         if path.is_dir():
             return split_of_folder(path, split, config)
         if path.exists():
-            return Found((_known(path, path.name),))
+            return [_known(path, path.name)]
         files = _matches(path) if any(character in source for character in "*?[") else None
     except OSError as problem:
         raise CorpusError(f"{source}: cannot be read ({problem.strerror or problem}). Check it.") from None
@@ -35,7 +35,7 @@ def find_files(source: str, split: str, config: str | None) -> Found:
         raise CorpusError(
             f"{source}: mixes formats ({', '.join(sorted(formats.values()))}). Name files of one format."
         )
-    return Found(tuple(files))
+    return files
 
 
 def _matches(path: Path) -> list[DataFile]:

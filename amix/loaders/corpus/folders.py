@@ -1,5 +1,6 @@
 """One split of a folder in Hub layout: `datasets` itself says which file is of which split."""
 
+import logging
 import os
 import re
 import tempfile
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.datafile import KNOWN, DataFile, Format, Found, format_of
+from amix.loaders.corpus.datafile import KNOWN, DataFile, Format, format_of
 from amix.loaders.corpus.saved import saved_split
 
+_LOG = logging.getLogger(__name__)
 _CARD = "README.md"
 _CARD_HEAD = re.compile(r"---\s*\n(.*?\n)---\s*(\n|$)", re.DOTALL)
 _PREFERRED: tuple[Format, ...] = (
@@ -24,7 +26,7 @@ _PREFERRED: tuple[Format, ...] = (
 _SHARD = re.compile(r"(?P<stem>.+?)(?:[-_.]\d+(?:-of-(?P<of>\d+)(?:-[0-9a-f]+)?)?)?")
 
 
-def split_of_folder(folder: Path, split: str, config: str | None) -> Found:
+def split_of_folder(folder: Path, split: str, config: str | None) -> list[DataFile]:
     """Return the files of one split of a folder.
 
     config: a configuration of the folder's card, or a folder inside.
@@ -40,7 +42,7 @@ def split_of_folder(folder: Path, split: str, config: str | None) -> Found:
         folder, config, configs = folder / config, None, {}
     saved = saved_split(folder, split)
     if saved is not None:
-        return Found(tuple(saved))
+        return saved
     splits = _Splits(folder, _config(folder, configs, config))
     return _of_one_format(splits.files(split), f"{folder}, split {split!r}")
 
@@ -140,13 +142,14 @@ def _by_stem(files: Sequence[DataFile]) -> dict[str, list[DataFile]]:
     return groups
 
 
-def _of_one_format(files: Sequence[DataFile], what: str) -> Found:
-    """Return the files of the commonest format, and a note about the others."""
+def _of_one_format(files: Sequence[DataFile], what: str) -> list[DataFile]:
+    """Return the files of the commonest format; the others are named."""
     counts = Counter(file.format for file in files)
     chosen = max(counts, key=lambda format_: (counts[format_], -_PREFERRED.index(format_)))
     others = [file.name for file in files if file.format != chosen]
-    notes = (f"{what}: not read, since most files are .{chosen}: {', '.join(others)}.",) if others else ()
-    return Found(tuple(file for file in files if file.format == chosen), notes)
+    if others:
+        _LOG.warning(f"{what}: not read, since most files are .{chosen}: {', '.join(others)}.")
+    return [file for file in files if file.format == chosen]
 
 
 def _configs_of_card(folder: Path) -> dict[str, Any]:  # Any: YAML

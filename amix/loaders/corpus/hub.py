@@ -1,5 +1,6 @@
 """A data set on the Hugging Face Hub, streamed at one commit."""
 
+import logging
 from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from amix.loaders.corpus.source import Kind, LabelType, Record, SourceFile
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
+_LOG = logging.getLogger(__name__)
 _SAMPLE = 1000  # rows that are searched for the columns, where the data set does not name them
 
 
@@ -61,9 +63,8 @@ class HubSource:
         """Check the columns. Raises CorpusError."""
         self.what = what
         self.identity = identity
-        self.notes = (
-            () if options.encoding is None else ("--encoding is not used: the Hub's data sets are Unicode.",)
-        )
+        if options.encoding is not None:
+            _LOG.warning("--encoding is not used: the data sets of the Hub are Unicode.")
         self._stream = stream
         described = (stream.info.splits or {}).get(options.split)
         self.row_count: int | None = None if described is None else described.num_examples or None

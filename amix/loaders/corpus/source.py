@@ -39,11 +39,6 @@ class Source(Protocol):
     strings_only: bool  # all values are strings, as in CSV
 
     @property
-    def notes(self) -> Sequence[str]:
-        """Sentences for the user about what is read."""
-        ...
-
-    @property
     def row_count(self) -> int | None:
         """Number of rows, or None where it is not known before the rows are read."""
         ...
