@@ -93,7 +93,7 @@ class _Splits:
         return splits[split]
 
     def _resolved(self, link: Path, patterns: Sequence[str]) -> list[DataFile]:
-        """Return the files that we can read among those that `datasets` finds, each once."""
+        """Return what we can read of what `datasets` finds: each file once, also where two patterns match it."""
         from datasets.data_files import resolve_pattern
 
         found: dict[str, DataFile] = {}
