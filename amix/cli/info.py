@@ -82,6 +82,8 @@ def _shards(folder: str) -> dict[str, object]:
         "members": list(manifest.layout.members),
         "sha256": manifest.sha256,
     }
+    if manifest.files:
+        found["files"] = dict(manifest.files)
     if manifest.label_names is not None:
         counts = np.bincount(
             dataset.class_ids()[dataset.class_ids() >= 0], minlength=len(manifest.label_names)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from amix.cli.output import facts, json_line, notice
+from amix.cli.sources import reject_lines
 from amix.cli.watch import cost_lines, watching
 from amix.engine.extractor.folder import Backend
 from amix.loaders.shards.choices import RelevanceDtype
@@ -26,12 +27,16 @@ _OF_CORPUS = (
     "no_labels",
     "many_classes",
     "limit",
+    "encoding",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Done:
-    """What the last line of `precompute --json` says. classes: names by id, None without labels."""
+    """What the last line of `precompute --json` says.
+
+    classes: names by id, None without labels.  files: the rows of each local file that was read, by its name.
+    """
 
     shards_folder: str
     samples: int
@@ -41,6 +46,7 @@ class _Done:
     rejects: int
     truncated: int
     classes: list[str] | None
+    files: dict[str, int]
     computed_tokens: int
     seconds: float
     manifest_sha256: str
@@ -56,6 +62,7 @@ class _Done:
             rejects=manifest.reject_count,
             truncated=manifest.truncated,
             classes=None if manifest.label_names is None else list(manifest.label_names),
+            files=dict(manifest.files),
             computed_tokens=run.computed_tokens,
             seconds=round(seconds, 3),
             manifest_sha256=manifest.sha256,
@@ -70,6 +77,18 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
         return int(value)
     except ValueError:
         raise click.BadParameter(f"'{value}' is neither a number nor 'auto'.", ctx, param) from None
+
+
+def _rows_or_share(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
+    """Return a number of rows as an int, and a share such as 2% as a float."""
+    if value is None:
+        return None
+    try:
+        return float(value[:-1]) / 100 if value.endswith("%") else int(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"'{value}' is neither a number nor a share such as 2%.", ctx, param
+        ) from None
 
 
 @click.command()
@@ -129,11 +148,14 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @click.option("--limit", type=int, metavar="N", help="Read only the first N rows.")
 @click.option(
+    "--encoding",
+    help="Encoding of text files that are not UTF-8 and have no byte order mark, such as windows-1252.",
+)
+@click.option(
     "--max-rejects",
-    type=int,
-    default=100,
-    show_default=True,
-    help="Stop when more rows than this cannot be used.",
+    metavar="N|P%",
+    callback=_rows_or_share,
+    help="Stop when more rows than this cannot be used.  [default: 1% of the rows, but at least 10]",
 )
 @click.option("--no-labels", is_flag=True, help="Do not read labels.")
 @click.option(
@@ -157,7 +179,8 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None
 def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
     """Run every text of CORPUS through an extractor, and write a cache to OUT: token ids, relevance, labels.
 
-    CORPUS is a .jsonl[.gz|.zst], .csv or .parquet file (globs too), a folder in Hub layout, or a Hub id.
+    CORPUS is a .jsonl, .json, .csv or .tsv file, each also with .gz or .zst, a .parquet file (globs too), a folder in
+    Hub layout or from save_to_disk, or a Hub id.
     To go on with a run that was stopped, give the same command again.
 
     With --json, every line of the output is an object: {"event": "start", ...} when there is work to do,
@@ -189,6 +212,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
                 extractor=extractor,
                 corpus_options=corpus_options,
                 options=options,
+                on_corpus=watch.open,
                 on_start=watch.begin,
                 on_unit=watch.add,
             )
@@ -205,9 +229,8 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
             "texts are cut there."
         )
     if manifest.reject_count:
-        notice(
-            f"{manifest.reject_count} rows could not be used; {out / 'rejects.jsonl'} lists them with reasons."
-        )
+        for line in reject_lines(manifest, watch.corpus):
+            notice(line)
     if manifest.truncated:
         notice(f"{manifest.truncated} texts were longer than {manifest.max_length} tokens and were cut.")
     run = tally.totals()

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from amix.cli.output import json_line
+from amix.cli.output import json_line, notice
+from amix.cli.sources import corpus_lines
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from amix.loaders.corpus import Corpus
     from amix.loaders.precompute.progress import RunTotals, Start, Tally, UnitSummary
 
     _Bar = tqdm[Any]  # Any: it iterates over nothing
@@ -25,6 +27,14 @@ class Watch:
         self._bar = bar
         self._tally = tally
         self._events = events
+        self.corpus: Corpus | None = None
+
+    def open(self, corpus: "Corpus") -> None:
+        """Show which files are read."""
+        self.corpus = corpus
+        with self._bar.external_write_mode(file=sys.stderr):
+            for line in corpus_lines(corpus):
+                notice(line)
 
     def begin(self, start: "Start") -> None:
         """Show the state at the start of the run; the bar goes on where the last run stopped."""

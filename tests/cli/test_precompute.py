@@ -90,6 +90,39 @@ def test_notices_go_to_stderr_and_no_bar_where_it_is_no_terminal(built: Built) -
     assert "texts/s" not in done.stderr
 
 
+def test_the_files_that_were_read_and_the_reasons_of_rejects_are_told(built: Built) -> None:
+    folder, done = built
+    assert "reading train.jsonl: 22 rows\n" in done.stderr
+    assert f"1 row could not be used; {folder / 'shards' / 'rejects.jsonl'} lists them" in done.stderr
+    assert "  1 x text is empty (first: row 20)\n" in done.stderr
+    assert lines(done.stdout)[-1]["files"] == {"train.jsonl": 22}
+    manifest = json.loads((folder / "shards" / "manifest.json").read_bytes())
+    assert manifest["files"] == [{"name": "train.jsonl", "rows": 22}]
+    assert "train.jsonl" not in json.dumps(manifest["plan"])  # another name makes no other cache
+
+
+def test_a_corpus_in_another_encoding_says_what_to_do(tmp_path: Path, tiny_extractor: Path) -> None:
+    corpus = tmp_path / "reviews.csv"
+    rows = ["a film,good", "no fun,bad", "un film délicieux,good", "très ennuyeux,bad"] * 4
+    corpus.write_bytes("\n".join(["text;label", *(row.replace(",", ";") for row in rows)]).encode("cp1252"))
+    given = ("precompute", corpus, tmp_path / "out", "--extractor", tiny_extractor, "--workers", 1)
+    done = amix(*given, "--max-rejects", "60%")
+    assert done.exit_code == 0, done.output
+    assert "reading reviews.csv: 16 rows, fields between semicolons" in done.stderr
+    assert "8 x not UTF-8 (first: row 2, line 4)" in done.stderr
+    assert "windows-1252 ('un film délicieux;good')" in done.stderr
+    assert "--encoding windows-1252 --restart" in done.stderr
+    done = amix(*given, "--encoding", "windows-1252")
+    assert "was begun with corpus.files.0.encoding = None, now it is cp1252" in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["few", "%", "x%"])
+def test_rejects_are_limited_by_a_number_or_a_share(tmp_path: Path, tiny_extractor: Path, limit: str) -> None:
+    done = amix("precompute", "x.csv", tmp_path, "--extractor", tiny_extractor, "--max-rejects", limit)
+    assert done.exit_code == 2
+    assert "neither a number nor a share such as 2%" in done.stderr
+
+
 def test_the_same_command_again_computes_nothing(built: Built, tiny_extractor: Path) -> None:
     folder, _ = built
     given = ("--extractor", tiny_extractor, "--max-length", 64, "--samples-per-shard", 8)
@@ -182,7 +215,8 @@ def test_numbers_below_zero_can_be_given_as_classes(
     assert "--labels=-1,0,1" in caplog.text
     done = amix(*given, "--restart", "--labels", "-1,0,1", "--json")
     last = lines(done.stdout)[-1]
-    assert (last["samples"], last["classes"], done.stderr) == (6, ["-1", "0", "1"], "")
+    assert (last["samples"], last["classes"]) == (6, ["-1", "0", "1"])
+    assert done.stderr == "reading scale.jsonl: 6 rows\n"
 
 
 def test_label_options_exclude_each_other(tmp_path: Path, tiny_extractor: Path) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus.labels import Labels, UnusableError, from_schema
 from amix.loaders.corpus.names import require_class_names
 from amix.loaders.corpus.rows import CorpusOptions, Row, columns_of
-from amix.loaders.corpus.source import Source
+from amix.loaders.corpus.source import Source, SourceFile
 from amix.loaders.corpus.survey import Survey
 from amix.loaders.corpus.text import flaw_of_text
 
@@ -39,6 +39,7 @@ class Corpus:
         count: int | None = None
         if not options.no_labels:
             self._labels, count = _decide_labels(source, options)
+        source.count(options.limit)
         known = [each for each in (options.limit, count, source.row_count) if each is not None]
         self.row_count = min(known, default=None)
         self.label_names = None if self._labels is None else self._labels.names
@@ -54,6 +55,15 @@ class Corpus:
         with contextlib.closing(self.rows()) as rows:
             if next(rows, None) is None:
                 raise CorpusError(f"{source.what}: holds no rows. Name a corpus with at least one text.")
+
+    @property
+    def files(self) -> Sequence[SourceFile]:
+        """The local files that are read, in order, and how many rows are taken from each."""
+        return self._source.files(self._options.limit)
+
+    def remedy(self, reasons: Iterable[str]) -> str | None:
+        """Return what to do about rows that cannot be used for these reasons, or None if only the user can know."""
+        return self._source.remedy(reasons)
 
     def rows(self, start: int = 0) -> Generator[Row, None, None]:
         """Yield rows in corpus order from row number `start` up to the limit, a few in memory at a time."""
@@ -137,7 +147,7 @@ def open_corpus(source: str, options: CorpusOptions) -> Corpus:
 
 
 def _is_hub_id(source: str) -> bool:
-    from amix.loaders.corpus.find import format_of
+    from amix.loaders.corpus.datafile import format_of
 
     if Path(source).exists() or not _HUB_ID.fullmatch(source):
         return False

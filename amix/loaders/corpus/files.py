@@ -1,23 +1,48 @@
 """A corpus in local files: one reader for each, in order. The bytes of the files are its identity."""
 
-from collections.abc import Generator, Sequence
+import itertools
+import logging
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from amix.engine.base.errors import CorpusError
 from amix.engine.base.publish import sha256_file
-from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.copies import copies
+from amix.loaders.corpus.datafile import DataFile
+from amix.loaders.corpus.formats.encodings import codec_name, proposal
+from amix.loaders.corpus.formats.signs import require_as_named
+from amix.loaders.corpus.formats.unpacked import reading
 from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
-from amix.loaders.corpus.source import LabelType, Record
-from amix.loaders.corpus.unpacked import reading
+from amix.loaders.corpus.source import LabelType, Record, SourceFile
+
+_LOG = logging.getLogger(__name__)
+_TEXT = frozenset({"csv", "jsonl"})
 
 
 class Reader(Protocol):
     """One file."""
 
-    row_count: int | None  # None: not known before the rows are read
+    @property
+    def row_count(self) -> int | None:
+        """Number of rows, or None where it is not known before the rows are read."""
+        ...
+
+    @property
+    def dialect(self) -> Mapping[str, str]:
+        """How the file is written, as its identity says it; empty for what is usual."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """The same, for the user."""
+        ...
 
     def columns(self) -> Sequence[str] | None:
         """Return the names of the columns, or None for a file that has no rows to take them from."""
+        ...
+
+    def advice(self) -> str:
+        """Return what else may be wrong where a column is missing, with a space before it."""
         ...
 
     def require_text(self, column: str) -> None:
@@ -37,22 +62,37 @@ class FileSource:
     """Files of one format, in order."""
 
     def __init__(self, what: str, files: Sequence[DataFile], options: CorpusOptions) -> None:
-        """Hash the files and check their columns. Raises CorpusError."""
+        """Hash the files and check their columns. Raises CorpusError; UsageError for an unknown encoding."""
         self.what = what
+        self._files = files
+        self._is_text = files[0].format in _TEXT
         self.strings_only = files[0].format == "csv"
+        if options.encoding is not None:
+            codec_name(options.encoding)
+        fingerprints = [_fingerprint(file) for file in files]
+        # Reasons of rejects are written into the shards, so they name the number of a file, not its path.
+        places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
+        self._readers = [_reader(file, place, options) for file, place in zip(files, places, strict=True)]
+        for file, reader in zip(files, self._readers, strict=True):
+            _require_columns(file, reader, options)
+        self._counts = [reader.row_count for reader in self._readers]
         self.identity: dict[str, object] = {
             "kind": "files",
             "format": files[0].format,
-            "files": [_fingerprint(file) for file in files],
+            "files": [
+                {**fingerprint, **reader.dialect}
+                for fingerprint, reader in zip(fingerprints, self._readers, strict=True)
+            ],
         }
-        # Reasons of rejects are written into the shards, so they name the number of a file, not its path.
-        places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
-        wanted = columns_of(options)
-        self._readers = [_reader(file, place, wanted) for file, place in zip(files, places, strict=True)]
-        for file, reader in zip(files, self._readers, strict=True):
-            _require_columns(file, reader, options)
-        counts = [reader.row_count for reader in self._readers]
-        self.row_count = None if None in counts else sum(filter(None, counts))
+        for sentence in copies(files, self._first_rows(options)):
+            _LOG.warning(sentence)
+        if options.encoding is not None and not self._is_text:
+            _LOG.warning(f"--encoding is not used: {files[0].format} files say how their text is encoded.")
+
+    @property
+    def row_count(self) -> int | None:
+        """Number of rows; known once all of them were read, or from the start if the files say it."""
+        return None if None in self._counts else sum(filter(None, self._counts))
 
     def label_type(self, column: str) -> LabelType:
         """Return what the schemas say about a label column, if all of them say the same."""
@@ -66,38 +106,70 @@ class FileSource:
     def records(self, columns: Sequence[str], start: int = 0) -> Generator[Record, None, None]:
         """Yield records from row number `start` on."""
         base = 0
+        for number, reader in enumerate(self._readers):
+            count = yield from reader.records(columns, max(0, start - base), base)
+            self._counts[number] = count
+            base += count
+
+    def count(self, limit: int | None) -> None:
+        """Read all rows, or up to the limit, unless they are counted already."""
+        if self.row_count is None:
+            for _ in itertools.islice(self.records([]), limit):
+                pass
+
+    def files(self, limit: int | None) -> Sequence[SourceFile]:
+        """Return the files with the rows that are taken from each."""
+        found, base = [], 0
+        for file, reader, count in zip(self._files, self._readers, self._counts, strict=True):
+            rows = count
+            if limit is not None:
+                rows = max(0, limit - base) if count is None else min(count, max(0, limit - base))
+            found.append(SourceFile(file.name, rows, tuple(reader.remarks)))
+            base += rows or 0
+        return found
+
+    def remedy(self, reasons: Iterable[str]) -> str | None:
+        """Propose an encoding for text that is not UTF-8."""
+        is_utf8 = not any("not UTF-8" in reason for reason in reasons)
+        return None if is_utf8 or not self._is_text else proposal(self._files)
+
+    def _first_rows(self, options: CorpusOptions) -> Generator[list[Sequence[object]], None, None]:
         for reader in self._readers:
-            base += yield from reader.records(columns, max(0, start - base), base)
+            first = itertools.islice(reader.records(columns_of(options), 0, 0), 64)
+            yield [values for _, values, _ in first if values is not None]
 
 
 def _fingerprint(file: DataFile) -> dict[str, object]:
+    require_as_named(file)
     with reading(file.path):
         size = file.path.stat().st_size
-        if size == 0:
-            raise CorpusError(f"{file.path}: is empty. Name a corpus with at least one text.")
         return {"sha256": sha256_file(file.path), "size": size, "compression": file.compression}
 
 
-def _reader(file: DataFile, place: str, wanted: Sequence[str]) -> Reader:
+def _reader(file: DataFile, place: str, options: CorpusOptions) -> Reader:
     match file.format:
         case "jsonl":
-            from amix.loaders.corpus.jsonlines import JsonLines
+            from amix.loaders.corpus.formats.jsonlines import JsonLines
 
-            return JsonLines(file, place, wanted)
+            return JsonLines(file, place, columns_of(options), options.encoding)
         case "csv":
-            from amix.loaders.corpus.csvfile import Csv
+            from amix.loaders.corpus.formats.csvfile import Csv
 
-            return Csv(file, place)
+            return Csv(file, place, columns_of(options), options.encoding)
         case "parquet":
-            from amix.loaders.corpus.parquet import Parquet
+            from amix.loaders.corpus.formats.parquet import Parquet
 
             return Parquet(file, place)
+        case "arrow":
+            from amix.loaders.corpus.formats.arrowfile import ArrowFile
+
+            return ArrowFile(file, place)
 
 
 def _require_columns(file: DataFile, reader: Reader, options: CorpusOptions) -> None:
     columns = reader.columns()
     if columns is not None:
-        require_columns(str(file.path), columns, options)
+        require_columns(str(file.path), columns, options, reader.advice())
         reader.require_text(options.text_column)
         if options.pair_column is not None:
             reader.require_text(options.pair_column)

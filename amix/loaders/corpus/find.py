@@ -1,60 +1,36 @@
-"""Which local files a corpus is made of: a file, a glob, or one split of a folder in Hub layout."""
+"""Which local files a corpus is made of: a file, a glob, or one split of a folder."""
 
-import re
-from dataclasses import dataclass
+import stat
 from pathlib import Path
-from typing import Literal
 
 from amix.engine.base.errors import CorpusError
+from amix.loaders.corpus.datafile import KNOWN, DataFile, format_of
+from amix.loaders.corpus.folders import split_of_folder
 
-Format = Literal["jsonl", "csv", "parquet"]
-Compression = Literal["gz", "zst"]
-
-KNOWN = ".jsonl, .json (one object a line) or .csv, each also with .gz or .zst, or .parquet"
-_FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-_COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
-_NO_DATA = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})
-# train, train-00000-of-00002, train-00000-of-00002-1a2b3c4d, train-3, train_3
-_SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+(?:-of-(?P<of>\d+)(?:-[0-9a-f]+)?)?)?")
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """One local file and how to read it."""
-
-    path: Path
-    format: Format
-    compression: Compression | None
-
-
-def format_of(path: Path) -> DataFile | None:
-    """Return how to read `path`, judged by its name, or None when the name does not say."""
-    name = path.name.lower()
-    compression = _COMPRESSIONS.get(Path(name).suffix)
-    if compression is not None:
-        name = Path(name).stem
-    format_ = _FORMATS.get(Path(name).suffix)
-    if format_ is None or (format_ == "parquet" and compression is not None):
-        return None
-    return DataFile(path, format_, compression)
+_LITTER = frozenset(
+    {"thumbs.db", "desktop.ini"}
+)  # what file managers leave; hidden files are left out anyway
+_TWICE = "and a corpus is read more than once. Write it to a regular file first, and name that"
 
 
 def find_files(source: str, split: str, config: str | None) -> list[DataFile]:
     """Return the files of `source` in order: at least one, all of one format. Raises CorpusError."""
+    if source == "-":
+        raise CorpusError(f"-: would be standard input, {_TWICE}: cat > corpus.jsonl")
     path = Path(source).expanduser()
-    if path.is_dir():
-        files = _split_of_folder(path, split, config)
-    elif path.exists():
-        files = [_known(path)]
-    elif any(character in source for character in "*?["):
-        anchor = Path(path.anchor)
-        matches = sorted(anchor.glob(str(path.relative_to(anchor))))
-        files = [_known(match) for match in matches if match.is_file() and not match.name.startswith(".")]
-        if not files:
-            raise CorpusError(f"{source}: no file matches. Check the pattern.")
-    else:
+    try:
+        if path.is_dir():
+            return split_of_folder(path, split, config)
+        if path.exists():
+            return [_known(path, path.name)]
+        files = _matches(path) if any(character in source for character in "*?[") else None
+    except OSError as problem:
+        raise CorpusError(f"{source}: cannot be read ({problem.strerror or problem}). Check it.") from None
+    if files is None:
         raise CorpusError(f"{source}: there is no such file or folder. Check the path.")
-    formats = {file.format: file.path.name for file in reversed(files)}
+    if not files:
+        raise CorpusError(f"{source}: no file matches. Check the pattern.")
+    formats = {file.format: file.name for file in reversed(files)}
     if len(formats) > 1:
         raise CorpusError(
             f"{source}: mixes formats ({', '.join(sorted(formats.values()))}). Name files of one format."
@@ -62,57 +38,41 @@ def find_files(source: str, split: str, config: str | None) -> list[DataFile]:
     return files
 
 
-def _known(path: Path) -> DataFile:
-    file = format_of(path)
+def _matches(path: Path) -> list[DataFile]:
+    """Return the files that a pattern matches. Folders that exist as they are written are no patterns."""
+    parts = path.parts
+    base, count = (Path(path.anchor), 1) if path.anchor else (Path(), 0)
+    while count < len(parts) - 1 and (base / parts[count]).is_dir():
+        base, count = base / parts[count], count + 1
+    pattern = "/".join(parts[count:])
+    found = list(base.glob(pattern)) or list(base.glob(pattern.replace("[", "[[]")))
+    # Which ones are hidden is as in `datasets`: a checkpoint of a notebook is not meant by `**`.
+    wanted = [match for match in sorted(found) if _hidden(match.relative_to(base)) == _hidden(Path(pattern))]
+    return [
+        _known(match, match.relative_to(base).as_posix())
+        for match in wanted
+        if not match.is_dir() and match.name.lower() not in _LITTER
+    ]
+
+
+def _hidden(path: Path) -> int:
+    """Count the hidden parts of a path: all names with a dot before them, and folders such as `__pycache__`."""
+    return sum(part.startswith(".") for part in path.parts) + sum(
+        part.startswith("__") for part in path.parts[:-1]
+    )
+
+
+def _known(path: Path, name: str) -> DataFile:
+    mode = path.stat().st_mode
+    for is_kind, kind in (
+        (stat.S_ISFIFO, "a pipe (FIFO)"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if is_kind(mode):
+            raise CorpusError(f"{path}: is {kind}, {_TWICE}: cat {path} > corpus{path.suffix or '.jsonl'}")
+    file = format_of(path, name)
     if file is None:
         raise CorpusError(f"{path}: unknown kind of file. A corpus is {KNOWN}.")
     return file
-
-
-def _data_files(folder: Path) -> list[DataFile]:
-    """Return the data files of a folder in Hub layout: in itself, or else in its `data`."""
-    for place in (folder, folder / "data"):
-        if place.is_dir():
-            paths = sorted(path for path in place.iterdir() if path.is_file() and path.name[0] != ".")
-            files = [format_of(path) for path in paths if path.name not in _NO_DATA]
-            found = [file for file in files if file is not None]
-            if found:
-                return found
-    return []
-
-
-def _split_of_folder(folder: Path, split: str, config: str | None) -> list[DataFile]:
-    if config is not None:
-        folder = folder / config
-        if not folder.is_dir():
-            raise CorpusError(
-                f"{folder}: there is no such folder. --config names a subfolder of {folder.parent}."
-            )
-    files = _data_files(folder)
-    if not files:
-        configs = sorted(path.name for path in folder.iterdir() if path.is_dir() and _data_files(path))
-        if len(configs) > 1:
-            raise CorpusError(f"{folder}: holds several data sets. Pick with --config: {', '.join(configs)}.")
-        if not configs:
-            raise CorpusError(f"{folder}: holds no data files. A folder in Hub layout holds train{KNOWN}.")
-        files = _data_files(folder / configs[0])
-    splits: dict[str, list[DataFile]] = {}
-    totals: dict[str, set[int]] = {}
-    for file in files:
-        stem = file.path.name.partition(".")[0]
-        match = _SHARD.fullmatch(stem)
-        assert match is not None
-        splits.setdefault(match["split"], []).append(file)
-        if match["of"] is not None:
-            totals.setdefault(match["split"], set()).add(int(match["of"]))
-    if split not in splits:
-        raise CorpusError(
-            f"{folder}: has no split {split!r}. Pick with --split: {', '.join(sorted(splits))}."
-        )
-    chosen = splits[split]
-    if totals.get(split, {len(chosen)}) != {len(chosen)}:
-        wanted = " or ".join(map(str, sorted(totals[split])))
-        raise CorpusError(
-            f"{folder}: split {split!r} has {len(chosen)} files, the names say {wanted}. Fetch all of them."
-        )
-    return chosen

@@ -1,15 +1,17 @@
 """A data set on the Hugging Face Hub, streamed at one commit."""
 
-from collections.abc import Generator, Sequence
+import logging
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
-from amix.loaders.corpus.source import Kind, LabelType, Record
+from amix.loaders.corpus.source import Kind, LabelType, Record, SourceFile
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
+_LOG = logging.getLogger(__name__)
 _SAMPLE = 1000  # rows that are searched for the columns, where the data set does not name them
 
 
@@ -61,6 +63,8 @@ class HubSource:
         """Check the columns. Raises CorpusError."""
         self.what = what
         self.identity = identity
+        if options.encoding is not None:
+            _LOG.warning("--encoding is not used: the data sets of the Hub are Unicode.")
         self._stream = stream
         described = (stream.info.splits or {}).get(options.split)
         self.row_count: int | None = None if described is None else described.num_examples or None
@@ -104,6 +108,17 @@ class HubSource:
             raise CorpusError(
                 f"{self.what}: the stream ended with an error at row {number} ({_shown(problem)}). Run again."
             ) from problem
+
+    def count(self, limit: int | None) -> None:
+        """Count nothing: a pass over the stream would fetch all of it."""
+
+    def files(self, limit: int | None) -> Sequence[SourceFile]:
+        """Return nothing: no local file was read, and commit and split are in the identity."""
+        return ()
+
+    def remedy(self, reasons: Iterable[str]) -> str | None:
+        """Return nothing: rows of the Hub are Unicode."""
+        return None
 
 
 def _keys(stream: "IterableDataset", wanted: Sequence[str]) -> list[str]:

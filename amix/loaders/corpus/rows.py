@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amix.engine.base.errors import CorpusError
+from amix.loaders.corpus.names import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class CorpusOptions:
     labels: class names in the order of their ids, given by --labels or taken from another cache.
     many_classes: take more classes than a classifier could learn from the rows.
     limit: read only this many rows from the start; the class ids are still those of the whole column.
+    encoding: of local text files that begin with no byte order mark; None is UTF-8.
     """
 
     split: str = "train"
@@ -42,6 +44,7 @@ class CorpusOptions:
     labels: tuple[str, ...] | None = None
     many_classes: bool = False
     limit: int | None = None
+    encoding: str | None = None
 
 
 def columns_of(options: CorpusOptions) -> list[str]:
@@ -50,14 +53,16 @@ def columns_of(options: CorpusOptions) -> list[str]:
     return [column for column in columns if column is not None]
 
 
-def require_columns(what: str, columns: Sequence[str], options: CorpusOptions) -> None:
-    """Raise CorpusError unless the columns asked for are among `columns`."""
+def require_columns(what: str, columns: Sequence[str], options: CorpusOptions, advice: str = "") -> None:
+    """Raise CorpusError unless each column asked for is among `columns`, once. advice: what else may be wrong."""
     wanted = [(options.text_column, "--text-column", ""), (options.pair_column, "--pair-column", "")]
     if not options.no_labels:
         wanted.append((options.label_column, "--label-column", ", or use --no-labels"))
     for column, option, otherwise in wanted:
         if column is not None and column not in columns:
             raise CorpusError(
-                f"{what}: has no column {column!r}. It has: {', '.join(columns)}. "
-                f"Name the right one with {option}{otherwise}."
+                f"{what}: has no column {column!r}. It has: {listed(columns, 30)}. "
+                f"Name the right one with {option}{otherwise}.{advice}"
             )
+        if column is not None and columns.count(column) > 1:
+            raise CorpusError(f"{what}: names {column!r} twice among its columns. Rename one of them.")

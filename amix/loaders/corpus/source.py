@@ -1,6 +1,6 @@
 """What every kind of corpus provides: raw records in corpus order, and what its schema says about labels."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,13 +18,30 @@ class LabelType:
     names: tuple[str, ...] | None = None  # of a ClassLabel
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A local file that was read.
+
+    name: without the path to the corpus.  row_count: rows that were taken from it; None if not all were counted yet.
+    remarks: how it is written, where that is unusual.
+    """
+
+    name: str
+    row_count: int | None
+    remarks: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """Rows as they are in files or on the Hub; nothing is checked yet except that they can be read."""
 
     identity: dict[str, object]  # JSON; what decides the rows, without local paths
     what: str  # how messages name the corpus
     strings_only: bool  # all values are strings, as in CSV
-    row_count: int | None  # None: not known before the rows are read
+
+    @property
+    def row_count(self) -> int | None:
+        """Number of rows, or None where it is not known before the rows are read."""
+        ...
 
     def label_type(self, column: str) -> LabelType:
         """Return what is known about the label column without reading it."""
@@ -32,4 +49,16 @@ class Source(Protocol):
 
     def records(self, columns: Sequence[str], start: int = 0) -> Generator[Record, None, None]:
         """Yield records from row number `start` on. Raises CorpusError where the data ends too early."""
+        ...
+
+    def count(self, limit: int | None) -> None:
+        """Learn how many of the first `limit` rows there are, if one pass without computing can tell."""
+        ...
+
+    def files(self, limit: int | None) -> Sequence[SourceFile]:
+        """Return the local files, in order, with the rows among the first `limit` that each has."""
+        ...
+
+    def remedy(self, reasons: Iterable[str]) -> str | None:
+        """Return what the user can do about rows that cannot be read for these reasons, if it can be told."""
         ...

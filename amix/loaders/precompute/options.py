@@ -21,7 +21,7 @@ class PrecomputeOptions:
     device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers take in turn.
     workers: processes; None = one per core as far as memory allows, or one per GPU. More than that share the GPUs.
     samples_per_shard: corpus rows of a shard.  restart: remove what an earlier run wrote.
-    max_rejects: unusable rows that are tolerated.
+    max_rejects: unusable rows that are tolerated: a number, or a share as a float; None is 1 %, but at least 10 rows.
     labels_from: another cache whose class names and numbers to use.  keep_text: store texts beside their ids.
     """
 
@@ -33,7 +33,7 @@ class PrecomputeOptions:
     backend: Backend | None = None
     samples_per_shard: int = 4096
     restart: bool = False
-    max_rejects: int = 100
+    max_rejects: int | float | None = None
     labels_from: Path | None = None
     keep_text: bool = False
 
@@ -47,5 +47,7 @@ class PrecomputeOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-        if self.max_rejects < 0:
+        if isinstance(self.max_rejects, float) and not 0 <= self.max_rejects <= 1:
+            raise UsageError(f"--max-rejects is {self.max_rejects:.4%}; a share is between 0% and 100%.")
+        if self.max_rejects is not None and self.max_rejects < 0:
             raise UsageError(f"--max-rejects is {self.max_rejects}; it cannot be negative.")

@@ -31,7 +31,7 @@ from amix.loaders.precompute.sizing import sensible_workers, worker_bytes
 from amix.loaders.precompute.unit import UnitSettings
 from amix.loaders.precompute.workers import WorkerPool
 from amix.loaders.shards.finish import publish_manifest
-from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.manifest import CorpusFile, Manifest
 from amix.loaders.shards.workspace import Workspace, shards_are_kept
 
 __all__ = ["PrecomputeOptions", "precompute"]
@@ -46,6 +46,7 @@ def precompute(
     extractor: Path,
     corpus_options: CorpusOptions | None = None,
     options: PrecomputeOptions | None = None,
+    on_corpus: Callable[[Corpus], None] = lambda corpus: None,
     on_start: Callable[[Start], None] = lambda start: None,
     on_unit: Callable[[UnitSummary], None] = lambda summary: None,
 ) -> Manifest:
@@ -53,6 +54,7 @@ def precompute(
 
     A run that was stopped goes on where it was; a finished one is left as it is. The bytes depend on corpus, extractor
     and options, but not on the number of workers (docs/shards.md).
+    on_corpus: called with the opened corpus, before anything is computed.
     on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
     Returns the manifest. Raises UsageError, CorpusError, ExtractorError, ShardError or DeviceError; what was
@@ -69,6 +71,7 @@ def precompute(
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, opened.heads)
     corpus = open_corpus(source, corpus_options)
+    on_corpus(corpus)
     budget = Budget.of(opened, devices[0].partition(":")[0], backend)
     recipe = recipe_of(
         opened,
@@ -91,7 +94,7 @@ def precompute(
             return finished
         done = workspace.records(recipe)
         workspace.prepare()
-        rejects = Rejects(options.max_rejects)
+        rejects = Rejects(options.max_rejects, corpus.row_count, corpus.remedy)
         for record in done.values():
             rejects.add(record.rejects)
         published = set(done)
@@ -133,8 +136,9 @@ def precompute(
         records = workspace.final_records(recipe, published)
         if not any(record.samples for record in records):
             raise CorpusError(
-                f"{source}: no row can be used. {rejects.first()} Repair the corpus or name the right columns."
+                f"{source}: no row can be used. {rejects.described()} Repair the corpus or name the right columns."
             )
+        rejects.finish(records[-1].row_range[1])
         publish_manifest(
             out,
             records,
@@ -142,6 +146,7 @@ def precompute(
             relevance="cls" if opened.relevance == "cls" else "received",
             tokenizer=tokenizer_of(opened),
             truncated=sum(record.truncated or 0 for record in records),
+            files=[CorpusFile(file.name, file.row_count or 0) for file in corpus.files],
         )
         return Manifest.read(out)
 

@@ -7,7 +7,7 @@ from amix.engine.base import canonical
 from amix.engine.base.publish import sha256_file, write_atomic
 from amix.loaders.shards.card import card
 from amix.loaders.shards.choices import RelevanceKind
-from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
+from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, CorpusFile, Manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardEntry, ShardRecord
 from amix.loaders.shards.tokenizer import TOKENIZER, TokenizerFile
@@ -21,11 +21,12 @@ def publish_manifest(
     relevance: RelevanceKind,
     tokenizer: TokenizerFile,
     truncated: int,
+    files: Sequence[CorpusFile] = (),
 ) -> None:
     """Write tokenizer, card and rejects, then the manifest. The same arguments give the same bytes.
 
     records: of all shards, in order.  recipe: also says the heads, layout, max_length and labels of the cache.
-    truncated: texts that were cut at max_length.
+    truncated: texts that were cut at max_length.  files: that the corpus was read from.
     """
     rejects = [reject for record in records for reject in record.rejects]
     manifest = Manifest(
@@ -43,6 +44,7 @@ def publish_manifest(
         tokenizer=tokenizer.info,
         recipe=recipe,
         shards=tuple(_entry(out, record) for record in records),
+        files=tuple(files),
     )
     write_atomic(out / TOKENIZER, tokenizer.data)
     write_atomic(out / CARD, card(manifest).encode())

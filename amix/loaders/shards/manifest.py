@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, get_args
+from typing import NamedTuple, Self, get_args
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
@@ -22,6 +22,13 @@ REJECTS = "rejects.jsonl"
 _MOST_TOKENS = 1 << 20  # of a text
 
 
+class CorpusFile(NamedTuple):
+    """A file that texts came from. row_count: rows taken from it, rejected ones too."""
+
+    name: str
+    row_count: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a cache holds.
@@ -31,6 +38,8 @@ class Manifest:
     truncated: texts that were cut at `max_length`, the most tokens that a sample can have.
     heads: (layer, head) of each stored relevance row.  layout: what every sample consists of.
     label_names: names of the classes by id; None where the cache holds no labels.
+    files: that the corpus was read from; empty where it was read from elsewhere, or by an older version. They are not
+        in the recipe, since other names would make no other cache.
     """
 
     folder: Path
@@ -48,6 +57,7 @@ class Manifest:
     tokenizer: TokenizerInfo
     recipe: Recipe
     shards: tuple[ShardEntry, ...]
+    files: tuple[CorpusFile, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sha256:  # it was not read from a file
@@ -103,6 +113,10 @@ class Manifest:
             tokenizer=TokenizerInfo.read(fields.inner("tokenizer")),
             recipe=Recipe(fields.mapping("plan")),
             shards=tuple(map(ShardEntry.read, fields.each("shards", "shard"))),
+            files=tuple(
+                CorpusFile(file.text("name"), file.count("rows"))
+                for file in (fields.each("files", "file") if "files" in fields else ())
+            ),
         )
 
     def sealed(self) -> bytes:
@@ -110,6 +124,7 @@ class Manifest:
         return canonical.seal(self._document())
 
     def _document(self) -> dict[str, object]:
+        files = [{"name": file.name, "rows": file.row_count} for file in self.files]
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -126,6 +141,7 @@ class Manifest:
             "tokenizer": dataclasses.asdict(self.tokenizer),
             "plan": self.recipe.document,
             "shards": [entry.document() for entry in self.shards],
+            **({"files": files} if files else {}),
         }
 
     @property

@@ -104,8 +104,20 @@ def _differences(name: str, before: object, now: object) -> Iterator[tuple[str, 
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(f"{name}.{key}".lstrip("."), before.get(key), now.get(key))
+        return
+    ones, others = _documents(before), _documents(now)
+    if ones is not None and others is not None and len(ones) == len(others):
+        for number, (one, other) in enumerate(zip(ones, others, strict=True)):
+            yield from _differences(f"{name}.{number}", one, other)
     elif before != now:
         yield name, _short(before), _short(now)
+
+
+def _documents(value: object) -> list[Mapping[str, object]] | None:
+    """Return a list of documents, such as the files of a corpus, or None for anything else."""
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+        return value
+    return None
 
 
 def _short(value: object) -> str:

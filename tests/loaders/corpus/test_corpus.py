@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_limit_below_one_is_refused(reviews: Path) -> None:
 def test_pairs_and_no_labels(reviews: Path) -> None:
     corpus = opened(reviews, pair_column="second", no_labels=True, label_column="not there")
     assert corpus.label_names is None
-    assert corpus.row_count is None
+    assert corpus.row_count == 10
     assert next(corpus.rows()) == Row(0, "review 0", "a pair")
 
 
@@ -153,6 +154,42 @@ def test_a_text_is_refused_only_for_a_reason(text: str) -> None:
         assert text.encode().decode() == text
     else:
         assert not text.isascii() or not text.strip() or not text.isprintable()
+
+
+@pytest.mark.parametrize("no_labels", [False, True])
+def test_files_and_the_rows_that_are_taken_from_each(
+    tmp_path: Path, write_jsonl: Write, no_labels: bool
+) -> None:
+    for name, count in (("a", 3), ("b", 2), ("c", 4)):
+        rows = [{"text": f"{name} {number}", "label": number} for number in range(count)]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    for limit, counts in ((None, [3, 2, 4]), (4, [3, 1, 0]), (5, [3, 2, 0]), (99, [3, 2, 4])):
+        corpus = opened(tmp_path / "*.jsonl", limit=limit, no_labels=no_labels)
+        assert [(file.name, file.row_count) for file in corpus.files] == [
+            (f"{name}.jsonl", count) for name, count in zip("abc", counts, strict=True)
+        ]
+        assert corpus.row_count == sum(counts)
+
+
+def test_standard_input_and_pipes_are_refused_for_the_true_reason(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for source, kind in (("-", "standard input"), (tmp_path / "pipe.jsonl", r"a pipe \(FIFO\)")):
+        with pytest.raises(CorpusError, match=f"{kind}.* read more than once.*regular file"):
+            opened(source)
+    with pytest.raises(CorpusError, match="FIFO"):
+        opened(tmp_path / "*.jsonl")
+    with pytest.raises(CorpusError, match="a device"):
+        opened("/dev/null")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path, write_jsonl: Write) -> None:
+    folder = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    write_jsonl(folder / os.fsdecode(b"tr\xe4in.jsonl"), [{"text": "a film", "label": 0}])
+    corpus = opened(folder / os.fsdecode(b"tr\xe4in.jsonl"))
+    assert [file.name for file in corpus.files] == [r"tr\xe4in.jsonl"]
+    assert json.dumps(corpus.identity, ensure_ascii=False).encode()
+    assert next(corpus.rows()).text == "a film"
+    assert next(opened(folder / "*.jsonl").rows()).text == "a film"
 
 
 def test_remote_addresses_are_refused_with_a_way_out() -> None:

@@ -106,6 +106,7 @@ from amix.engine.extractor.folder import open_extractor
 from amix.loaders.shards.layout import Layout
 from amix.loaders.precompute.recipe import tokenizer_of
 from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
 from amix.loaders.shards.writer import Sample, ShardWriter
@@ -161,13 +162,14 @@ unit_deaths = count_deaths(out.mkdir, unit, contents(out), lambda workspace: 0 i
 
 records = [ShardRecord.read(path) for path in sorted(shards.glob("shard-*.json"))]
 recipe, tokenizer = records[0].recipe, tokenizer_of(open_extractor(extractor))
+rest = {"tokenizer": tokenizer, "truncated": 0, "files": Manifest.read(shards).files}
 
 def without_manifest():
     shutil.copytree(shards, out, ignore=shutil.ignore_patterns("manifest.json", "tokenizer.json", "README.md"))
 
 manifest_deaths = count_deaths(
     without_manifest,
-    lambda: publish_manifest(out, records, recipe, relevance="received", tokenizer=tokenizer, truncated=0),
+    lambda: publish_manifest(out, records, recipe, relevance="received", **rest),
     contents(shards),
     lambda workspace: workspace.finished(recipe) is not None,
 )

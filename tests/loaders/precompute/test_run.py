@@ -258,7 +258,9 @@ def test_too_many_rejects_stop_the_run_and_it_goes_on_when_they_are_allowed(
 ) -> None:
     rows = [{"text": "fine" if number % 2 else " ", "label": 0} for number in range(20)]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", rows)
-    with pytest.raises(CorpusError, match=r"10 rows cannot be used, --max-rejects is 9. Row 0: .*Row 2"):
+    with pytest.raises(
+        CorpusError, match=r"10 rows cannot be used, --max-rejects is 9.*10 x text is nothing"
+    ):
         precompute(
             str(corpus), tmp_path / "out", extractor=tiny_extractor, options=replace(OPTIONS, max_rejects=9)
         )
@@ -435,7 +437,14 @@ def test_a_folder_that_is_no_extractor_is_refused(corpus: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "option",
-    [{"dtype": "int4"}, {"max_length": 2}, {"workers": 0}, {"samples_per_shard": 0}, {"max_rejects": -1}],
+    [
+        {"dtype": "int4"},
+        {"max_length": 2},
+        {"workers": 0},
+        {"samples_per_shard": 0},
+        {"max_rejects": -1},
+        {"max_rejects": 1.5},
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--" + next(iter(option)).replace("_", "-")):

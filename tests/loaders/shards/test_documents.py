@@ -145,3 +145,27 @@ def test_recipes_differ_by_the_way_to_what_differs() -> None:
         ("gone", "x" * 77 + "...", "None"),
         ("layout.dtype", "float16", "uint8"),
     ]
+
+
+def test_recipes_name_the_file_that_differs_and_how() -> None:
+    before = Recipe({"corpus": {"files": [{"sha256": "a"}, {"sha256": "b"}]}})
+    now = Recipe({"corpus": {"files": [{"sha256": "a"}, {"sha256": "b", "encoding": "cp1252"}]}})
+    assert list(before.differences(now)) == [("corpus.files.1.encoding", "None", "cp1252")]
+    more = Recipe({"corpus": {"files": [{"sha256": "a"}]}})
+    assert [name for name, _, _ in before.differences(more)] == ["corpus.files"]
+
+
+def test_a_manifest_says_which_files_were_read_if_it_is_told(cache: Path) -> None:
+    path = cache / "manifest.json"
+    assert Manifest.read(cache).files == ()
+    assert b'"files":[{"name"' not in path.read_bytes()
+    found = [{"name": "a.csv", "rows": 3}, {"name": "b.csv", "rows": 1}]
+    rewrite(path, "files", found)
+    manifest = Manifest.read(cache)
+    assert manifest.files == (("a.csv", 3), ("b.csv", 1))
+    assert manifest.sealed() == path.read_bytes()
+    for field, value in (("files.0.rows", -1), ("files.1.name", None)):
+        rewrite(path, "files", found)
+        rewrite(path, field, value)
+        with pytest.raises(ShardError, match=r"manifest\.json: file \d: its (rows|name) is"):
+            Manifest.read(cache)

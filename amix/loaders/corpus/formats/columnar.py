@@ -1,36 +1,35 @@
-"""Parquet through pyarrow, row group by row group, only the columns needed."""
+"""What Parquet and Arrow files have in common: a schema, and batches of columns."""
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.datafile import DataFile
 from amix.loaders.corpus.source import Kind, LabelType, Record
-from amix.loaders.corpus.unpacked import damaged, reading
-
-_BATCH = 1024  # rows
 
 
-class Parquet:
-    """One Parquet file."""
+class Columnar:
+    """One file with a schema. A subclass reads it, and knows its number of rows."""
 
-    def __init__(self, file: DataFile, place: str) -> None:
-        """Read the footer. Raises CorpusError for a damaged file."""
+    row_count: int | None
+
+    def __init__(self, file: DataFile, place: str, schema: pa.Schema) -> None:
         self._path = file.path
         self._place = place
-        with self._open() as parquet:
-            self._schema = parquet.schema_arrow
-            groups = range(parquet.num_row_groups)
-            self._rows: list[int] = [parquet.metadata.row_group(group).num_rows for group in groups]
-        self.row_count: int | None = sum(self._rows)
+        self._schema = schema
+        self.dialect: dict[str, str] = {}
+        self.remarks: Sequence[str] = ()
 
     def columns(self) -> Sequence[str]:
         """Return the names of the columns."""
         return list(self._schema.names)
+
+    def advice(self) -> str:
+        """Return nothing: the schema says which columns there are."""
+        return ""
 
     def require_text(self, column: str) -> None:
         """Raise CorpusError for a column of lists, structs or bytes. Numbers are rejected row by row."""
@@ -53,44 +52,22 @@ class Parquet:
             return LabelType(_kind(type_), tuple(map(str, feature["names"])))
         return LabelType(_kind(type_))
 
-    def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
-        """Yield the records from row `start` on, without reading the row groups before it."""
-        total = sum(self._rows)
-        group = number = 0
-        while group < len(self._rows) and number + self._rows[group] <= start:
-            number += self._rows[group]
-            group += 1
-        if number >= total:
-            return total
-        wanted = list(dict.fromkeys(columns))
-        groups = list(range(group, len(self._rows)))
-        with self._open() as parquet:
-            batches = parquet.iter_batches(_BATCH, groups, wanted, use_threads=False)
-            while True:
-                try:
-                    batch = next(batches, None)
-                except (pa.ArrowException, OSError) as problem:
-                    raise damaged(self._path, problem) from None
-                if batch is None:
-                    return total
-                skip = min(max(0, start - number), batch.num_rows)
-                part = batch.slice(skip)
-                number += skip
-                values = [_values(part.column(column)) for column in columns]
-                for row in zip(*values, strict=True):
-                    bad = next((value for value in row if isinstance(value, _Undecodable)), None)
-                    if bad is None:
-                        yield base + number, row, None
-                    else:
-                        yield base + number, None, f"{self._place}row {number}: not UTF-8"
-                    number += 1
-
-    def _open(self) -> pq.ParquetFile:
-        with reading(self._path):
-            try:
-                return pq.ParquetFile(self._path)
-            except pa.ArrowException as problem:
-                raise damaged(self._path, problem) from None
+    def _rows(
+        self, batches: Iterable[pa.RecordBatch], columns: Sequence[str], number: int, start: int, base: int
+    ) -> Generator[Record, None, None]:
+        """Yield the records from row `start` on. number: of the first row in `batches`."""
+        for batch in batches:
+            skip = min(max(0, start - number), batch.num_rows)
+            part = batch.slice(skip)
+            number += skip
+            values = [_values(part.column(column)) for column in columns]
+            for row in zip(*values, strict=True) if values else [()] * part.num_rows:
+                bad = next((value for value in row if isinstance(value, _Undecodable)), None)
+                if bad is None:
+                    yield base + number, row, None
+                else:
+                    yield base + number, None, f"{self._place}row {number}: not UTF-8"
+                number += 1
 
     def _features(self) -> dict[str, Any]:  # Any: JSON
         try:

@@ -12,6 +12,15 @@ from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
 GOOD = b'{"text": "fine", "label": 0}'
 
 
+def document(corpus: Corpus) -> dict[str, Any]:
+    """What the identity of the corpus says about its only file."""
+    files = corpus.identity["files"]
+    assert isinstance(files, list)
+    (file,) = files
+    assert isinstance(file, dict)
+    return file
+
+
 def opened(path: Path, data: bytes, **options: Any) -> Corpus:
     path = path / "a.jsonl"
     path.write_bytes(data)
@@ -61,12 +70,7 @@ def test_lines_are_counted_with_the_blank_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [
-        b"[" + GOOD + b"]",
-        GOOD.decode().encode("utf-16"),
-        b"just text\nmore text\n",
-        b"{}\n{}\n",
-    ],
+    [b"just text\nmore text\n", b"{}\n{}\n", b'{"rows": [\n' + GOOD + b"]}\n", b"[1, 2]"],
 )
 def test_a_file_without_any_object_says_what_json_lines_is(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(CorpusError, match="JSON Lines has one object a line"):
@@ -84,6 +88,21 @@ def test_a_key_that_never_comes_is_an_error_that_lists_those_of_the_first_hundre
 ) -> None:
     with pytest.raises(CorpusError, match=r"no column 'label'. It has: text\."):
         opened(tmp_path, b'{"text": "no label"}\n' * 150 + b'{"other": 1}\n')
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp1252"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    lines = '{"text": "café \u00a0", "label": 0}\n\n{"text": "two", "label": 1}\n'
+    given = None if encoding in ("utf-16", "utf-32") else encoding  # these two begin with a mark
+    corpus = opened(tmp_path, lines.encode(encoding), encoding=given)
+    assert [row.text for row in corpus.rows()] == ["café \u00a0", "two"]
+    file = document(corpus)
+    assert file["encoding"] == encoding
+
+
+def test_bytes_that_the_given_encoding_lacks_spoil_their_own_line(tmp_path: Path) -> None:
+    corpus = opened(tmp_path, GOOD + b'\n{"text": "\x81", "label": 0}\n' + GOOD, encoding="windows-1252")
+    assert [row.reject for row in corpus.rows()] == [None, "line 2: not windows-1252", None]
 
 
 # No lone surrogates: JSON may hold them, texts may not.

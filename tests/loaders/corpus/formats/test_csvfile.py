@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,15 @@ from hypothesis import strategies as st
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
+
+
+def document(corpus: Corpus) -> dict[str, Any]:
+    """What the identity of the corpus says about its only file."""
+    files = corpus.identity["files"]
+    assert isinstance(files, list)
+    (file,) = files
+    assert isinstance(file, dict)
+    return file
 
 
 def opened(path: Path, data: bytes, **options: Any) -> Corpus:
@@ -66,14 +76,104 @@ def test_a_field_longer_than_pythons_own_limit(tmp_path: Path) -> None:
 
 
 def test_a_header_is_needed_and_names_every_column_once(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"has no column 'text'. It has: a fine film, 1"):
+    with pytest.raises(
+        CorpusError, match=r"no column 'text'. It has: a fine film, 1.*no header: put one .*'text,label'"
+    ):
         opened(tmp_path, b"a fine film,1\na dull film,0\n")
+    with pytest.raises(CorpusError, match=r"no column 'label'. It has: text, stars.*--no-labels\.$"):
+        opened(tmp_path, b"text,stars\na,0\n")
     with pytest.raises(CorpusError, match="names 'text' twice"):
         opened(tmp_path, b"text,label,text\na,0,b\n")
-    with pytest.raises(CorpusError, match="header cannot be read"):
-        opened(tmp_path, b"text,\xff\na,0\n")
+    with pytest.raises(CorpusError, match=r"header cannot be read.*--encoding windows-1252"):
+        opened(tmp_path, b"text,r\xe9sum\xe9\na,0\n")
     with pytest.raises(CorpusError, match="header cannot be read"):
         opened(tmp_path, b"\n\n")
+
+
+def test_columns_that_are_not_asked_for_may_have_one_name(tmp_path: Path) -> None:
+    assert next(opened(tmp_path, b",text,label,,\n1,a,0,,\n").rows()).text == "a"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters_are_recognised(tmp_path: Path, delimiter: str) -> None:
+    table = [["id", "text", "label"], ["1", "a, b; c | d \t e", "0"], ["2", 'say "x"', "1"]]
+    stream = io.StringIO(newline="")
+    csv.writer(stream, delimiter=delimiter).writerows(table)
+    corpus = opened(tmp_path, stream.getvalue().encode())
+    assert [(row.text, row.label) for row in corpus.rows()] == [(table[1][1], 0), (table[2][1], 1)]
+    file = document(corpus)
+    assert file.get("delimiter") == (None if delimiter == "," else delimiter)  # commas are not mentioned
+    with pytest.raises(CorpusError, match=r"no column 'body'. It has: id, text, label"):
+        opened(tmp_path, stream.getvalue().encode(), text_column="body")
+
+
+def test_what_is_asked_for_decides_between_delimiters(tmp_path: Path) -> None:
+    corpus = opened(tmp_path, b"text,a;b;c;d\nfine,1\n", no_labels=True)
+    assert next(corpus.rows()).text == "fine"
+    corpus = opened(tmp_path, b"text\nfine; really, fine\n", no_labels=True)
+    assert [row.reject or row.text for row in corpus.rows()] == ["line 2: 2 fields, the header has 1"]
+
+
+def test_quotes_between_tabs_are_text_where_nothing_else_makes_sense(tmp_path: Path) -> None:
+    plain = b'text\tlabel\n"Great" she said\t0\n" open\t1\nclosed "\t0\n\n"whole"\t1\n'
+    corpus = opened(tmp_path, plain)
+    assert [row.text for row in corpus.rows()] == ['"Great" she said', '" open', 'closed "', '"whole"']
+    quoted = b'text\tlabel\n"two\nlines"\t0\n"say ""x"""\t1\n'
+    assert [row.text for row in opened(tmp_path, quoted).rows()] == ["two\nlines", 'say "x"']
+    last = b'label\ttext\n0\t"two\nlines"\n1\tone\n'
+    assert [row.text for row in opened(tmp_path, last).rows()] == ["two\nlines", "one"]
+
+
+@pytest.mark.parametrize("compression", ["", ".gz"])
+def test_tsv_prefers_tabs(tmp_path: Path, compression: str) -> None:
+    data = b"text\tlabel, or not\na, b\t0\n"
+    path = tmp_path / f"a.tsv{compression}"
+    path.write_bytes(gzip.compress(data) if compression else data)
+    with pytest.raises(CorpusError, match=r"no column 'review'. It has: text, label, or not\."):
+        open_corpus(str(path), CorpusOptions(text_column="review"))
+    assert next(open_corpus(str(path), CorpusOptions(no_labels=True)).rows()).text == "a, b"
+
+
+BROKEN = {
+    # the lines of a record that is none, and the lines of it by its reason
+    b'"he said \\"hi\\" and\nleft the room",1\n': "lines 2 to 3: a quote after a backslash",
+    b'"he said \\"hi\\", and\nleft the room",1\n': "lines 2 to 3: a quote after a backslash",
+    b'"he said \\"",1\n': "line 2: a quote after a backslash",
+    b'"he said "hi" and\nleft the room",1\n': "lines 2 to 3: a stray quote",
+    b'"he said "hi" and\nwent, home\nat six",1\n': "lines 2 to 4: a stray quote",
+    b'"a "stray" quote",1\n': "line 2: a stray quote",
+    b'"a "stray quote",1\n': "line 2: a stray quote",
+    b'"a stray" quote,1\n': "line 2: a stray quote",
+    b'"a "stray" quote" again" and more,1\n': "line 2: a stray quote",  # no quote closes it
+    b"text,label\n": "line 2: the header once more",
+    b"\xef\xbb\xbftext,label\n": "line 2: the header once more",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_record_is_one_reject_and_spoils_no_other(tmp_path: Path, broken: bytes) -> None:
+    corpus = opened(tmp_path, b"text,label\n" + broken + b'fine,0\n"also, fine",1\n')
+    bad, *good = corpus.rows()
+    assert (bad.reject or "").startswith(BROKEN[broken])
+    assert [(row.number, row.text, row.label) for row in good] == [(1, "fine", 0), (2, "also, fine", 1)]
+    assert corpus.label_names == ("0", "1")
+
+
+def test_the_rest_of_a_broken_record_is_not_looked_for_without_end(tmp_path: Path) -> None:
+    stray = b'"a "stray" quote" again" and more,1\n'
+    rows = list(opened(tmp_path, b"text,label\n" + stray + b"fine,0\n" * 2000 + b'"quoted",1\n').rows())
+    assert sum(row.reject is None for row in rows) == 2001
+
+
+def test_utf16(tmp_path: Path) -> None:
+    text = 'text,label\n"café,\nplace",0\n'
+    assert next(opened(tmp_path, text.encode("utf-16")).rows()).text == "café,\nplace"
+    for order in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(CorpusError, match=f"UTF-16 without a byte order mark.*--encoding {order}"):
+            opened(tmp_path, text.encode(order))
+        assert next(opened(tmp_path, text.encode(order), encoding=order).rows()).label == 0
+        cut = opened(tmp_path, text.encode(order) + b"x", encoding=order)
+        assert [row.reject for row in cut.rows()] == [None, f"line 4: not {order.upper()}"]
 
 
 @pytest.mark.parametrize(

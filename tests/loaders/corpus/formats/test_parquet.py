@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def write(path: Path, columns: dict[str, Any], *, features: Any = None, **option
     if features is not None:
         noted = json.dumps({"info": {"features": features}}).encode()
         table = table.replace_schema_metadata({b"huggingface": noted})
-    pq.write_table(table, path, **options)
+    with path.open("wb") as file:
+        pq.write_table(table, file, **options)
     return path
 
 
@@ -72,6 +74,19 @@ def test_columns_are_listed_when_one_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no column 'text'. It has: sentence, label, idx.*--text-column"):
         opened(path)
     assert next(opened(path, text_column="sentence").rows()).text == "a"
+
+
+def test_twin_columns_matter_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    table = pa.table([["a"], [1], [2], [0]], names=["text", "id", "id", "label"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert next(opened(tmp_path / "a.parquet").rows()).text == "a"
+    with pytest.raises(CorpusError, match="names 'id' twice"):
+        opened(tmp_path / "a.parquet", text_column="id")
+
+
+def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
+    path = write(tmp_path / os.fsdecode(b"\xe9t\xe9.parquet"), {"text": ["a"], "label": [0]})
+    assert next(opened(path).rows()).text == "a"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.find import DataFile
+from amix.loaders.corpus.datafile import DataFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _PIECE = 16 * 1024  # packed bytes: few, because zstd may expand them a thousandfold
+_WINDOW = 2**31  # bytes: what `zstd --long=31` packs with; without it, windows beyond 128 MiB are refused
+_FOLLOWED = "other bytes follow the packed data. If they mean nothing, unpack it and pack it anew; else fetch it again."
+
+
+class UnpackError(OSError):
+    """A whole file cannot be unpacked here; the message says why."""
 
 
 @contextlib.contextmanager
@@ -23,7 +29,13 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        if "Not a gzipped file" in str(
+            problem
+        ):  # the beginning was looked at before, so it is what comes later
+            raise CorpusError(f"{path}: {_FOLLOWED}") from None
         raise damaged(path, problem) from None
+    except UnpackError as problem:
+        raise CorpusError(f"{path}: {problem}") from None
     except OSError as problem:
         raise CorpusError(
             f"{path}: cannot be read ({problem.strerror or problem}). Check the file and its permissions."
@@ -56,11 +68,12 @@ class _Zstd(io.RawIOBase):
         import zstandard
 
         self._error = zstandard.ZstdError
-        self._open = zstandard.ZstdDecompressor().decompressobj
+        self._open = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj
         self._frame = self._open()
         self._file = path.open("rb")
         self._rest = b""  # packed bytes after the end of the last frame
         self._inside = False
+        self._any = False  # a frame was read to its end
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -81,9 +94,12 @@ class _Zstd(io.RawIOBase):
             try:
                 self._ready = memoryview(self._frame.decompress(piece))
             except self._error as problem:
-                raise EOFError(str(problem)) from None
+                if self._any and "Unknown frame" in str(problem):
+                    raise UnpackError(_FOLLOWED) from None
+                raise _explained(str(problem)) from None
             self._inside = not self._frame.eof
             if self._frame.eof:
+                self._any = True
                 self._rest = self._frame.unused_data
                 self._frame = self._open()
         target = memoryview(buffer).cast("B")
@@ -91,3 +107,17 @@ class _Zstd(io.RawIOBase):
         target[:count] = self._ready[:count]
         self._ready = self._ready[count:]
         return count
+
+
+def _explained(problem: str) -> Exception:
+    """Tell files that are whole, and cannot be unpacked for another reason, from damaged ones."""
+    if "memory" in problem:
+        return UnpackError(
+            "was packed with a window that does not fit into the memory of this machine. Unpack it elsewhere, or "
+            "pack it anew without --long."
+        )
+    if "Dictionary" in problem:
+        return UnpackError(
+            "was packed with a dictionary, which is not in the file. Unpack it with zstd -D DICTIONARY -d."
+        )
+    return EOFError(problem)

@@ -1,0 +1,40 @@
+"""What is told about a corpus: which files were read, and why rows of it could not be used."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amix.loaders.corpus import Corpus
+    from amix.loaders.shards.manifest import Manifest
+
+_MOST = 20  # files that are listed
+
+
+def corpus_lines(corpus: "Corpus") -> Iterator[str]:
+    """Yield which files a corpus is read from, and how many rows each has."""
+    files = corpus.files
+    told = [", ".join([f"{file.name}: {_rows(file.row_count or 0)}", *file.remarks]) for file in files]
+    if len(files) == 1:
+        yield f"reading {told[0]}"
+    elif files:
+        yield f"reading {len(files)} files, {_rows(sum(file.row_count or 0 for file in files))}"
+        yield from (f"  {line}" for line in told[:_MOST])
+        if len(files) > _MOST:
+            yield f"  and {len(files) - _MOST} more, which the manifest lists"
+
+
+def reject_lines(manifest: "Manifest", corpus: "Corpus | None") -> Iterator[str]:
+    """Yield how many rows have no sample, the commonest reasons, and what can be done about them."""
+    from amix.loaders.precompute.rejects import commonest
+    from amix.loaders.shards.manifest import REJECTS
+
+    rejects = list(manifest.rejects())
+    yield f"{_rows(len(rejects))} could not be used; {manifest.folder / REJECTS} lists them. The commonest reasons:"
+    yield from (f"  {line}" for line in commonest(rejects))
+    remedy = None if corpus is None else corpus.remedy(reject.reason for reject in rejects)
+    if remedy is not None:
+        yield remedy
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"

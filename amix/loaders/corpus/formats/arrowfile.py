@@ -1,0 +1,48 @@
+"""Arrow files, as `save_to_disk` of `datasets` writes them: mapped into memory, batch by batch."""
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator, Sequence
+
+import pyarrow as pa
+
+from amix.loaders.corpus.datafile import DataFile
+from amix.loaders.corpus.formats.columnar import Columnar
+from amix.loaders.corpus.formats.unpacked import damaged, reading
+from amix.loaders.corpus.source import Record
+
+_FILE_SIGN = b"ARROW1"
+
+
+class ArrowFile(Columnar):
+    """One file in Arrow's stream or file format."""
+
+    def __init__(self, file: DataFile, place: str) -> None:
+        """Read the schema and count the rows. Raises CorpusError for a damaged file."""
+        self._file = file
+        with self._opened() as (schema, batches):
+            super().__init__(file, place, schema)
+            self.row_count = sum(batch.num_rows for batch in batches)
+
+    def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
+        """Yield the records from row `start` on."""
+        with self._opened() as (_, batches):
+            yield from self._rows(batches, columns, 0, start, base)
+        assert self.row_count is not None
+        return self.row_count
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Open the file; gives its schema and its batches."""
+        with reading(self._file.path):
+            try:
+                with pa.memory_map(os.fsencode(self._file.path)) as source:
+                    if source.read(len(_FILE_SIGN)) == _FILE_SIGN:
+                        file = pa.ipc.open_file(source)
+                        yield file.schema, map(file.get_batch, range(file.num_record_batches))
+                    else:
+                        source.seek(0)
+                        stream = pa.ipc.open_stream(source)
+                        yield stream.schema, iter(stream)
+            except pa.ArrowException as problem:
+                raise damaged(self._file.path, problem) from None
