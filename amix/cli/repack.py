@@ -1,6 +1,8 @@
 """`amix repack`: shards in, other shards out."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,6 +12,7 @@ from amix.cli.output import facts, json_line, json_option, notice
 from amix.loaders.shards.choices import RelevanceDtype
 
 if TYPE_CHECKING:
+    from amix.loaders.shards.manifest import Manifest
     from amix.loaders.shards.records import ShardRecord
 
 
@@ -45,7 +48,8 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     from amix.loaders.shards.rewrite.repack import RepackOptions, repack
     from amix.loaders.shards.workspace import shards_are_kept
 
-    before = sum(Manifest.read(folder).tar_bytes for folder in shards)
+    sources = [Manifest.read(folder) for folder in shards]
+    before = sum(source.tar_bytes for source in sources)
     began = time.perf_counter()
     with tqdm(unit=" shards", disable=None, desc="repack") as bar:
 
@@ -86,4 +90,33 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
             "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
             "time": f"{seconds:.1f} s",
         }
+    )
+    if manifest.tar_bytes > before:
+        notice(_growth(sources, manifest))
+
+
+def _growth(sources: Sequence["Manifest"], out: "Manifest") -> str:
+    """Return why a cache is larger than its sources, in bytes."""
+    from amix.loaders.shards.layout import BLOCK
+    from amix.loaders.shards.sources import Room, room_of_arrays
+
+    taken, values = Counter[str](), Counter[str]()
+    for source in sources:
+        for name, room in room_of_arrays(source).items():
+            taken[name] += room.tar
+            values[name] += room.values
+    found = room_of_arrays(out)
+    more = {name: found.get(name, Room(0, 0)).tar - taken[name] for name in {**found, **taken}}
+    more["ends of tars"] = 2 * BLOCK * (len(out.shards) - sum(len(source.shards) for source in sources))
+    growth = out.tar_bytes - sum(source.tar_bytes for source in sources)
+    more["labels and texts"] = growth - sum(more.values())
+    parts = ", ".join(f"{name} {change:+,}" for name, change in more.items() if change)
+    kept = [
+        f" {name} still takes {room.tar:,}, with {room.values:,} bytes of values instead of {values[name]:,}."
+        for name, room in found.items()
+        if not more[name] and room.values < values[name]
+    ]
+    return (
+        f"It grew by {growth:,} bytes: {parts}. In a tar every member has a header of {BLOCK} bytes and is filled up "
+        f"to whole blocks of {BLOCK}, so the arrays of a short text take the same room for fewer bytes.{''.join(kept)}"
     )

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tarfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,29 @@ def test_repack_slims_and_says_by_how_much(shards: Path, tmp_path: Path) -> None
     again = amix("repack", shards, out, "--heads", "0.0")
     assert again.exit_code == 1
     assert "--restart" in again.stderr
+
+
+def test_repack_says_in_bytes_why_a_cache_grew(shards: Path, tmp_path: Path) -> None:
+    def sizes(folder: Path) -> Counter[str]:
+        """The bytes of each kind of member, with its header and in whole blocks, read from the tars."""
+        found = Counter[str]()
+        for path in folder.glob("*.tar"):
+            with tarfile.open(path) as tar:
+                members = tar.getmembers()
+            for each in members:
+                found[each.name.partition(".")[2]] += 512 + -(-each.size // 512) * 512
+            found["ends of tars"] += path.stat().st_size
+            found["ends of tars"] -= sum(512 + -(-each.size // 512) * 512 for each in members)
+        return found
+
+    done = amix("repack", shards, tmp_path / "out", "--dtype", "uint8", "--samples-per-shard", 5)
+    assert done.exit_code == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "It grew by" in line]
+    before, after = sizes(shards), sizes(tmp_path / "out")
+    assert f"It grew by {after.total() - before.total():,} bytes: " in line
+    for name in {*before, *after}:
+        change = after[name] - before[name]
+        assert (f"{name} {change:+,}" in line) == (change != 0), name
+    assert after["scale.npy"] == 21 * 1024
+    assert "a header of 512 bytes" in line
+    assert "It grew" not in amix("repack", shards, tmp_path / "less", "--heads", "0.1").stderr

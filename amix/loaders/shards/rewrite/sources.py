@@ -7,6 +7,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.codes import decode
-from amix.loaders.shards.layout import Layout, sample_key
+from amix.loaders.shards.layout import BLOCK, Layout, in_blocks, sample_key
 from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.npy import HEADER_BYTES
 from amix.loaders.shards.openfiles import OpenShards, mapped
 from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.records import Reject
@@ -89,6 +91,30 @@ class SourceShard:
                 where = f"{path}: sample {sample_key(row)}"
                 members = dict(members_of(tar, offset, sample_key(row), self.layout, where))
                 yield members["txt"].decode()
+
+
+class Room(NamedTuple):
+    """The room that the members of one name take, in bytes: their values alone, and all of it in the tars."""
+
+    values: int
+    tar: int
+
+
+def room_of_arrays(manifest: Manifest) -> dict[str, Room]:
+    """Return the room that each kind of array takes in a cache, by the name of its members.
+
+    In a tar, a member has a header of 512 bytes, an array its own of 128, and zeros fill the last block of 512.
+    """
+    layout = manifest.layout
+    found = {name: Room(0, 0) for name in layout.arrays}
+    for position in range(len(manifest.shards)):
+        index = ShardReader(manifest, manifest.record(position)).index
+        for tokens, count in zip(*np.unique(index["tokens"], return_counts=True), strict=True):
+            for name, (_, size) in layout.payloads(int(tokens)).items():
+                values, tar = found[name]
+                whole = BLOCK + in_blocks(HEADER_BYTES + size)
+                found[name] = Room(values + int(count) * size, tar + int(count) * whole)
+    return {f"{name}.npy": room for name, room in found.items()}
 
 
 def source_shards(
