@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.output import json_line, json_option, table
 from amix.train.options.config import TrainConfig, rules
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _mixing_option(
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page to this file, on which you can try heads and mix the text with a second one.",
+    help="Write a page to this file instead, on which you can try heads and mix the text with others.",
 )
 @json_option
 def command(
@@ -70,12 +70,6 @@ def command(
     mixer = AttentionMix(**mixing)
     other = None if other_row is None else inspector.text(other_row)
 
-    if html is not None:
-        from amix.study.report.texts import write_page
-
-        partner = other or inspector.text(inspector.partner_row(text.row))
-        write_page(html, inspector, text, partner, head, mixer)
-        notice(f"{html}: open it in a browser; it needs no network.")
     found: dict[str, object] = {"head": head, **_described(text, relevance)}
     mix = None
     if other is not None:
@@ -86,12 +80,22 @@ def command(
             "label_weight": mix.label_weight,
             "labels": inspector.soft_label(text, other, mix.label_weight),
         }
+    if html is not None:
+        from amix.study.report.texts import write_page
+
+        rows = inspector.partner_rows(text.row)
+        partners = [inspector.text(each) for each in rows if other is None or each != other.row]
+        write_page(html, inspector.manifest, text, [other, *partners] if other else partners, head, mixer)
+        found["page"] = str(html)
     if as_json:
         json_line(found)
         return
+    if html is not None:
+        click.echo(f"{html}: open it in a browser; it needs no network.")
+        return
     _show_text(text, relevance, head)
     if other is not None and mix is not None:
-        _show_mix(inspector, text, other, mix)
+        _show_mix(inspector, text, other, mix, mixer.special)
 
 
 def _described(text: "InspectedText", relevance: "NDArray[np.float32]") -> dict[str, object]:
@@ -124,9 +128,9 @@ def _show_text(text: "InspectedText", relevance: "NDArray[np.float32]", head: st
             [number, token, float(value)]
             for number, (token, value) in enumerate(zip(text.tokens, relevance, strict=True))
         ]
-        table(["position", "token", "relevance"], rows)
+        table(["position", "token", "received"], rows)
         return
-    from amix.study.attention.inspection import shown_tokens
+    from amix.study.attention.inspection import FULL, shown_tokens
 
     line = ""
     for token in shown_tokens(text, relevance):
@@ -134,18 +138,28 @@ def _show_text(text: "InspectedText", relevance: "NDArray[np.float32]", head: st
         if token.share is None:  # special tokens receive most attention, and mixing leaves them out
             line += click.style(token.word, dim=True)
             continue
-        shade = _SHADES[min(round(token.share * (len(_SHADES) - 1)), len(_SHADES) - 1)]
-        line += token.word if shade is None else click.style(token.word, fg=16, bg=shade)
+        line += _shaded(token.word, token.share)
     click.echo(line, color=True)
+    steps = "".join(_shaded("  ", share / (len(_SHADES) - 1)) for share in range(len(_SHADES)))
+    click.echo(f"none {steps} {FULL:g} times the average word, and more", color=True)
+
+
+def _shaded(word: str, share: float) -> str:
+    shade = _SHADES[min(round(share * (len(_SHADES) - 1)), len(_SHADES) - 1)]
+    return word if shade is None else click.style(word, fg=16, bg=shade)
 
 
 def _show_mix(
-    inspector: "Inspector", text: "InspectedText", other: "InspectedText", mix: "InspectedMix"
+    inspector: "Inspector", text: "InspectedText", other: "InspectedText", mix: "InspectedMix", special: str
 ) -> None:
     def token(which: "InspectedText", place: int) -> str | None:
         return which.tokens[place] if place < len(which.tokens) else None
 
     click.echo(f"\nmixed with row {other.row}, {_label_text(other.label)}")
+    if special == "drop":
+        click.echo(
+            "counts: what a token received, without special tokens, and with a mean of 1 over the words"
+        )
     rows = [
         [
             place,
@@ -154,18 +168,11 @@ def _show_mix(
             token(other, place),
             float(mix.other[place]),
             float(ratio),
-            _heavier(token(text, place), token(other, place), float(ratio)),
+            float(1 - ratio),
         ]
         for place, ratio in enumerate(mix.ratio)
     ]
-    table(["position", "token", "relevance", "other", "relevance", "ratio", "larger part"], rows)
+    table(["position", "token", "counts", "other", "counts", "weight", "other's weight"], rows)
     labels = inspector.soft_label(text, other, mix.label_weight)
     shown = ", ".join(f"{name} {weight:.4f}" for name, weight in labels.items())
     click.echo(f"label weight {mix.label_weight:.4f}" + (f": {shown}" if shown else ""))
-
-
-def _heavier(own: str | None, other: str | None, ratio: float) -> str | None:
-    """Return the token that has the larger part in the mix."""
-    if ratio == 0.5 and own is not None and other is not None:
-        return "both"
-    return own if ratio > 0.5 else other

@@ -98,7 +98,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
 def _growth(sources: Sequence["Manifest"], out: "Manifest") -> str:
     """Return why a cache is larger than its sources, in bytes."""
     from amix.loaders.shards.layout import BLOCK
-    from amix.loaders.shards.sources import Room, room_of_arrays
+    from amix.loaders.shards.rewrite.sources import Room, room_of_arrays
 
     taken, values = Counter[str](), Counter[str]()
     for source in sources:

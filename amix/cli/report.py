@@ -14,8 +14,8 @@ from amix.cli.output import json_line, json_option
 def command(folder: Path, out: Path | None, as_json: bool) -> None:
     """Write a page about FOLDER, a run or a comparison, to OUT (by default FOLDER/report.html).
 
-    It has curves, reliability diagrams, tables with intervals, texts shaded by relevance, and the command that runs
-    it again: one file that needs no network.
+    It says what was mixed and how it came out, with curves, reliability, tables with intervals, texts shaded by
+    relevance, and the command that runs it again: one file that needs no network.
     """
     from amix.engine.base.publish import write_atomic
     from amix.study.report.reports import report

@@ -19,7 +19,7 @@ from amix.cli import main
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.plan import Plan
 from amix.loaders.stream.dataset import RelevanceDataset
-from tests.browser import browse, colours_of, needs_browser
+from tests.browser import browse, needs_browser
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "quoted" <!-- it\'s'
 
@@ -109,6 +109,16 @@ def test_without_colour_there_is_a_table(shards: Path) -> None:
     assert "\x1b[" not in done.stdout
     assert "position  token" in done.stdout
     assert "label weight 0." in done.stdout
+    # What a token received and what counts in the mix are different numbers, and called so.
+    assert "relevance" not in done.stdout
+    assert "counts: what a token received, without special tokens" in done.stdout
+    received, counts = (
+        {fields[1]: fields[2] for fields in map(str.split, block.splitlines()) if fields and fields[0] == "0"}
+        for block in done.stdout.split("mixed with row")
+    )
+    assert float(received["[CLS]"]) > float(counts["[CLS]"]) == 0.0
+    kept = amix("inspect", shards, "--row", 1, "--with", 4, "--special", "keep")
+    assert "counts: what" not in kept.stdout
     forced = amix("inspect", shards, "--row", 1, color=True, env={"NO_COLOR": "1"})
     assert "\x1b[" not in forced.stdout
 
@@ -135,7 +145,10 @@ def test_a_terminal_gets_shades(shards: Path) -> None:
     _, errors = child.communicate()
     os.close(screen)
     assert child.returncode == 0, errors
-    assert b"\x1b[38;5;16m\x1b[48;5;208m" in shown or b"\x1b[38;5;16m\x1b[48;5;202m" in shown
+    text, legend = shown.split(b"none ")
+    assert b"\x1b[38;5;16m\x1b[48;5;2" in text
+    assert b"3 times the average word" in legend
+    assert all(f"\x1b[48;5;{shade}m".encode() in legend for shade in (230, 222, 215, 208, 202))
     assert b"\x1b[2m[CLS]" in shown
 
 
@@ -174,43 +187,66 @@ def test_the_page_needs_nothing_from_elsewhere(page: Path) -> None:
     assert '"relevance":[[' in text
 
 
-def test_the_page_finds_a_partner_by_itself(shards: Path, tmp_path: Path) -> None:
-    done = amix("inspect", shards, "--row", 1, "--html", tmp_path / "page.html")
+def data_of(page: Path) -> dict[str, Any]:
+    (data,) = re.findall(r'id="data">(.*?)</script>', page.read_text())
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+def test_the_page_offers_partners_the_best_first(shards: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = amix("inspect", shards, "--row", 1, "--html", page)
     assert done.exit_code == 0, done.output
-    (data,) = re.findall(r'id="data">(.*?)</script>', (tmp_path / "page.html").read_text())
-    own, other = json.loads(data)["texts"]
-    assert own["label"] != other["label"]
+    own, first, *others = data_of(page)["texts"]
+    assert own["label"] != first["label"]
+    assert data_of(page)["chosen"]["with"] == first["row"]
+    rows = [own["row"], first["row"], *(each["row"] for each in others)]
+    assert len(set(rows)) == len(rows) >= 5
+    assert {tuple(each["label"]) for each in others} == {("bad",), ("good",)}
+    assert amix("inspect", shards, "--row", 1, "--with", 4, "--html", page).exit_code == 0
+    assert [each["row"] for each in data_of(page)["texts"]][:2] == [1, 4]
+    assert amix("inspect", shards, "--row", 1, "--with", 1, "--html", page).exit_code == 0
+    assert [each["row"] for each in data_of(page)["texts"]][:2] == [1, 1]
+
+
+def test_a_page_is_written_instead_of_the_table(shards: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = amix("inspect", shards, "--row", 1, "--with", 4, "--html", page)
+    assert done.stdout == f"{page}: open it in a browser; it needs no network.\n"
+    assert done.stderr == ""
+    found = inspected(shards, "--row", 1, "--html", page)
+    assert (found["page"], found["row"]) == (str(page), 1)
+
+
+def test_a_long_text_leaves_room_for_one_partner(
+    reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amix.study.report.texts._MOST_VALUES", 10)
+    assert amix("inspect", reviews, "--html", tmp_path / "page.html").exit_code == 0
+    assert len(data_of(tmp_path / "page.html")["texts"]) == 2
 
 
 @needs_browser
 @pytest.mark.parametrize(
-    ("head", "options"),
+    ("head", "other", "options"),
     [
-        ("0.mean", {}),
-        ("1.0", {"label_weight": "mass"}),
-        ("mean", {"strength": 0.4, "sharpness": 2.5}),
-        ("0.1,1.0", {"special": "keep"}),
+        ("0.mean", 7, {}),
+        ("1.0", 7, {"label_weight": "mass"}),
+        ("mean", 0, {"strength": 0.4, "sharpness": 2.5}),
+        ("0.1,1.0", 7, {"special": "keep"}),
     ],
 )
 def test_the_browser_computes_what_training_does(
-    page: Path, shards: Path, tmp_path: Path, head: str, options: dict[str, Any]
+    page: Path, shards: Path, tmp_path: Path, head: str, other: int, options: dict[str, Any]
 ) -> None:
-    fragment = "#" + "&".join(f"{name}={value}" for name, value in {"head": head, **options}.items())
+    chosen = {"head": head, "with": other, **options}
+    fragment = "#" + "&".join(f"{name}={value}" for name, value in chosen.items())
     dom = browse(page, tmp_path, fragment, "--dump-dom").stdout
-    plan = plan_of(shards, (1, 7), head, **options)
+    plan = plan_of(shards, (1, other), head, **options)
     (weight,) = map(float, re.findall(r'<body[^>]*data-label-weight="([\d.e-]+)"', dom))
-    ratios = [float(value) for value in re.findall(r'<li data-ratio="([\d.e-]+)"', dom)]
+    ratios = [float(value) for value in re.findall(r'<tr data-ratio="([\d.e-]+)"', dom)]
     assert weight == pytest.approx(float(plan.label_weight[0]), abs=1e-4)
     np.testing.assert_allclose(ratios, plan.ratio[0].numpy(), atol=1e-4)
-    pressed = re.findall(r'<button[^>]*data-head="([^"]+)"[^>]*aria-pressed="true"', dom)
-    assert pressed == ([] if "," in head else [head])
+    assert re.findall(r'id="head-name">([^<]*)<', dom) == [head]
     assert "<img" not in dom  # the hostile text is on the page as text
     assert "&lt;" in dom
-
-
-@needs_browser
-@pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_is_a_picture(page: Path, tmp_path: Path, width: int) -> None:
-    colours = colours_of(page, tmp_path, "#head=1.1", width)
-    assert len(colours) > 50  # text, shades and bars, not an empty page
-    assert max(colours.values()) / sum(colours.values()) < 0.97

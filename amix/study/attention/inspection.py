@@ -17,6 +17,10 @@ from amix.engine.mixing.attentionmix import AttentionMix, content_relevance
 from amix.study.attention.tokens import readable, token_texts
 from amix.study.shards import open_every_head
 
+# Times the mean word: the relevance of the full shade. It does not follow the largest value, so that a text whose words
+# receive about equally much looks so.
+FULL = 3.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedText:
@@ -54,7 +58,8 @@ class ShownToken:
     """A token as it is shown to people.
 
     word: its text.  is_glued: it continues the word before it.
-    share: its relevance over the largest of the text's content, in [0, 1]; None for a token that is not content.
+    share: of the full shade, in [0, 1], which stands for `FULL` times the mean of the text's content, and more; None
+    for a token that is not content.
     """
 
     word: str
@@ -64,13 +69,12 @@ class ShownToken:
 
 def shown_tokens(text: InspectedText, relevance_T: NDArray[np.float32]) -> list[ShownToken]:
     """Return the tokens of a text with the share of each, under one relevance vector."""
-    peak = float(relevance_T[text.content].max(initial=0.0)) or 1.0
+    full = FULL * float(relevance_T[text.content].mean()) if text.content.any() else 0.0
     shown = []
     for token, value, is_content in zip(text.tokens, relevance_T, text.content, strict=True):
         word, is_glued = readable(token)
-        shown.append(
-            ShownToken(word=word, is_glued=is_glued, share=float(value) / peak if is_content else None)
-        )
+        share = min(1.0, float(value) / full) if full else 0.0
+        shown.append(ShownToken(word=word, is_glued=is_glued, share=share if is_content else None))
     return shown
 
 
@@ -111,19 +115,20 @@ class Inspector:
             relevance_HT=np.atleast_2d(sample["relevance"]),
         )
 
-    def partner_row(self, row: int) -> int:
-        """Return a row to mix with: the one nearest in length, of another class where there is one.
+    def partner_rows(self, row: int) -> list[int]:
+        """Return rows to mix with, the best example first: near in length, most of another class, and the extremes.
 
-        Of several that are equally near, the first.
+        They are the nearest of another class, the nearest of the same, the shortest and the longest text. Of several
+        that are equally near, the first. A row alone in its cache is its own partner.
         """
         rows, lengths, classes = self.dataset.rows(), self.dataset.lengths(), self.dataset.class_ids()
         position = int(np.searchsorted(rows, row))
-        apart = np.abs(lengths - lengths[position]).astype(np.int64)
-        apart[position] = np.iinfo(np.int64).max
-        others = classes != classes[position]
-        if others.any():
-            apart[~others] = np.iinfo(np.int64).max
-        return int(rows[int(apart.argmin())])
+        nearest = np.argsort(np.abs(lengths.astype(np.int64) - lengths[position]), kind="stable")
+        nearest = nearest[nearest != position]
+        is_same = classes[nearest] == classes[position]
+        by_length = nearest[np.argsort(lengths[nearest], kind="stable")]
+        picked = [*nearest[~is_same][:4], *nearest[is_same][:3], *by_length[:1], *by_length[-1:]]
+        return list(dict.fromkeys(int(rows[each]) for each in picked)) or [row]
 
     def relevance(self, text: InspectedText, head: str) -> NDArray[np.float32]:
         """Return the raw relevance of a head spec, (T,) float32. Raises HeadError for a head that is not cached."""

@@ -13,17 +13,11 @@ from amix.study.compare.grid import Grid
 from amix.study.compare.gridfile import as_document
 from amix.study.compare.outcome import Outcome, with_ensembles
 from amix.study.compare.summary import BASELINE, METRICS, SCALED, values_of
+from amix.study.compare.verdict import RULE, in_short
+from amix.study.terms import TERMS, signed
 from amix.train.options.file import write_yaml
 
-SHOWN = {  # the columns of a table, by the metric that they hold
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "nll": "NLL",
-    "ece": "ECE",
-    "aurc": "AURC",
-    "scaled nll": "NLL, scaled",
-    "scaled ece": "ECE, scaled",
-}
+SHOWN = ("accuracy", "macro_f1", "nll", "ece", "aurc", "scaled nll", "scaled ece")  # the metrics in a table
 SPENT = ("steps", "tokens", "seconds")
 DIFFERENCES = ("accuracy", "nll", "ece", "aurc")
 
@@ -37,14 +31,20 @@ def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequ
 
 
 def markdown(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a table: mean ± standard deviation over seeds, and differences to the baseline."""
-    lines: list[str] = []
+    """Return the lines of a table: mean ± standard deviation over seeds, and differences to the baseline.
+
+    They begin with two sentences that sum it up.
+    """
+    lines = [in_short(rows)]
+    if any(row.differences for row in rows):
+        lines += ["", RULE]
     for place, members in by_place(rows):
+        names = [TERMS[name].name for name in SHOWN]
         lines += [
-            *([""] if lines else []),
+            "",
             f"**{place}**",
             "",
-            f"| method | seeds | {' | '.join((*SHOWN.values(), *SPENT))} |",
+            f"| method | seeds | {' | '.join((*names, *SPENT))} |",
             "|---" * (2 + len(SHOWN) + len(SPENT)) + "|",
         ]
         for row in members:
@@ -52,22 +52,37 @@ def markdown(rows: Sequence[Row]) -> list[str]:
             lines.append(f"| {_cell(row.method)} | {len(row.seeds)} | {' | '.join([*shown, *spent(row)])} |")
         compared = [row for row in members if row.differences]
         if compared:
-            names = " | ".join(SHOWN[metric] for metric in DIFFERENCES)
-            lines += ["", f"| minus {BASELINE} | seeds | {names} |", "|---" * (2 + len(DIFFERENCES)) + "|"]
+            heads = " | ".join(f"{TERMS[each].name} ({TERMS[each].direction})" for each in DIFFERENCES)
+            lines += ["", f"| minus {BASELINE} | seeds | {heads} |", "|---" * (2 + len(DIFFERENCES)) + "|"]
         for row in compared:
             cells = [_difference(row, metric) for metric in DIFFERENCES]
-            shared = next(iter(row.differences.values())).seeds
-            lines.append(f"| {_cell(row.method)} | {shared} | {' | '.join(cells)} |")
-        if note := noise(members):
+            lines.append(f"| {_cell(row.method)} | {shared_seeds(row)} | {' | '.join(cells)} |")
+        for note in notes(members):
             lines += ["", _cell(note)]
-        for row in members:
-            if (plain := row.largest_p.count(0.0)) > 0:
-                runs = f"{plain} of {len(row.seeds)} runs"
-                lines += [
-                    "",
-                    f"{_cell(row.method)}: p auto mixed nothing in {runs}, which are plain fine-tuning.",
-                ]
     return lines
+
+
+def notes(members: Sequence[Row]) -> list[str]:
+    """Return what a reader of a table of these rows must know: wrong labels, runs that mixed nothing, unequal seeds."""
+    said = [note] if (note := _noise(members)) else []
+    for row in members:
+        if (plain := row.largest_p.count(0.0)) > 0:
+            said.append(
+                f"{row.method}: p auto mixed nothing in {plain} of {len(row.seeds)} runs, which are plain fine-tuning."
+            )
+    counts = sorted({len(row.seeds) for row in members}, reverse=True)
+    if len({frozenset(row.seeds) for row in members}) > 1:
+        which = "different" if len(counts) == 1 else " or ".join(map(str, counts))
+        said.append(
+            f"The methods have {which} seeds. So compare them by their differences to {BASELINE}, which use only "
+            "seeds that both have, and not by the means."
+        )
+    return said
+
+
+def shared_seeds(row: Row) -> int:
+    """Return how many seeds a row that was compared shares with the baseline."""
+    return next(iter(row.differences.values())).seeds
 
 
 def by_place(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -92,7 +107,7 @@ def spent(row: Row) -> list[str]:
     return [f"{statistics.mean(row.spent[name]):,.0f}" for name in SPENT]
 
 
-def noise(members: Sequence[Row]) -> str:
+def _noise(members: Sequence[Row]) -> str:
     """Return a sentence on the labels that were made wrong in the runs of these rows; nothing where none were."""
     changed = {row.method: [each for each in row.changed_labels if each is not None] for row in members}
     found = [f"{method} {statistics.mean(each):,.1f}" for method, each in changed.items() if each]
@@ -136,4 +151,4 @@ def _difference(row: Row, metric: str) -> str:
     if found is None:  # in a document from before the metric was compared
         return "-"
     p = f", p {row.corrected[metric]:.3f}" if metric in row.corrected else ""
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{p}"
+    return f"{signed(found.mean)} [{signed(found.low)}, {signed(found.high)}]{p}"

@@ -3,8 +3,8 @@
 Axes: H heads, T tokens.
 """
 
-import importlib.resources
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -14,28 +14,42 @@ from numpy.typing import NDArray
 from amix import __version__
 from amix.engine.base.publish import write_atomic
 from amix.engine.mixing.attentionmix import AttentionMix
-from amix.study.attention.inspection import InspectedText, Inspector, shown_tokens
+from amix.loaders.shards.manifest import Manifest
+from amix.study.attention.inspection import FULL, InspectedText, shown_tokens
 from amix.study.attention.tokens import readable
+from amix.study.report.page import Html, asset, document
 
-_DATA = "__DATA__"
+_MOST_VALUES = 400_000  # of relevance on a page, about 3 MB
 
 
 def write_page(
     path: Path,
-    inspector: Inspector,
+    manifest: Manifest,
     text: InspectedText,
-    other: InspectedText,
+    partners: Sequence[InspectedText],
     head: str,
     mixer: AttentionMix,
 ) -> None:
-    """Publish a page about two texts: one file that needs no network. head, mixer: the choice when it opens."""
+    """Publish a page about a text and its mix with one of `partners`: one file that needs no network.
+
+    manifest: of the cache that holds them.
+    partners: as many as the page has room for, the first one chosen when it opens.  head, mixer: also when it opens.
+    """
+    texts, values = [text], text.relevance_HT.size
+    for each in partners:
+        values += each.relevance_HT.size
+        if len(texts) > 1 and values > _MOST_VALUES:
+            break
+        texts.append(each)
     data = {
         "version": __version__,
-        "relevance": inspector.manifest.relevance,
-        "heads": [list(head) for head in inspector.manifest.heads],
-        "texts": [_as_data(text), _as_data(other)],
+        "relevance": manifest.relevance,
+        "heads": [list(head) for head in manifest.heads],
+        "full": FULL,
+        "texts": [_as_data(each) for each in texts],
         "chosen": {
             "head": head,
+            "with": texts[1].row,
             "strength": mixer.strength,
             "sharpness": mixer.sharpness,
             "label_weight": mixer.label_weight,
@@ -45,13 +59,25 @@ def write_page(
     # A text can hold anything, even "</script>". With < escaped, it cannot end the element that it is in.
     encoded = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     encoded = encoded.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    template = (
-        importlib.resources.files("amix.study.report").joinpath("texts.html").read_text(encoding="utf-8")
+    body = (
+        f'{asset("texts.html")}<script type="application/json" id="data">{encoded}</script>\n'
+        f"<script>\n{asset('texts.js')}</script>"
     )
-    write_atomic(path, template.replace(_DATA, encoded).encode("utf-8", "backslashreplace"))
+    page = document(
+        f"Row {text.row}: words and their attention", body, asset("page.css") + asset("texts.css")
+    )
+    write_atomic(path, page.encode("utf-8", "backslashreplace"))
 
 
-def shaded(text: InspectedText, relevance_T: NDArray[np.float32]) -> str:
+def legend() -> Html:
+    """Return what the shades of `shaded` stand for."""
+    return Html(
+        '<div class="scale"><span>none</span><i class="ramp"></i>'
+        f"<span>{FULL:g} times the average word of the text, and more</span></div>"
+    )
+
+
+def shaded(text: InspectedText, relevance_T: NDArray[np.float32]) -> Html:
     """Return a text as HTML, each word darker the more attention it receives, under a heading with row and label."""
     words = []
     for token in shown_tokens(text, relevance_T):
@@ -61,7 +87,7 @@ def shaded(text: InspectedText, relevance_T: NDArray[np.float32]) -> str:
             f'{space}<span{kind} style="--share:{100 * (token.share or 0.0):.0f}%">{escape(token.word)}</span>'
         )
     label = text.label if isinstance(text.label, str) else ", ".join(text.label or {})
-    return f'<h3>row {text.row}, {escape(label)}</h3><p class="text">{"".join(words)}</p>'
+    return Html(f'<h3>row {text.row}, {escape(label)}</h3><p class="text">{"".join(words)}</p>')
 
 
 def _as_data(text: InspectedText) -> dict[str, object]:

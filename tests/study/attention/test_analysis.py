@@ -1,7 +1,7 @@
 """What heads attend to, on caches where it is known."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from amix.cli import main
 from amix.engine.base.errors import TrainError
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.study.attention.analysis import Analysis, analyse
+from amix.study.report.heads import analysis_page
 from tests.loaders.forge import forge
 
 
@@ -95,9 +96,22 @@ def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> No
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["head", "0.0", "0.1", "1.0", "1.1"]
     assert Analysis.read(tmp_path / "out") == analyse(reviews, samples=20)
     page = (tmp_path / "out" / "analysis.html").read_text()
-    assert page.count("<svg") == 5  # entropy, two special tokens, places, agreement
+    assert page.count("<figure>") == 5  # entropy, two special tokens, places, agreement
+    assert page.count('class="scale"') == 5
     assert "Run amix analyse with --tag" in page
-    assert "layer 1, 10: " in page  # the last tenth of the text, in the last layer
+    assert "layer 1, tenth 10: " in page  # the last tenth of the text, in the last layer
+    assert str(reviews.parent) not in page
+
+
+def test_a_single_layer_is_shown_head_by_head(
+    make_shards: Callable[..., Path], review_rows: list[dict[str, Any]]
+) -> None:
+    layer = analyse(make_shards(review_rows[:8], heads="1"))
+    page = analysis_page(layer, "shards")
+    assert "head 1.0, tenth 10: " in page and "head 1.1, tenth 10: " in page
+    assert f"head 1.0, head 1: {layer.agreement[0][1]:.4g}" in page
+    single = analyse(make_shards(review_rows[:8], heads="1.1"))
+    assert "Which heads agree" not in analysis_page(single, "shards")  # with itself it always does
 
 
 @pytest.mark.skipif(importlib.util.find_spec("HanTa") is None, reason="the extra [pos] is not installed")

@@ -44,6 +44,7 @@ from amix.study.compare.statistics import (
 )
 from amix.study.compare.summary import summarise
 from amix.study.compare.tables import markdown, write_summary
+from amix.study.compare.verdict import in_short
 from amix.study.report.reports import report as report_page
 from amix.train.score.evaluate import Predictions
 from amix.train.score.metrics import calibration, report
@@ -257,6 +258,7 @@ def test_a_comparison_is_run_once_and_summed_up(grid_file: Path, tmp_path: Path)
     assert found_cells == cells
     assert "accuracy minus that of none" in (out / "report.html").read_text()
     table = (out / "table.md").read_text()
+    assert table.startswith(f"{in_short(comparison.rows)}\n")
     assert "**reviews, 16 training texts, test**" in table
     assert "| minus none |" in table
     assert not list(out.rglob("*.safetensors.tmp*"))
@@ -639,7 +641,7 @@ def test_labels_that_are_wrong_on_purpose_show_everywhere(grid_file: Path, tmp_p
     assert [each["changed_labels"] for each in lines if each["method"] == "wordmixup"] == [*map(str, changed)]
     assert [*Comparison.read(out).rows[1].changed_labels] == [*changed]
     run = report_page(out / "runs" / "reviews" / "16" / "wordmixup" / "seed-00")
-    assert "An experiment: 50% of its training labels were wrong on purpose." in run
+    assert "An experiment: 50\u00a0% of its training labels were wrong on purpose." in run
 
 
 @given(st.integers(1, 12), st.integers(2, 3), st.booleans(), st.integers(0, 99))

@@ -1,4 +1,4 @@
-"""Pages about runs and comparisons: what they say, that they need nothing, and that a browser shows them."""
+"""Pages about runs and comparisons: what they say, and that they need nothing and name no place of this machine."""
 
 import json
 import re
@@ -14,17 +14,23 @@ import yaml
 from click.testing import CliRunner
 
 from amix.cli import main
-from amix.study.compare.comparison import Comparison
-from amix.study.report.charts import Interval, heat_map, intervals, lines, reliability
-from amix.study.report.page import page, table
+from amix.study.compare.comparison import Comparison, written_grid
+from amix.study.compare.statistics import Difference
+from amix.study.compare.verdict import in_short
+from amix.study.report.comparison import comparison_page
+from amix.study.report.curves import curve
+from amix.study.report.page import page
+from amix.study.report.places import place_name
+from amix.study.report.tables import SHARES, Scale, heat_map, table, titled
+from amix.study.report.tracks import Found, differences, reliability
 from amix.study.runs import RunRecord
+from amix.study.terms import TERMS, signed
 from amix.train.options.config import TrainConfig
 from amix.train.run.log import ScoreLine
 from amix.train.run.train import train
-from tests.browser import colours_of, needs_browser
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)"> & "it\'s"'
-VOID = {"meta", "link", "img", "br", "line", "rect", "circle", "polyline"}
+VOID = {"meta", "link", "img", "br", "hr"}
 
 
 class Balanced(HTMLParser):
@@ -88,22 +94,44 @@ def test_a_run_is_told_whole(run: Path, tmp_path: Path) -> None:
     evaluated = next(line for line in logged if line.get("kind") == "eval")
     for name in ("accuracy", "macro_f1", "nll", "ece"):
         assert f"<td>{evaluated[name]:.3f}</td>" in text
-    for heading in (
-        "Result",
-        "Calibration",
-        "Training loss",
-        "Development set",
-        "Texts, shaded",
-        "Run it again",
-    ):
-        assert f"<h2>{heading}" in text
-    assert "Head 0.1" in text
+    for heading in ("Result", "Calibration", "Training", "Texts, shaded", "Run it again"):
+        assert re.search(f"<h2[^>]*>{heading}", text)
+    assert "from head 0.1" in text
     # Test, test by the temperature of the development set, and that set itself.
     assert len(re.findall(r"<h3>test, logits / \d", text)) == 1
-    assert text.count("<figcaption>accuracy by confidence") == 3
-    assert escape((run / "config.yaml").read_text()) in text
+    assert text.count("how sure, and how often right") == 3
+    for name in (
+        "accuracy",
+        "macro_f1",
+        "nll",
+        "brier",
+        "ece",
+    ):  # each is explained once, and says what is better
+        assert text.count(escape(TERMS[name].means)) == 1
+        assert f"{TERMS[name].name} <small>{TERMS[name].direction}</small>" in text
+    assert escape("lr: 0.003\n") in text
     assert f"torch {torch.__version__}" in text
     assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)
+
+
+def test_pages_name_no_place_of_this_machine(
+    run: Path, comparison: Path, reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    for folder in (run, comparison):
+        text = made(folder, tmp_path / "page.html")
+        assert tiny_bert.name in text
+        for place in (folder, reviews, tiny_bert):
+            assert str(place.parent) not in text
+    assert place_name("/home/someone/minilm") == place_name("../../someone/minilm") == "minilm"
+    assert place_name("s3://key:secret@host/bucket/caches/train/?signature=x") == "train"
+    assert place_name("sentence-transformers/all-MiniLM-L6-v2") == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_a_page_is_called_by_its_folder_wherever_one_stands(
+    comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(comparison)
+    assert "<h1>Comparison comparison</h1>" in made(Path(), tmp_path / "page.html")
 
 
 def test_a_run_is_read_as_it_was_written(run: Path) -> None:
@@ -151,13 +179,13 @@ def test_texts_are_shaded_by_the_head_that_was_mixed_by(
         evals=[("dev", held_out), ("b", held_out)],
     )
     text = made(tmp_path / "run", tmp_path / "page.html")
-    assert (f"Head {result.head}" in text) == (head == "auto")
+    assert (f"from head {result.head};" in text) == (head == "auto")
     assert ("Texts, shaded" in text) == (
         head == "auto"
     )  # where heads took turns there is not one to shade by
     assert result.temperature is not None
-    assert text.count(f"<td>b, logits / {result.temperature:.2f}</td>") == 1
-    assert text.count(f"<td>dev, logits / {result.temperature:.2f}</td>") == 1
+    for name in ("b", "dev"):
+        assert text.count(f'<th scope="row">{name}, logits / {result.temperature:.2f}</th>') == 1
 
     damaged = tmp_path / "run" / "predictions" / "eval-b.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:50])
@@ -180,13 +208,38 @@ def test_a_comparison_is_told_whole(comparison: Path, tmp_path: Path) -> None:
     text = made(comparison, tmp_path / "page.html")
     parsed(text)
     rows = Comparison.read(comparison).rows
+    assert escape(in_short(rows)) in text
     for row in rows:
-        assert f"<td>{row.method}</td>" in text
-    assert "accuracy minus that of none" in text
-    assert "accuracy by layer and head" in text  # three single heads were compared
-    assert escape((comparison / "grid.yaml").read_text()) in text
-    mean = rows[-1].differences["accuracy"].mean
-    assert f"{mean:+.4f}" in text
+        assert f'<th scope="row">{row.method}' in text
+        for found in [row.differences[metric] for metric in ("accuracy", "nll", "ece") if row.differences]:
+            assert f"{signed(found.mean)} <small>{signed(found.low)} to {signed(found.high)}</small>" in text
+    assert "<h3>accuracy minus that of none (higher is better)</h3>" in text
+    assert "<h3>NLL minus that of none (lower is better)</h3>" in text
+    assert "Accuracy by layer and head" in text  # three single heads were compared
+    assert "1 of 1 runs mixed nothing" not in text
+    assert "2 of 2 runs mixed nothing" in text  # p auto begins at 0, and there is one epoch
+    assert "methods:\n" in text
+    assert not re.search(r"https?://|<link|<img|<script|@import|url\(", text)
+
+
+def test_kept_results_are_shown_with_p_values_and_what_sets_rows_apart() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "results" / "few"
+    text = comparison_page(folder, Comparison.read(folder), written_grid(folder))
+    parsed(text)
+    (row,) = (
+        row
+        for row in Comparison.read(folder).rows
+        if (row.corpus, row.samples, row.method) == ("trec", 100, "wordmixup")
+    )
+    found = row.differences["nll"]
+    assert re.search(
+        rf'<th scope="row">wordmixup</th><td>{re.escape(signed(found.mean))} .{{,400}}<td>clearly worse</td>'
+        rf"<td>{row.corrected['nll']:.3f}</td><td>10</td>",
+        text,
+    )
+    assert text.count("The methods have 10 or 5 seeds.") == 4
+    assert text.count("attentionmix: p auto mixed nothing in 8 of 10 runs") == 2
+    assert text.count(escape(TERMS["nll"].means)) == 1  # explained where it first stands
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
@@ -199,57 +252,71 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_are_text_wherever_they_stand() -> None:
+    found = Found(
+        HOSTILE, Difference(mean=0.1, low=0.0, high=0.2, p=None, seeds=2), None, "no clear difference"
+    )
     body = [
-        table([HOSTILE], [[HOSTILE]]),
-        lines({HOSTILE: [(0, 1), (1, 2)], "b": [(0, 1)]}, HOSTILE, HOSTILE),
-        heat_map([[0.5, None]], [HOSTILE], [HOSTILE, "b"], HOSTILE),
-        intervals([Interval(HOSTILE, 0.1, 0.0, 0.2)], HOSTILE),
+        table([HOSTILE], [[HOSTILE]], HOSTILE),
+        table([titled(HOSTILE, HOSTILE)], [[1]], HOSTILE),
+        curve([(0, 1), (1, 2)], HOSTILE, HOSTILE, HOSTILE, kept=1),
+        heat_map([[0.5, None]], [HOSTILE], [HOSTILE, "b"], SHARES, HOSTILE),
+        differences([found], TERMS["nll"], HOSTILE),
+        reliability([1], [0.5], [0.5], HOSTILE),
     ]
     text = page(HOSTILE, HOSTILE, [(HOSTILE, "".join(body))])
-    found = parsed(text)
-    assert not {"script", "img"} & set(found.names)
+    elements = parsed(text)
+    assert not {"script", "img"} & set(elements.names)
 
 
 def test_charts_of_little_or_nothing() -> None:
-    assert lines({"a": []}, "x", "y") == ""
-    assert intervals([], "x") == ""
     nan = float("nan")
+    assert curve([], "a", "", "x") == curve([(1, nan)], "a", "", "x") == ""
+    assert differences([], TERMS["ece"], "none") == reliability([0, 0], [0.2, 0.8], [0, 0], "a") == ""
+    nothing = Difference(mean=0.0, low=0.0, high=0.0, p=None, seeds=1)
     for chart in (
-        lines({"a": [(1, 3.0)]}, "x", "y"),
-        lines({"a": [(1, 3.0), (2, nan), (3, 3.0)]}, "x", "y"),
-        reliability([0, 0], [0.25, 0.75], [0, 0]),
-        heat_map([[nan]], ["a"], ["b"], "x"),
-        intervals([Interval("a", 0.0, 0.0, 0.0)], "x"),
+        curve([(1, 3.0)], "a", "", "x"),
+        curve([(1, 3.0), (2, nan), (3, 3.0)], "a", "", "x"),
+        curve([(1, 0.0), (2, 0.0)], "a", "", "x"),
+        heat_map([[nan]], ["a"], ["b"], SHARES, "x"),
+        differences([Found("a", nothing, None, "no clear difference")], TERMS["ece"], "none"),
     ):
         parsed(chart)
         assert "nan" not in chart
 
 
-def test_bars_stand_where_their_numbers_say() -> None:
-    chart = intervals([Interval("a", 0.0, -1.0, 1.0), Interval("b", 0.5, 0.0, 1.0)], "x")
-    spans = [
-        (float(low), float(high))
-        for low, high in re.findall(r'class="s0" x1="([\d.]+)" y1="\d+" x2="([\d.]+)"', chart)
+def test_tracks_lie_where_their_numbers_say() -> None:
+    found = [
+        Found(name, Difference(mean=mean, low=low, high=high, p=0.01, seeds=10), 0.01, "clearly better")
+        for name, mean, low, high in (("a", 0.0, -1.0, 1.0), ("b", 0.5, 0.0, 1.0))
     ]
-    (zero,) = map(float, re.findall(r'class="rule" x1="([\d.]+)"', chart))
-    assert spans[0][0] < zero < spans[0][1]
-    assert spans[1][0] == zero
-    assert spans[1][1] == spans[0][1]
+    chart = differences(found, TERMS["accuracy"], "none")
+    spans = re.findall(r'class="better" style="left:([\d.]+)%;width:([\d.]+)%"', chart)
+    assert spans == [("0.0", "100.0"), ("50.0", "50.0")]
+    assert re.findall(r'class="dot better" style="left:([\d.]+)%"', chart) == ["50.0", "75.0"]
+    assert chart.count('class="zero" style="left:50%"') == 2
+    # The right is where the larger number is; whether that is better depends on the metric.
+    assert "← worse</span><span>better →" in chart
+    assert "← better</span><span>worse →" in differences(found, TERMS["nll"], "none")
 
 
-@needs_browser
-@pytest.mark.parametrize("width", [390, 1200])
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_browser_shows_it_on_a_phone_and_in_the_dark(
-    run: Path, comparison: Path, tmp_path: Path, width: int, dark: bool
-) -> None:
-    options = (
-        ("--blink-settings=preferredColorScheme=0",) if dark else ("--blink-settings=preferredColorScheme=1",)
-    )
-    for name, folder in (("run", run), ("comparison", comparison)):
-        made(folder, tmp_path / f"{name}.html")
-        colours = colours_of(tmp_path / f"{name}.html", tmp_path, "", width, *options)
-        assert len(colours) > 50
-        most = max(colours, key=lambda colour: colours[colour])
-        assert (sum(most) < 3 * 64) == dark, most  # the page follows the reader's choice
-        assert colours[most] / sum(colours.values()) < 0.97
+def test_epochs_have_whole_numbers_and_values_begin_at_zero() -> None:
+    for epochs in (1, 2, 3, 8, 40):
+        chart = curve(
+            [(epoch, 0.9 + epoch / 1000) for epoch in range(1, epochs + 1)], "a", "", "epoch", high=1.0
+        )
+        ticks = re.findall(r'class="x"[^>]*>([^<]+)<', chart)
+        assert 1 <= len(ticks) <= 8
+        assert all(tick.isdigit() and 1 <= int(tick) <= epochs for tick in ticks)
+        assert re.findall(r'class="y"[^>]*>([^<]+)<', chart)[0] == "0"
+
+
+def test_a_colour_says_the_same_on_every_page() -> None:
+    def shares(values: list[float | None], scale: Scale) -> list[str]:
+        return re.findall(r"--share:(\d+)%", heat_map([values], ["a"], list(map(str, values)), scale, "x"))
+
+    assert shares([0.90, 0.91], SHARES) == ["90", "91"]  # not from pale to dark
+    around = Scale(low=0.0, high=2.0, middle=1.0)
+    assert shares([1.0, 1.5, 0.5, 3.0], around) == ["0", "50", "50", "100"]
+    chart = heat_map([[0.5]], ["a"], ["b"], around, "x")
+    assert '<td class="under"' in chart
+    assert "<span>0</span>" in chart and "<span>2</span>" in chart  # the scale is shown
