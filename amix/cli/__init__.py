@@ -82,6 +82,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command and turn whatever it raises into a line on stderr and an exit code."""
+        # Read once, when PyTorch is loaded. Threads that wait busily for each other take, where another program has one
+        # of the cores, several times as long as a single thread.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # a pipe that its reader has closed is noticed here, not when the interpreter ends

@@ -69,6 +69,12 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
     return add
 
 
+def jobs_option(text: str) -> Callable[[Command], Command]:
+    """Add `--jobs`, whose help begins with `text`; None is for `run_grid` to decide."""
+    default = "[default: as many as cores and memory allow, one thread each; one on a GPU]"
+    return click.option("--jobs", type=click.IntRange(min=1), help=f"{text}.  {default}")
+
+
 @click.command(name="train")
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))

@@ -26,6 +26,7 @@ from amix.train.run.maker import RunMaker, load_network
 from amix.train.run.report import Report
 from amix.train.run.result import TrainResult
 from amix.train.run.sets import Sets, open_sets, reads_cached_relevance
+from amix.train.run.threads import limited_threads
 
 
 def train(
@@ -58,7 +59,7 @@ def train(
     sets = open_sets(shards, config, chosen, evals)
     tokenizer = load_tokenizer(model, sets.manifest)
 
-    with seeded(config.seed, accelerator.device):
+    with limited_threads(config.threads), seeded(config.seed, accelerator.device):
         network = load_network(model, sets, config.seed, accelerator)
         for each in sets:
             require_room(network, model, each)
