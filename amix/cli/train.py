@@ -9,8 +9,9 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.base.errors import UsageError
-from amix.train.options.auto import AUTO
+from amix.train.options.auto import AUTO, note_after, note_before
 from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
+from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.options.rules import Rule
 
@@ -130,20 +131,22 @@ def command(
     for name in unused:
         notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
     named = parse_evals(evals) or list(inputs.evals.items())
+    dev = dev or inputs.dev
+    is_auto = config.settled(has_dev=parse_dev(dev) is not None).p == AUTO
+    is_first = not int(os.environ.get("RANK", "0"))  # of several processes only the first one speaks
+    if is_first and is_auto and (before := note_before(config.epochs)) is not None:
+        notice(before)
 
     from amix.train.run.accelerator import ended_group
     from amix.train.run.train import train
 
     with ended_group():
-        result = train(shards, out, model, config, dev=dev or inputs.dev, evals=named, resume=resume)
-    if int(os.environ.get("RANK", "0")):  # of several processes only the first one prints
+        result = train(shards, out, model, config, dev=dev, evals=named, resume=resume)
+    if not is_first:
         return
 
-    if result.largest_p == 0.0:
-        notice(
-            "Note: nothing was mixed. --p auto mixes when the model is over-confident on --dev, which it was not after "
-            "any epoch that could still change the mixing. Give --p a number to mix anyway."
-        )
+    if (after := note_after(result.largest_p)) is not None:
+        notice(after)
     if result.changed_labels is not None:
         notice(
             f"Note: {result.changed_labels} of the training labels were wrong on purpose (--label-noise "
