@@ -1,0 +1,41 @@
+"""README's blocks of Python, run as they are printed."""
+
+import re
+import shutil
+from pathlib import Path
+
+from tests.hubcache import offline
+
+ROOT = Path(__file__).parents[1]
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+# Each block in a namespace of its own, as in a file of its own; what it warns of is printed.
+RUN = """
+import warnings
+from pathlib import Path
+for block in {blocks!r}:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        exec(compile(block, "README.md", "exec"), found := {{"__name__": "__main__"}})
+    print(*(each.message for each in told), sep="\\n", end="")
+    print("ran", found["loss"].isfinite().item() if "loss" in found else found["trainer"].state.epoch)
+"""
+
+
+def blocks() -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def test_the_blocks_run_as_they_are_printed(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    for name, cache in (("train", reviews), ("validation", held_out)):
+        shutil.copytree(cache, tmp_path / "shards" / name)
+    assert len(blocks()) == 2
+    said = offline(tiny_bert, tmp_path / "hub", RUN.format(blocks=blocks()), MODEL, tmp_path)
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith("ran")] == ["ran True", "ran 5.0"]
+    assert "eval_accuracy" in said
+    assert not [line for line in lines if "pin_memory" in line]
