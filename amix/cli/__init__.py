@@ -19,6 +19,7 @@ from amix.engine.base.errors import AmixError
 
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
 COMMANDS = {
+    "fit": "Make a classifier and a page about it from a corpus, in one go.",
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write a cache of shards.",
     "train": "Train a classifier on a cache, with or without mixing.",

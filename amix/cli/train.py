@@ -1,7 +1,7 @@
 """`amix train`: a classifier from shards."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import click
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.base.errors import UsageError
 from amix.train.options.auto import AUTO, note_after, note_before
-from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
+from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.options.rules import Rule
@@ -70,6 +70,13 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
     return add
 
 
+def note_unused(flags: Mapping[str, object], method: Method) -> None:
+    """Say which of the options that were given have no effect with a method."""
+    for name in METHOD_OPTIONS - USES[method]:
+        if flags.get(name) is not None:
+            notice(f"Note: --{name.replace('_', '-')} is not used by --method {method}; it is ignored.")
+
+
 def jobs_option(text: str) -> Callable[[Command], Command]:
     """Add `--jobs`, whose help begins with `text`; None is for `run_grid` to decide."""
     default = "[default: as many as cores and memory allow, one thread each; one on a GPU]"
@@ -125,11 +132,7 @@ def command(
         raise UsageError(
             "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
         )
-    unused = [
-        name for name in flags if flags[name] is not None and name in METHOD_OPTIONS - USES[config.method]
-    ]
-    for name in unused:
-        notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
+    note_unused(flags, config.method)
     named = parse_evals(evals) or list(inputs.evals.items())
     dev = dev or inputs.dev
     is_auto = config.settled(has_dev=parse_dev(dev) is not None).p == AUTO

@@ -68,12 +68,12 @@ def run_grid(
                 publish.sweep(out)
                 for stage in out.glob("runs/*/*/*/.seed-*.run"):
                     shutil.rmtree(stage)  # of runs that were killed
-                for cell, outcome in runs:
-                    if isinstance(outcome, AmixError):
-                        failures[cell.folder] = outcome
+                for cell, ended in runs:
+                    if isinstance(ended, AmixError):
+                        failures[cell.folder] = ended
                         continue
-                    outcomes[cell.folder] = outcome
-                    on_outcome(outcome)
+                    outcomes[cell.folder] = ended
+                    on_outcome(ended)
         finally:
             os.close(lock)
     finished = [outcomes[cell.folder] for cell in grid.cells() if cell.folder in outcomes]
