@@ -1,13 +1,18 @@
-"""README's blocks of Python, run as they are printed."""
+"""README's first command and its blocks of Python, run as they are printed."""
 
+import csv
 import re
+import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
+from amix.study.fit.settings import MODEL
+from tests.conftest import named
 from tests.hubcache import offline
 
 ROOT = Path(__file__).parents[1]
-MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
 
 # Each block in a namespace of its own, as in a file of its own; what it warns of is printed.
 RUN = """
@@ -39,3 +44,20 @@ def test_the_blocks_run_as_they_are_printed(
     assert [line for line in lines if line.startswith("ran")] == ["ran True", "ran 5.0"]
     assert "eval_accuracy" in said
     assert not [line for line in lines if "pin_memory" in line]
+
+
+def test_the_first_command_runs_as_it_is_printed(
+    review_rows: list[dict[str, Any]], tiny_bert: Path, tmp_path: Path
+) -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    program, *words = shlex.split(re.findall(r"^amix .*$", text, re.MULTILINE)[3])
+    assert (program, words[0]) == ("amix", "fit")  # after the table of the three stages
+    for name, rows in (("reviews.csv", review_rows[:40]), ("test.csv", review_rows[40:])):
+        with (tmp_path / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "review", "stars"])
+            writer.writerows([number, row["text"], named(row)["label"]] for number, row in enumerate(rows))
+    code = f"import sys; from amix.cli import main; sys.exit(main({words!r}))"
+    said = offline(tiny_bert, tmp_path / "hub", code, MODEL, tmp_path)
+    assert [line.split()[0] for line in said.splitlines()[:3]] == ["method", "attentionmix", "none"]
+    assert (tmp_path / "out" / "report.html").is_file()

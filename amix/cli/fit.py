@@ -13,6 +13,7 @@ from amix.cli.watch import watching
 if TYPE_CHECKING:
     from amix.loaders.shards.manifest import Manifest
     from amix.study.fit.result import FitResult
+    from amix.study.fit.settings import FitSettings
 
 _OF_CORPUS = ("text_column", "label_column", "pair_column", "config", "labels", "many_classes")
 _METRICS = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
@@ -67,7 +68,6 @@ def command(
     A corpus is a .jsonl[.gz|.zst], .csv or .parquet file, a folder in Hub layout or a Hub id.
     """
     from amix.loaders.corpus import CorpusOptions
-    from amix.study.fit.fit import fit, goes_on
     from amix.study.fit.settings import FitSettings
     from amix.train.options.file import given_options
 
@@ -78,15 +78,22 @@ def command(
     options = given_options(given)
     settings = FitSettings(train=train, test=test, corpus=CorpusOptions(**corpus), options=options, **asked)
     note_unused(given, settings.config(1).method)
-    try:
-        result = fit(settings, out, baseline=baseline, precompute=_shown, on_stage=notice)
-    except KeyboardInterrupt:
-        notice(goes_on(out, "Ctrl-C"))
-        raise
+    result = run_fit(settings, out, baseline=baseline)
     if as_json:
         json_line(result.as_dict())
     else:
         show(result)
+
+
+def run_fit(settings: "FitSettings", out: Path, *, baseline: bool) -> "FitResult":
+    """Return the result of a fit, which is shown while it goes on."""
+    from amix.study.fit.fit import fit, goes_on
+
+    try:
+        return fit(settings, out, baseline=baseline, precompute=_shown, on_stage=notice)
+    except KeyboardInterrupt:
+        notice(goes_on(out, "Ctrl-C"))
+        raise
 
 
 def show(result: "FitResult") -> None:

@@ -160,7 +160,12 @@ def test_a_fit_that_was_stopped_goes_on_from_its_last_checkpoint(
         "checkpoint-00000004",
         "checkpoint-00000006",
     ]
-    monkeypatch.setattr(Run, "_optimizer_step", lambda run: (steps.append(-run.at.step), real(run))[1])
+
+    def step_again(run: Run) -> float:
+        steps.append(-run.at.step)
+        return real(run)
+
+    monkeypatch.setattr(Run, "_optimizer_step", step_again)
     assert amix("fit", corpora["train"], out, *stopping).exit_code == 0
     assert steps[:13] == [*range(8), -6, -7, -8, -9, -10]
     for name in ("run", "baseline"):
