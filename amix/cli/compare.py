@@ -11,6 +11,7 @@ from amix.cli.output import json_line, json_option, notice
 from amix.cli.train import config_options, jobs_option, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
+from amix.train.options.auto import note_before
 from amix.train.options.config import USES
 
 if TYPE_CHECKING:
@@ -172,7 +173,12 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
     from amix.study.report.reports import report
 
     failure = None
-    total = sum(1 for _ in grid.cells())
+    cells = list(grid.cells())
+    notes = {(note_before(cell.config.p, cell.config.epochs), cell.method): None for cell in cells}
+    for note, method in notes:
+        if note is not None:
+            notice(f"{method}: {note}")
+    total = len(cells)
     with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:
 
         def advance(outcome: "Outcome") -> None:
@@ -182,7 +188,7 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
         try:
             outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
         except FailedRunsError as problem:
-            outcomes, failure = problem.finished, problem
+            outcomes, failure = list(problem.finished), problem
         except KeyboardInterrupt:
             notice(runs_are_kept(out, "Ctrl-C"))
             raise

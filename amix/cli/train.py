@@ -135,9 +135,9 @@ def command(
     note_unused(flags, config.method)
     named = parse_evals(evals) or list(inputs.evals.items())
     dev = dev or inputs.dev
-    is_auto = config.settled(has_dev=parse_dev(dev) is not None).p == AUTO
+    p = config.settled(has_dev=parse_dev(dev) is not None).p
     is_first = not int(os.environ.get("RANK", "0"))  # of several processes only the first one speaks
-    if is_first and is_auto and (before := note_before(config.epochs)) is not None:
+    if is_first and (before := note_before(p, config.epochs)) is not None:
         notice(before)
 
     from amix.train.run.accelerator import ended_group

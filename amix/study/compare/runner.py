@@ -16,7 +16,7 @@ from amix.engine.base.errors import AmixError, StorageError, TrainError
 from amix.engine.base.machine import available_cores, available_memory
 from amix.engine.base.processes import lock_folder
 from amix.engine.base.stopping import signals_end, undisturbed
-from amix.study.compare.grid import Cell, Corpus, Grid
+from amix.study.compare.grid import Cell, Grid
 from amix.study.compare.outcome import Identity, Outcome, read_outcome
 from amix.study.compare.preflight import check_cells
 from amix.study.compare.sizing import sensible_jobs

@@ -102,9 +102,7 @@ def _run_cell(task: Task) -> TrainResult:
     cell, corpus = task.cell, task.corpus
     folder = task.root / cell.folder
     stage = folder.with_name(f".{folder.name}.run")
-    result = train(
-        cell.train, stage, task.model, cell.config, dev=cell.dev, evals=list(corpus.evals.items())
-    )
+    result = train(cell.train, stage, task.model, cell.config, dev=cell.dev, evals=list(corpus.evals.items()))
     for name in _SPARE if task.keeps_model else (*_LARGE, *_SPARE):
         shutil.rmtree(stage / name, ignore_errors=True)
     write_outcome(stage, cell, task.identity, result, task.keeps_model)

@@ -25,11 +25,13 @@ from amix.study.fit.record import FitRecord
 from amix.study.fit.result import FitResult
 from amix.study.fit.settings import FitSettings
 from amix.study.report.reports import report
+from amix.train.options.auto import note_before
 from amix.train.options.config import TrainConfig
+from amix.train.options.dev import parse_dev
 from amix.train.run import checkpoint
+from amix.train.run.accelerator import limited_threads
 from amix.train.run.files import MODEL
 from amix.train.run.result import KeptResult, TrainResult
-from amix.train.run.threads import limited_threads
 from amix.train.run.train import train
 
 PAGE, RESULT = "report.html", "result.json"
@@ -82,6 +84,9 @@ def fit(
         configs = {"run": settings.config(texts)}
         if baseline and configs["run"].method != "none":
             configs["baseline"] = replace(configs["run"], method="none", p=None)
+        p = configs["run"].settled(has_dev=parse_dev(settings.dev) is not None).p
+        if (note := note_before(p, configs["run"].epochs)) is not None:
+            on_stage(note)
         results = {}
         for name, config in configs.items():
             on_stage(f"3/4 train: {_in_words(config, texts, held_out)}")

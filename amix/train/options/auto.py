@@ -34,9 +34,12 @@ RULES = {"p": rule_of_p(START, GAIN), "head": rule_of_head(FOLDS)}
 FEW_EPOCHS = 3  # after so few a model is seldom over-confident
 
 
-def note_before(epochs: int) -> str | None:
-    """Return what to know before a run with p=auto: that it has few epochs to mix in; None where it has more."""
-    if epochs > FEW_EPOCHS:
+def note_before(p: float | str | None, epochs: int) -> str | None:
+    """Return what to know before a run with p=auto: that it has few epochs to mix in; None for any other run.
+
+    p: settled.
+    """
+    if p != AUTO or epochs > FEW_EPOCHS:
         return None
     if epochs == 1:
         return (

@@ -598,7 +598,7 @@ def test_threads_are_those_asked_for_and_afterwards_those_of_before(
 ) -> None:
     before, seen = torch.get_num_threads(), []
     monkeypatch.setattr(run.Run, "train", lambda *_: seen.append(torch.get_num_threads()))
-    monkeypatch.setattr("amix.train.run.threads.available_cores", lambda: 1)
+    monkeypatch.setattr("amix.train.run.accelerator.available_cores", lambda: 1)
     for name, threads in (("one", 3), ("two", None)):
         train(reviews, tmp_path / name, str(tiny_bert), TrainConfig(**FAST, threads=threads))
     assert seen == [3, 1]  # without the option no more than there are cores
