@@ -7,7 +7,6 @@ python examples/hf_trainer.py [--model ENCODER] [--shards FOLDER] [--epochs N]
 import tempfile
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sample_set import SampleSet, sample_set, show
 from transformers import TrainingArguments, set_seed
@@ -32,7 +31,6 @@ def train_and_predict(samples: SampleSet, mixer: Mixer) -> tuple[ArrayLike, Arra
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
         )
         trainer = AmixTrainer(
             model=samples.classifier(),

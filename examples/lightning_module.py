@@ -55,7 +55,9 @@ class MixedClassifier(lightning.LightningModule):
 def train_and_predict(samples: SampleSet, mixer: Mixer) -> tuple[Tensor, Tensor]:
     """Return logits and labels of the test sentences from a classifier trained with `mixer`."""
     lightning.seed_everything(0, verbose=False)
-    module = MixedClassifier(samples.classifier(), Objective(mixer=mixer, num_classes=samples.num_classes))
+    module = MixedClassifier(
+        samples.classifier(), Objective(mixer=mixer, num_classes=samples.train.num_classes)
+    )
     collate = RelevanceCollator(samples.train)
     trainer = lightning.Trainer(
         max_epochs=samples.epochs,

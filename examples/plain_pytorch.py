@@ -32,7 +32,7 @@ def train(samples: SampleSet, mixer: Mixer) -> Any:  # noqa: ANN401  a transform
             )
             words = model.get_input_embeddings()(batch["input_ids"])
             logits = model(inputs_embeds=plan.mix(words), attention_mask=plan.attention_mask).logits
-            loss = soft_cross_entropy(logits, plan.mix_labels(batch["labels"], samples.num_classes))
+            loss = soft_cross_entropy(logits, plan.mix_labels(batch["labels"], samples.train.num_classes))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

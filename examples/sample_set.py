@@ -36,15 +36,12 @@ class SampleSet:
     train: RelevanceDataset
     test: RelevanceDataset
 
-    @property
-    def num_classes(self) -> int:
-        """Return the number of classes of the training shards."""
-        return len(self.train.manifest.label_names or ())
-
     def classifier(self) -> Any:  # noqa: ANN401  a transformers classifier, of whatever family
         """Return a classifier with a new head. Seed torch first."""
         with quiet_transformers():
-            return AutoModelForSequenceClassification.from_pretrained(self.model, num_labels=self.num_classes)
+            return AutoModelForSequenceClassification.from_pretrained(
+                self.model, num_labels=self.train.num_classes
+            )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from amix.engine.base.errors import AmixError
 
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
 COMMANDS = {
+    "fit": "Make a classifier and a page about it from a corpus, in one go.",
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write a cache of shards.",
     "train": "Train a classifier on a cache, with or without mixing.",
@@ -82,6 +83,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command and turn whatever it raises into a line on stderr and an exit code."""
+        # Read once, when PyTorch is loaded. Threads that wait busily for each other take, where another program has one
+        # of the cores, several times as long as a single thread.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # a pipe that its reader has closed is noticed here, not when the interpreter ends

@@ -1,5 +1,6 @@
 """`amix compare`: methods side by side, over seeds and numbers of training texts, with intervals."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, notice
-from amix.cli.train import config_options, parse_evals
+from amix.cli.train import config_options, jobs_option, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
+from amix.train.options.auto import note_before
+from amix.train.options.config import USES
 
 if TYPE_CHECKING:
     from amix.study.compare.grid import Corpus, Grid, Method
@@ -46,9 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--eval", "evals", multiple=True, metavar="[NAME=]SHARDS", help="Shards to report on. Repeatable."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many runs to train at once."
-)
+@jobs_option("How many runs to train at once")
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
 @config_options("method", "head", *OWN)
 @json_option
@@ -62,7 +63,7 @@ def command(
     samples: str,
     dev: str | None,
     evals: tuple[str, ...],
-    jobs: int,
+    jobs: int | None,
     keep_models: bool,
     as_json: bool,
     **flags: Any,  # noqa: ANN401  options of training, each of its own type
@@ -135,11 +136,19 @@ def _methods(
     """Return the methods by label: attentionmix once for each of `heads`.
 
     online: a model whose heads are used; None = those that the caches hold.
+    Raises UsageError for a method that there is not.
     """
     from amix.study.compare.candidates import compared_specs
     from amix.study.compare.grid import Method
 
     named = [each.strip() for each in methods.split(",") if each.strip()]
+    for method in named:
+        if method not in USES:
+            near = difflib.get_close_matches(method, USES, n=1)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise UsageError(
+                f"--methods: there is no method '{method}'. {hint}The methods are: {', '.join(USES)}."
+            )
     if heads is None:
         return {method: Method() for method in named}
     if "attentionmix" not in named:
@@ -154,16 +163,22 @@ def _methods(
     return found
 
 
-def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
+def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_json: bool) -> None:
     from tqdm import tqdm
 
     from amix.engine.base.publish import write_atomic
-    from amix.study.compare.runner import run_grid, runs_are_kept
+    from amix.study.compare.runner import FailedRunsError, run_grid, runs_are_kept
     from amix.study.compare.summary import summarise
     from amix.study.compare.tables import markdown, write_summary
     from amix.study.report.reports import report
 
-    total = sum(1 for _ in grid.cells())
+    failure = None
+    cells = list(grid.cells())
+    notes = {(note_before(cell.config.p, cell.config.epochs), cell.method): None for cell in cells}
+    for note, method in notes:
+        if note is not None:
+            notice(f"{method}: {note}")
+    total = len(cells)
     with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:
 
         def advance(outcome: "Outcome") -> None:
@@ -172,14 +187,20 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
 
         try:
             outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
+        except FailedRunsError as problem:
+            outcomes, failure = list(problem.finished), problem
         except KeyboardInterrupt:
             notice(runs_are_kept(out, "Ctrl-C"))
             raise
+    if failure is not None and not outcomes:
+        raise failure
     rows = summarise(grid, outcomes)
     write_summary(out, grid, outcomes, rows)
     write_atomic(out / "report.html", report(out).encode())
     if as_json:
-        json_line({"out": str(out), "runs": total, "table": str(out / "table.md")})
-        return
-    click.echo("\n".join(markdown(rows)))
-    notice(f"{out}: report.html has plots; runs.csv, comparison.json and table.md have the numbers.")
+        json_line({"out": str(out), "runs": len(outcomes), "table": str(out / "table.md")})
+    else:
+        click.echo("\n".join(markdown(rows)))
+        notice(f"{out}: report.html has plots; runs.csv, comparison.json and table.md have the numbers.")
+    if failure is not None:
+        raise failure

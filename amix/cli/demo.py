@@ -1,77 +1,60 @@
-"""`amix demo`: the whole path on a small built-in corpus, to see what it does and what it writes."""
+"""`amix demo`: `amix fit` on a small built-in corpus, to see what it does and what it writes."""
 
+import contextlib
 import importlib.util
 import time
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.fit import run_fit, show
+from amix.cli.output import json_line, json_option, notice
 
-SPLITS = ("train", "validation", "test")
+ROLES = {"train": "train", "dev": "validation", "test": "test"}
 # Few labels and many epochs make a classifier over-confident, which is what mixing helps against.
-TRAINING: dict[str, Any] = {  # options of TrainConfig
-    "epochs": 8,
-    "batch_size": 16,
-    "lr": 1e-4,
-    "seed": 0,
-}
+TRAINING = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "seed": 0}  # options of TrainConfig
 
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path), default=Path("amix-demo"))
 @click.option("--model", help="Hub id or folder of an encoder.  [default: the packaged MiniLM]")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Cores that one operation uses on the CPU. Without it: all that this process may use.",
+)
 @json_option
-def command(out: Path, model: str | None, as_json: bool) -> None:
-    """Export, precompute and train twice on 200 sentences, with method none and with attentionmix, and compare.
+def command(out: Path, model: str | None, threads: int | None, as_json: bool) -> None:
+    """Run 'amix fit' on 500 built-in sentences: 200 to train on, 100 to select the epoch, 200 to report on.
 
-    Everything is written to OUT, which must be absent or empty (amix-demo by default).
+    A classifier is trained twice, without mixing and with attentionmix. Everything is written to OUT (amix-demo by
+    default), which must be absent or empty, or a demo that was stopped, which goes on.
     """
-    from amix.engine.base.publish import require_vacant
-    from amix.exporters.export import export
-    from amix.exporters.options import ExportOptions
-    from amix.loaders.precompute.run import PrecomputeOptions, precompute
-    from amix.train.options.config import TrainConfig
-    from amix.train.run.train import train
+    from amix.study.fit.settings import FitSettings
 
-    require_vacant(out, "the demo")
-    model = model or packaged_encoder()
     began = time.perf_counter()
-
-    notice("1/3 export: the encoder's attention as a graph, pruned to layer 0")
-    extractor = out / "extractor"
-    export(model, extractor, ExportOptions(layers=[0]))
-
-    notice("2/3 precompute: the sentences through the graph, into shards")
-    corpora = resources.files("amix.cli") / "demo_data"
-    for split in SPLITS:
-        with resources.as_file(corpora / f"{split}.jsonl") as corpus:
-            options = PrecomputeOptions(workers=1)
-            precompute(str(corpus), out / "shards" / split, extractor=extractor, options=options)
-
-    notice("3/3 train: once without mixing, once with it")
-    results = {}
-    for method in ("none", "attentionmix"):
-        config = TrainConfig(method=method, **TRAINING)
-        shards = out / "shards"
-        evals = [("test", shards / "test")]
-        result = train(shards / "train", out / method, model, config, shards / "validation", evals)
-        results[method] = result.eval["test"]
-
-    metrics = ("accuracy", "nll", "ece")
+    model = model or packaged_encoder()
+    with contextlib.ExitStack() as opened:
+        corpora = {
+            role: str(opened.enter_context(resources.as_file(_sentences() / f"{split}.jsonl")))
+            for role, split in ROLES.items()
+        }
+        options = {**TRAINING, "threads": threads}
+        settings = FitSettings(
+            train=corpora["train"], dev=corpora["dev"], test=corpora["test"], model=model, options=options
+        )
+        result = run_fit(settings, out, baseline=True)
     if as_json:
-        seconds = round(time.perf_counter() - began, 1)
-        json_line({"eval": results, "extractor": str(extractor), "out": str(out), "seconds": seconds})
+        json_line({**result.as_dict(), "seconds": round(time.perf_counter() - began, 1)})
         return
-    rows = [[method, *(found[name] for name in metrics)] for method, found in results.items()]
-    table(["method", *metrics], rows)
-    click.echo(
-        f"\nThe graph is in {extractor}, ids and relevance in {out / 'shards'}, "
-        f"the classifiers in {out / 'none'} and {out / 'attentionmix'}.\n"
-        "One seed and 200 test sentences are a demonstration. For results, see docs/results.md."
-    )
+    show(result)
+    notice("\nOne seed and 200 test sentences are a demonstration. For results, see docs/results.md.")
+
+
+def _sentences() -> Traversable:
+    return resources.files("amix.cli") / "demo_data"
 
 
 def packaged_encoder() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
-from amix.cli.train import config_options
+from amix.cli.train import config_options, jobs_option
 from amix.engine.base.errors import TrainError, UsageError
 from amix.study.compare.grid import OWN
 
@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     "[default: every head and mean]",
 )
 @click.option("--dev", help="With --budget: the shards on which heads are compared.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="With --budget: how many runs to train at once.",
-)
+@jobs_option("With --budget: how many runs to train at once")
 @config_options("method", "head", *OWN)
 @json_option
 def command(
@@ -53,7 +47,7 @@ def command(
     budget: int | None,
     heads: str | None,
     dev: str | None,
-    jobs: int,
+    jobs: int | None,
     as_json: bool,
     **flags: Any,  # noqa: ANN401  options of training, each of its own type
 ) -> None:
@@ -110,7 +104,7 @@ def command(
 
 
 def _require_fitting(
-    flags: Mapping[str, object], budget: int | None, dev: str | None, jobs: int, subset_seed: int
+    flags: Mapping[str, object], budget: int | None, dev: str | None, jobs: int | None, subset_seed: int
 ) -> None:
     """Raise UsageError for an option that has no effect with, or without, `--budget`."""
     if budget is not None:
@@ -120,7 +114,7 @@ def _require_fitting(
             )
         return
     given = [name.replace("_", "-") for name, value in flags.items() if value is not None]
-    given += [name for name, value in (("dev", dev is not None), ("jobs", jobs > 1)) if value]
+    given += [name for name, value in (("dev", dev is not None), ("jobs", jobs is not None)) if value]
     if given:
         raise UsageError(f"--{given[0]} is for training; it needs --budget. Add that, or leave it out.")
 
@@ -133,7 +127,7 @@ def _profile(
     samples: int | None,
     budget: int,
     dev: str | None,
-    jobs: int,
+    jobs: int | None,
     flags: Mapping[str, object],
 ) -> list["ProfiledHead"]:
     """Return the heads ranked by training, with a bar that counts the runs."""

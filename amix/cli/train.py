@@ -1,7 +1,7 @@
 """`amix train`: a classifier from shards."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.base.errors import UsageError
-from amix.train.options.auto import AUTO
-from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
+from amix.train.options.auto import AUTO, note_after, note_before
+from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
+from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.options.rules import Rule
 
@@ -69,6 +70,19 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
     return add
 
 
+def note_unused(flags: Mapping[str, object], method: Method) -> None:
+    """Say which of the options that were given have no effect with a method."""
+    for name in METHOD_OPTIONS - USES[method]:
+        if flags.get(name) is not None:
+            notice(f"Note: --{name.replace('_', '-')} is not used by --method {method}; it is ignored.")
+
+
+def jobs_option(text: str) -> Callable[[Command], Command]:
+    """Add `--jobs`, whose help begins with `text`; None is for `run_grid` to decide."""
+    default = "[default: as many as cores and memory allow, one thread each; one on a GPU]"
+    return click.option("--jobs", type=click.IntRange(min=1), help=f"{text}.  {default}")
+
+
 @click.command(name="train")
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
@@ -118,26 +132,24 @@ def command(
         raise UsageError(
             "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
         )
-    unused = [
-        name for name in flags if flags[name] is not None and name in METHOD_OPTIONS - USES[config.method]
-    ]
-    for name in unused:
-        notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
+    note_unused(flags, config.method)
     named = parse_evals(evals) or list(inputs.evals.items())
+    dev = dev or inputs.dev
+    p = config.settled(has_dev=parse_dev(dev) is not None).p
+    is_first = not int(os.environ.get("RANK", "0"))  # of several processes only the first one speaks
+    if is_first and (before := note_before(p, config.epochs)) is not None:
+        notice(before)
 
     from amix.train.run.accelerator import ended_group
     from amix.train.run.train import train
 
     with ended_group():
-        result = train(shards, out, model, config, dev=dev or inputs.dev, evals=named, resume=resume)
-    if int(os.environ.get("RANK", "0")):  # of several processes only the first one prints
+        result = train(shards, out, model, config, dev=dev, evals=named, resume=resume)
+    if not is_first:
         return
 
-    if result.largest_p == 0.0:
-        notice(
-            "Note: nothing was mixed. --p auto mixes when the model is over-confident on --dev, which it was not after "
-            "any epoch that could still change the mixing. Give --p a number to mix anyway."
-        )
+    if (after := note_after(result.largest_p)) is not None:
+        notice(after)
     if result.changed_labels is not None:
         notice(
             f"Note: {result.changed_labels} of the training labels were wrong on purpose (--label-noise "

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from amix.cli import main
+from amix.cli.demo import ROLES
 from amix.loaders.shards.manifest import Manifest
 from amix.train.score.metrics import accuracy, ece, nll
 
@@ -41,16 +42,18 @@ def test_the_demo_runs_the_whole_path(tiny_bert: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result["eval"]) == {"none", "attentionmix"}
+    folders = {"none": out / "baseline", "attentionmix": out / "run"}
     for method, found in result["eval"].items():
-        said = load_file(out / method / "predictions" / "eval-test.safetensors")
+        said = load_file(folders[method] / "predictions" / "eval-test.safetensors")
         logits, truth = said["logits"].astype(np.float64), said["truth"]
         assert len(truth) == SENTENCES["test"]
         assert found["accuracy"] == accuracy(logits.argmax(axis=1), truth)
         assert found["nll"] == pytest.approx(nll(logits, truth), abs=1e-6)
         assert found["ece"] == pytest.approx(ece(logits, truth), abs=1e-6)
-        assert yaml.safe_load((out / method / "config.yaml").read_text())["method"] == method
+        assert yaml.safe_load((folders[method] / "config.yaml").read_text())["method"] == method
     assert result["eval"]["none"] != result["eval"]["attentionmix"]
-    assert {split: Manifest.read(out / "shards" / split).samples for split in SENTENCES} == SENTENCES
+    for role, split in ROLES.items():
+        assert Manifest.read(out / "shards" / role).samples == SENTENCES[split]
 
 
 def test_other_work_is_refused(tmp_path: Path) -> None:

@@ -80,7 +80,10 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     assert result["eval"]["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}
     assert (result["epoch"], result["steps"], result["model"]) == (1, 3, str(run / "model"))
     assert len(done.stdout.splitlines()) == 1
-    assert (result["largest_p"], "Note: nothing was mixed." in done.stderr) == (0.0, True)  # in the one epoch
+    assert result["largest_p"] == 0.0  # in the one epoch
+    before, after = (line for line in done.stderr.splitlines() if line.startswith("Note: "))
+    assert before.startswith("Note: --p auto mixes nothing in the first epoch, and this run has no other.")
+    assert after.startswith("Note: nothing was mixed, so this is plain fine-tuning.")
 
     # The saved configuration is one to start from; flags win over it.
     again = amix("train", shards, tmp_path / "second", "--config", run / "config.yaml", "--epochs", 2)
@@ -148,6 +151,38 @@ def test_errors_are_one_sentence(
     assert says in done.stderr
     assert "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), True),  # as the paper's readers try it first
+        (("--dev", "0.2", "--p", "0.5"), False),
+        (("--method", "wordmixup"), False),
+        (("--epochs", "4"), False),
+    ],
+)
+def test_few_epochs_of_p_auto_are_warned_of_beforehand(
+    options: tuple[str, ...], warned: bool, shards: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    given = (
+        "--dev",
+        "0.2",
+        "--epochs",
+        "2",
+        "--samples",
+        10,
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+        *options,
+    )
+    done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, *given)
+    assert done.exit_code == 0, done.output
+    assert (
+        "rare after so few epochs (2). Train for more (--epochs 10), or give --p 0.5" in done.stderr
+    ) == warned
 
 
 def test_a_model_has_to_be_named(shards: Path, tmp_path: Path) -> None:

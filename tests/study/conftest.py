@@ -20,6 +20,6 @@ def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         server.set_forkserver_preload(["tests.study.warm"])
         return server
 
-    monkeypatch.setattr("amix.study.compare.runner.get_context", context)
+    monkeypatch.setattr("amix.study.compare.worker.get_context", context)
     # A second thread of so small a model only waits for the first, and takes a core from other tests meanwhile.
     monkeypatch.setattr("amix.study.compare.runner.available_cores", lambda: 1)

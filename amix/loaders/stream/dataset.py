@@ -102,6 +102,20 @@ class RelevanceDataset(Samples):
         rows = [[self._heads.index(position) for position in spec] for spec in picked]
         self._decoder = Decoder(self.manifest, self._heads, rows)
 
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """The names of the classes, in the order of their ids; None where no labels are stored."""
+        return self.manifest.label_names
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes. Raises ShardError where no labels are stored."""
+        if self.label_names is None:
+            raise ShardError(
+                f"{self.folder}: holds no labels. Run 'amix precompute' again without --no-labels."
+            )
+        return len(self.label_names)
+
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 

@@ -39,7 +39,7 @@ def profile_heads(
     budget: int,
     samples: int | None = None,
     options: Options | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[ProfiledHead]:
     """Return all specs, the best first: those that lasted longer before those that were dropped earlier.

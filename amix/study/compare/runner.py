@@ -4,49 +4,51 @@ import contextlib
 import functools
 import os
 import shutil
-import threading
-import traceback
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from collections.abc import Callable, Generator, Mapping, Sequence
+from multiprocessing import connection
 from pathlib import Path
 
+import torch
+
 from amix.engine.base import publish
-from amix.engine.base.errors import AmixError, TrainError
-from amix.engine.base.machine import available_cores
-from amix.engine.base.processes import become_worker, lock_folder, start_worker
+from amix.engine.base.devices import parse_device
+from amix.engine.base.errors import AmixError, StorageError, TrainError
+from amix.engine.base.machine import available_cores, available_memory
+from amix.engine.base.processes import lock_folder
 from amix.engine.base.stopping import signals_end, undisturbed
-from amix.study.compare.grid import Cell, Corpus, Grid
-from amix.study.compare.outcome import Identity, Outcome, read_outcome, write_outcome
+from amix.study.compare.grid import Cell, Grid
+from amix.study.compare.outcome import Identity, Outcome, read_outcome
+from amix.study.compare.preflight import check_cells
+from amix.study.compare.sizing import sensible_jobs
+from amix.study.compare.worker import Task, Worker
 from amix.study.shards import read_manifest
 from amix.train.options.dev import parse_dev
 from amix.train.options.identity import identity_of
-from amix.train.run.files import ENSEMBLE, FOLDS, MODEL, TENSORBOARD
 from amix.train.run.result import TrainResult
-from amix.train.run.train import train
 
-# What `amix train` writes that a comparison does not need; the models would fill a disk, and are kept on request.
-_LARGE = (MODEL, ENSEMBLE)
-_SPARE = (TENSORBOARD, FOLDS)
-_FAREWELL = 10.0  # seconds that a worker gets to end by itself
+_SHOWN = 5  # failed runs that a message names
 
 
 def run_grid(
     grid: Grid,
     out: Path,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
     keep_models: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Return the outcomes of all cells, in the order of the grid; cells that have one in `out` are not run again.
 
-    jobs: runs at a time; each gets its share of the cores. on_outcome: called for each, those of earlier calls first.
-    Raises TrainError for an outcome of other settings, for a run that fails, and while another process runs a
-    comparison in `out`; finished runs are kept.
+    jobs: runs at a time; each gets its share of the cores. None: one for each core as far as memory allows, and one
+        where they use a GPU.
+    on_outcome: called for each, those of earlier calls first.
+    Raises AmixError for an outcome of other settings, for a run that cannot start, and while another process runs a
+    comparison in `out`; then no run is started. Raises FailedRunsError when all runs are over and some of them failed;
+    StorageError as soon as `out` cannot be written to. Finished runs are kept.
     """
     identities = _Identities(grid)
     outcomes: dict[Path, Outcome] = {}
+    failures: dict[Path, AmixError] = {}
     missing = []
     for cell in grid.cells():
         outcome = read_outcome(out, cell, identities.of(cell))
@@ -56,6 +58,8 @@ def run_grid(
             outcomes[cell.folder] = outcome
             on_outcome(outcome)
     if missing:
+        needed = check_cells(grid, missing)
+        jobs = min(jobs or _sensible_jobs(missing, needed), len(missing))
         out.mkdir(parents=True, exist_ok=True)
         lock = lock_folder(out, "running a comparison", TrainError)
         runs = _run(grid, missing, identities, out, jobs, keep_models)
@@ -64,12 +68,46 @@ def run_grid(
                 publish.sweep(out)
                 for stage in out.glob("runs/*/*/*/.seed-*.run"):
                     shutil.rmtree(stage)  # of runs that were killed
-                for outcome in runs:
-                    outcomes[outcome.cell.folder] = outcome
-                    on_outcome(outcome)
+                for cell, ended in runs:
+                    if isinstance(ended, AmixError):
+                        failures[cell.folder] = ended
+                        continue
+                    outcomes[cell.folder] = ended
+                    on_outcome(ended)
         finally:
             os.close(lock)
-    return [outcomes[cell.folder] for cell in grid.cells()]
+    finished = [outcomes[cell.folder] for cell in grid.cells() if cell.folder in outcomes]
+    if failures:
+        raise FailedRunsError(failures, finished)
+    return finished
+
+
+class FailedRunsError(TrainError):
+    """Runs of a comparison that failed, when all others are over.  finished: their outcomes, in order."""
+
+    def __init__(self, failures: Mapping[Path, AmixError], finished: Sequence[Outcome]) -> None:
+        self.finished = finished
+        runs = len(failures) + len(finished)
+        shown = [f"  {folder}: {problem}" for folder, problem in list(failures.items())[:_SHOWN]]
+        if len(failures) > _SHOWN:
+            shown.append(f"  and {len(failures) - _SHOWN} more")
+        super().__init__(
+            "\n".join(
+                [
+                    f"{len(failures)} of {runs} runs failed; the others are finished and kept:",
+                    *shown,
+                    "Run the same command again to repeat these alone.",
+                ]
+            )
+        )
+
+
+def _sensible_jobs(cells: Sequence[Cell], needed: int) -> int:
+    threads = max(cell.config.threads or 1 for cell in cells)
+    devices = {parse_device(cell.config.device or "cuda") for cell in cells}
+    if devices != {"cpu"} and torch.cuda.is_available():  # runs share a GPU only where that is asked for
+        return 1
+    return sensible_jobs(max(1, available_cores() // threads), available_memory(), needed)
 
 
 def runs_are_kept(out: Path, name: str) -> str:
@@ -79,20 +117,23 @@ def runs_are_kept(out: Path, name: str) -> str:
 
 def _run(
     grid: Grid, cells: Sequence[Cell], identities: "_Identities", out: Path, jobs: int, keep_models: bool
-) -> Generator[Outcome]:
-    """Yield outcomes as they come."""
-    if not cells:
-        return
-    jobs = min(jobs, len(cells))
+) -> Generator[tuple[Cell, Outcome | AmixError]]:
+    """Yield each cell with its outcome, or the error that its run ended with, as they come.
+
+    Raises StorageError: what one run cannot write, the next one cannot either.
+    """
     threads = max(1, available_cores() // jobs)
     waiting = list(reversed(cells))
-    workers = [_Worker(threads) for _ in range(jobs)]
+    workers = [Worker(threads) for _ in range(jobs)]
 
-    def give(worker: _Worker) -> None:
+    def give(worker: Worker) -> None:
         worker.cell = cell = waiting.pop() if waiting else None
         if cell is not None:
+            if not worker.process.is_alive():
+                workers[workers.index(worker)] = worker = Worker(threads)
+                worker.cell = cell
             identity = identities.of(cell)
-            worker.pipe.send(_Task(grid.model, grid.corpora[cell.corpus], cell, identity, out, keep_models))
+            worker.pipe.send(Task(grid.model, grid.corpora[cell.corpus], cell, identity, out, keep_models))
 
     try:
         for worker in workers:
@@ -102,97 +143,20 @@ def _run(
                 worker = next(worker for worker in busy if worker.pipe is pipe)
                 cell = worker.cell
                 assert cell is not None
-                try:
-                    answer = worker.pipe.recv()
-                except (EOFError, ConnectionResetError):
-                    worker.process.join()
-                    raise TrainError(
-                        f"{cell.folder}: its process died (exit code {worker.process.exitcode}; -9 means that it was "
-                        "killed, often because memory ran out). Finished runs are kept: run the same command again, "
-                        "with fewer --jobs if memory is short."
-                    ) from None
-                if isinstance(answer, BaseException):
+                answer = worker.answer()
+                if isinstance(answer, StorageError):
                     raise answer
-                yield Outcome(cell=cell, folder=out / cell.folder, result=answer)
+                if isinstance(answer, TrainResult):
+                    yield cell, Outcome(cell=cell, folder=out / cell.folder, result=answer)
+                else:
+                    yield cell, answer
                 give(worker)
     finally:
         with undisturbed():
             for worker in workers:
-                worker.pipe.close()  # for an idle worker the end of its work
-                if worker.cell is not None:
-                    worker.process.terminate()
+                worker.dismiss()
             for worker in workers:
-                worker.process.join(_FAREWELL)
-                worker.process.kill()
-                worker.process.join()
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What a worker needs for a cell.  root: the folder of the comparison."""
-
-    model: str
-    corpus: Corpus
-    cell: Cell
-    identity: Identity
-    root: Path
-    keeps_model: bool
-
-
-class _Worker:
-    """A process that runs cells, and the pipe to it.
-
-    Spawned, since torch's threads do not survive a fork; kept for the next cell, since imports take seconds.
-    """
-
-    def __init__(self, threads: int) -> None:
-        context = get_context("spawn")
-        self.pipe, far = context.Pipe()
-        self.cell: Cell | None = None
-        self.process = context.Process(target=_work, args=(far, threads), daemon=True)
-        start_worker(self.process)
-        far.close()  # or the end of the process would not end the pipe
-
-
-def _work(pipe: connection.Connection, threads: int) -> None:
-    become_worker()
-    import torch
-    from tqdm import tqdm
-
-    # By default a bar's lock is one between processes: a worker that is ended would leave its semaphore behind.
-    tqdm.set_lock(threading.RLock())
-    torch.set_num_threads(threads)
-    while True:
-        try:
-            task: _Task = pipe.recv()
-        except EOFError:  # the parent is gone
-            return
-        try:
-            pipe.send(_run_cell(task))
-        except AmixError as problem:
-            pipe.send(problem)
-        except Exception as problem:
-            trace = traceback.format_exc()
-            pipe.send(TrainError(f"{task.cell.folder}: {type(problem).__name__}: {problem}\n{trace}"))
-
-
-def _run_cell(task: _Task) -> TrainResult:
-    cell, corpus = task.cell, task.corpus
-    folder = task.root / cell.folder
-    stage = folder.with_name(f".{folder.name}.run")
-    try:
-        result = train(
-            cell.train, stage, task.model, cell.config, dev=cell.dev, evals=list(corpus.evals.items())
-        )
-    except AmixError as problem:
-        raise TrainError(f"{cell.folder}: {problem}") from None
-    for name in _SPARE if task.keeps_model else (*_LARGE, *_SPARE):
-        shutil.rmtree(stage / name, ignore_errors=True)
-    write_outcome(stage, cell, task.identity, result, task.keeps_model)
-    shutil.rmtree(folder, ignore_errors=True)
-    stage.rename(folder)  # with its name the run is finished
-    publish.fsync_folder(folder.parent)
-    return result
+                worker.end()
 
 
 class _Identities:

@@ -96,6 +96,8 @@ class AmixTrainer(Trainer):
             processing_class=processing_class,
             **trainer,
         )
+        if self.args.device.type == "cpu":
+            self.args.dataloader_pin_memory = False  # there is nothing to pin for, and torch would warn of it
         self.num_classes = count_classes(self.model, multi_label)
         self.label_names = ["labels"]
         # The Trainer then counts the targets of all batches of a step and leaves the division to `compute_loss`, so

@@ -29,3 +29,36 @@ def rule_of_head(folds: int) -> str:
 
 
 RULES = {"p": rule_of_p(START, GAIN), "head": rule_of_head(FOLDS)}
+
+
+FEW_EPOCHS = 3  # after so few a model is seldom over-confident
+
+
+def note_before(p: float | str | None, epochs: int) -> str | None:
+    """Return what to know before a run with p=auto: that it has few epochs to mix in; None for any other run.
+
+    p: settled.
+    """
+    if p != AUTO or epochs > FEW_EPOCHS:
+        return None
+    if epochs == 1:
+        return (
+            "Note: --p auto mixes nothing in the first epoch, and this run has no other. Train for more (--epochs 10), "
+            f"or give --p {EVEN:g} to mix half of the rows."
+        )
+    return (
+        "Note: --p auto mixes nothing in the first epoch, and after it only as long as the model is over-confident on "
+        f"--dev, which is rare after so few epochs ({epochs}). Train for more (--epochs 10), or give --p {EVEN:g} to "
+        "mix half of the rows from the start."
+    )
+
+
+def note_after(largest_p: float | None) -> str | None:
+    """Return what to know after a run that mixed nothing, None after another. largest_p: as in `TrainResult`."""
+    if largest_p != 0.0:
+        return None
+    return (
+        "Note: nothing was mixed, so this is plain fine-tuning. --p auto mixes where the model is over-confident on "
+        "--dev, which it was not after any epoch that could still change the mixing; then there is little to gain. "
+        f"More --epochs make a model more confident; --p {EVEN:g} mixes half of the rows in any case."
+    )

@@ -194,6 +194,9 @@ class TrainConfig:
     )
     eval_batch_size: int = option(64, "Texts per batch when evaluating.", low=1)
     device: str | None = option(None, "cpu, cuda or cuda:N. Without it: a GPU if there is one.")
+    threads: int | None = option(
+        None, "Cores that one operation uses on the CPU. Without it: all that this process may use.", low=1
+    )
     mixed_precision: Precision = option("no", "Train in a lower precision.")
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass: less memory, more time."

@@ -7,6 +7,7 @@ from amix.train.options.config import USES, TrainConfig
 FREE = frozenset(
     {
         "device",
+        "threads",
         "checkpoint_steps",
         "checkpoints_kept",
         "log_steps",

@@ -1,4 +1,4 @@
-"""The device that a run asks for, or an error: never silently another device."""
+"""The device and the cores that a run asks for, or an error: never silently another device."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 
 from amix.engine.base.devices import cuda_index, parse_device
 from amix.engine.base.errors import DeviceError, UsageError
+from amix.engine.base.machine import available_cores
 
 
 def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
@@ -52,6 +53,20 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@contextlib.contextmanager
+def limited_threads(asked: int | None) -> Iterator[None]:
+    """Let PyTorch use `asked` threads in the block. None: as many as before, but no more than there are cores.
+
+    PyTorch counts the machine's cores, and not those that a container's quota leaves.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, available_cores()) if asked is None else asked)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _require_gpu(device: str, number: int) -> None:

@@ -112,7 +112,7 @@ def open_sets(
             _LOG.warning(
                 f"--eval {name}: these are the shards that --dev selects on, so results on them will be optimistic."
             )
-    return Sets(
+    sets = Sets(
         training=training,
         subset=found.subset,
         classes=classes,
@@ -122,6 +122,18 @@ def open_sets(
         evals=eval_sets,
         changed_labels=None if is_changed_N is None else int(is_changed_N[_numbers(training, subset)].sum()),
     )
+    _warn_of_single_steps(sets.samples, config)
+    return sets
+
+
+def _warn_of_single_steps(samples: int, config: TrainConfig) -> None:
+    batches = config.gradient_accumulation
+    if config.batch_size * batches >= samples:
+        step = f"{config.batch_size:,}" + (f" x gradient_accumulation {batches}" if batches > 1 else "")
+        _LOG.warning(
+            f"batch_size {step} takes all {samples:,} training texts at once: an epoch is one step, the run "
+            f"{config.epochs:,} in all. Lower --batch-size to learn more from an epoch."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

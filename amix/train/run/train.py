@@ -16,7 +16,7 @@ from amix.train.options.config import USES, TrainConfig
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.options.identity import identity_of
-from amix.train.run.accelerator import open_accelerator, seeded
+from amix.train.run.accelerator import limited_threads, open_accelerator, seeded
 from amix.train.run.ensemble import train_others
 from amix.train.run.files import MODEL
 from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
@@ -58,7 +58,7 @@ def train(
     sets = open_sets(shards, config, chosen, evals)
     tokenizer = load_tokenizer(model, sets.manifest)
 
-    with seeded(config.seed, accelerator.device):
+    with limited_threads(config.threads), seeded(config.seed, accelerator.device):
         network = load_network(model, sets, config.seed, accelerator)
         for each in sets:
             require_room(network, model, each)

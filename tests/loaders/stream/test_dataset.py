@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,3 +205,12 @@ def test_a_batch_reads_its_own_bytes_only(tmp_path: Path) -> None:
     assert RelevanceDataset(folder, head="2.1").batch(range(4))["relevance"].shape == (4, 8)
     with pytest.raises(ShardError, match="relevance"):
         RelevanceDataset(folder, head="2.0").batch([2])
+
+
+def test_a_data_set_knows_its_classes(reviews: Path, make_shards: Any, review_rows: Any) -> None:
+    dataset = RelevanceDataset(reviews)
+    assert (dataset.label_names, dataset.num_classes) == (("bad", "good"), 2)
+    without = RelevanceDataset(make_shards(review_rows[:2], no_labels=True))
+    assert without.label_names is None
+    with pytest.raises(ShardError, match="holds no labels"):
+        without.num_classes  # noqa: B018  asking is what raises

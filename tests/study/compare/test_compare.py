@@ -4,12 +4,14 @@ import contextlib
 import csv
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,14 +28,17 @@ from safetensors.torch import load_file, save_file
 
 from amix.cli import main
 from amix.engine.base import canonical
-from amix.engine.base.errors import ConfigError, HeadError, TrainError, UsageError
+from amix.engine.base.errors import AmixError, ConfigError, HeadError, TrainError, UsageError
 from amix.loaders.shards.manifest import Manifest
+from amix.loaders.stream.dataset import RelevanceDataset
 from amix.study.compare import statistics
 from amix.study.compare.candidates import compared_specs
 from amix.study.compare.comparison import Comparison
 from amix.study.compare.grid import Grid, Method
 from amix.study.compare.gridfile import as_document, grid_of, read_grid
-from amix.study.compare.runner import run_grid
+from amix.study.compare.outcome import Outcome
+from amix.study.compare.runner import FailedRunsError, run_grid
+from amix.study.compare.sizing import sensible_jobs
 from amix.study.compare.statistics import (
     holm,
     paired_difference,
@@ -507,11 +512,105 @@ def test_a_comparison_that_is_killed_goes_on(grid_file: Path, tmp_path: Path) ->
     assert not list(out.rglob(".*.run"))
 
 
-def test_a_run_that_fails_is_named(grid_file: Path, tmp_path: Path) -> None:
-    grid_file.write_text(grid_file.read_text().replace("0.1", "7.7"))
-    with pytest.raises(TrainError, match=r"runs/reviews/16/attentionmix_7\.7/seed-01: head '7\.7'"):
+@pytest.mark.parametrize(
+    ("becomes", "message"),
+    [
+        ('attentionmix 0.1: {head: "7.7"}', "reviews, attentionmix 0.1: head '7.7': .* does not hold it"),
+        ("tmix: {layers: '1,9'}", "reviews, tmix: .*options 'layers' and 'level' go from 0"),
+        ("attentionmix: {level: hidden:9}", "reviews, attentionmix: .* has 2 layers"),
+        ("ssmix: {batch_size: 1}", "reviews, ssmix: batch_size 1, .* has no other row to be mixed with"),
+        ("none cuda: {device: cuda:9}", "reviews, none cuda: device is 'cuda:9'"),
+    ],
+)
+def test_every_run_is_checked_before_the_first_one_starts(
+    becomes: str, message: str, grid_file: Path, tmp_path: Path
+) -> None:
+    grid_file.write_text(
+        grid_file.read_text().replace('attentionmix 0.1: {head: "0.1", seeds: [1]}', becomes)
+    )
+    with pytest.raises(AmixError, match=f"{message}.* No run was started"):
         run_grid(read_grid(grid_file), tmp_path / "out")
-    assert list((tmp_path / "out").rglob("result.json"))  # of those before it
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_set_holds_is_checked_before_the_first_run(
+    grid_file: Path, make_shards: Any, tmp_path: Path
+) -> None:
+    other = make_shards([{"text": "a film", "label": "odd"}, {"text": "a play", "label": "even"}])
+    grid_file.write_text(re.sub("eval: {test: .*?}", f"eval: {{test: {other}}}", grid_file.read_text()))
+    with pytest.raises(
+        TrainError, match="has the class 'even', 'odd', which the training shards do not have"
+    ):
+        run_grid(read_grid(grid_file), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def damage_relevance(shards: Path) -> None:
+    """Change the relevance of a text that is neither the shortest nor the longest, in every head."""
+    row = int(np.argsort(RelevanceDataset(shards, head=None).lengths())[20])
+    (path,) = shards.glob("*.tar")
+    with tarfile.open(path) as tar:
+        member = tar.getmember(f"{row:012}.relevance.npy")
+    with path.open("r+b") as file:
+        for place in range(member.offset_data + 128, member.offset_data + member.size):
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_run_that_fails_does_not_end_the_others(grid_file: Path, reviews: Path, tmp_path: Path) -> None:
+    train, out = tmp_path / "train", tmp_path / "out"
+    shutil.copytree(reviews, train)
+    damage_relevance(train)
+    text = with_samples(grid_file, 40).replace(f"train: {reviews}", f"train: {train}")
+    grid_file.write_text(text.replace(", seeds: [1]", ""))
+    done = amix("compare", grid_file, out)
+    assert done.exit_code == 1
+    assert "2 of 6 runs failed; the others are finished and kept:" in done.stderr
+    assert "  runs/reviews/40/attentionmix_0.1/seed-00: " in done.stderr
+    assert "to repeat these alone" in done.stderr
+    assert len(list(out.rglob("result.json"))) == 4
+    assert "| wordmixup | 2 |" in (out / "table.md").read_text()
+    assert [row.method for row in Comparison.read(out).rows] == ["none", "wordmixup"]
+
+
+def test_a_worker_that_is_killed_takes_its_run_alone(grid_file: Path, tmp_path: Path) -> None:
+    grid_file.write_text(with_samples(grid_file, 8).replace("seeds: 2", "seeds: 3"))
+    killed: list[Any] = []  # processes
+
+    def kill(_: Outcome) -> None:
+        if not killed:
+            killed.extend(multiprocessing.active_children())
+            for worker in killed:
+                worker.kill()
+                worker.join()
+
+    with pytest.raises(
+        FailedRunsError, match=r"1 of 7 runs failed(.|\n)*process died \(exit code -9;"
+    ) as failed:
+        run_grid(read_grid(grid_file), tmp_path / "out", jobs=2, on_outcome=kill)
+    assert len(killed) == 2  # one trained, one had just finished
+    assert len(failed.value.finished) == 6
+
+
+def test_a_method_that_there_is_not_is_refused_with_the_nearest(reviews: Path, tmp_path: Path) -> None:
+    done = amix(
+        "compare", reviews, tmp_path / "out", "--model", "m", "--methods", "none,atentionmix", "--eval", "x"
+    )
+    assert done.exit_code == 2
+    assert (
+        "no method 'atentionmix'. Did you mean 'attentionmix'? The methods are: none, wordmixup"
+        in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "jobs"),
+    [(2, None, 2), (16, 10_000_000_000, 8), (16, 100_000_000_000, 16), (4, 500_000_000, 1)],
+)
+def test_as_many_runs_as_cores_and_memory_allow(cores: int, memory: int | None, jobs: int) -> None:
+    assert sensible_jobs(cores, memory, 1_000_000_000) == jobs
 
 
 def some_logits(rng: np.random.Generator, texts: int, classes: int) -> tuple[Any, Any]:

@@ -50,7 +50,6 @@ def arguments(out: Path, **options: Any) -> Any:
         "disable_tqdm": True,
         "use_cpu": True,
         "logging_strategy": "no",
-        "dataloader_pin_memory": False,  # nothing to pin for, of which torch would warn
     }
     return TrainingArguments(output_dir=str(out), **{**plain, **options})
 

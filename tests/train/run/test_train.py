@@ -25,6 +25,7 @@ from amix.train.run import loop as run
 from amix.train.run.log import HeadLine, LossLine, ScoreLine, parse_line, read_log
 from amix.train.run.optim import build_optimizer, learning_rate
 from amix.train.run.result import KeptResult, TrainResult
+from amix.train.run.sets import open_sets
 from amix.train.run.subset import draw_subset, hold_out
 from amix.train.run.train import train
 from amix.train.score.evaluate import Predictions, open_eval_set, predict
@@ -571,6 +572,37 @@ def test_reporting_on_what_was_selected_on_is_warned_of(
     config = TrainConfig(**{**FAST, "samples": 8})
     train(reviews, tmp_path / "run", str(tiny_bert), config, dev=held_out, evals=[("test", held_out)])
     assert "--eval test: these are the shards that --dev selects on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 100_000}, "batch_size 100,000 takes all 40 training texts at once"),
+        ({"gradient_accumulation": 5}, "batch_size 8 x gradient_accumulation 5 takes all 40"),
+        ({"batch_size": 20}, None),
+    ],
+)
+def test_epochs_of_one_step_are_warned_of(
+    options: dict[str, int], says: str | None, reviews: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_sets(reviews, TrainConfig(**{**FAST, "epochs": 3, **options}).settled(has_dev=False), None, ())
+    if says is None:
+        assert not caplog.text
+    else:
+        assert says in caplog.text
+        assert "an epoch is one step, the run 3 in all" in caplog.text
+
+
+def test_threads_are_those_asked_for_and_afterwards_those_of_before(
+    reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(run.Run, "train", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr("amix.train.run.accelerator.available_cores", lambda: 1)
+    for name, threads in (("one", 3), ("two", None)):
+        train(reviews, tmp_path / name, str(tiny_bert), TrainConfig(**FAST, threads=threads))
+    assert seen == [3, 1]  # without the option no more than there are cores
+    assert torch.get_num_threads() == before
 
 
 def test_gradient_checkpointing_changes_memory_alone(

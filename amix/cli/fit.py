@@ -1,0 +1,128 @@
+"""`amix fit`: a corpus to a classifier and a page, in one go."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amix.cli import precompute as precompute_module
+from amix.cli.output import facts, json_line, json_option, notice, table
+from amix.cli.train import config_options, note_unused
+from amix.cli.watch import watching
+
+if TYPE_CHECKING:
+    from amix.loaders.shards.manifest import Manifest
+    from amix.study.fit.result import FitResult
+    from amix.study.fit.settings import FitSettings
+
+_OF_CORPUS = ("text_column", "label_column", "pair_column", "config", "labels", "many_classes")
+_METRICS = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
+_MEANINGS = (
+    "Accuracy: higher is better. NLL and ECE: lower is better; ECE is how far the confidence is, on average, from the "
+    "share of right answers."
+)
+
+
+def _corpus_options(command: click.Command) -> click.Command:
+    """Give a command those options of `amix precompute` that say what a corpus holds."""
+    options = {option.name: option for option in precompute_module.command.params}
+    command.params = [*command.params, *(options[name] for name in _OF_CORPUS)]
+    return command
+
+
+@_corpus_options
+@click.command()
+@click.argument("train", metavar="TRAIN")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--dev",
+    metavar="CORPUS|SHARE",
+    help="Select the best epoch on this corpus, or on a share of the training texts (0.2) that is held out.  "
+    "[default: 0.2]",
+)
+@click.option("--test", metavar="CORPUS", help="Corpus to report results on.")
+@click.option(
+    "--model",
+    help="Hub id or folder of the encoder.  [default: sentence-transformers/all-MiniLM-L6-v2, which is small and "
+    "reads English]",
+)
+@click.option("--baseline", is_flag=True, help="Also train without mixing, to compare with.")
+@config_options()
+@json_option
+def command(
+    train: str,
+    out: Path,
+    dev: str | None,
+    test: str | None,
+    model: str | None,
+    baseline: bool,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401  each of its option's type
+) -> None:
+    """Fit a classifier to the corpus TRAIN, and write it with a page about it to OUT.
+
+    The encoder is exported (layer 0), the corpora are made into shards, a classifier is trained, and a page is written:
+    what 'amix export', 'precompute', 'train' and 'report' do. To go on with a fit that was stopped, give the same
+    command again. Without --epochs there are 3 to 20, about 300 steps.
+
+    A corpus is a .jsonl[.gz|.zst], .csv or .parquet file, a folder in Hub layout or a Hub id.
+    """
+    from amix.loaders.corpus import CorpusOptions
+    from amix.study.fit.settings import FitSettings
+    from amix.train.options.file import given_options
+
+    corpus = {name: given.pop(name) for name in _OF_CORPUS}
+    if corpus["labels"] is not None:
+        corpus["labels"] = tuple(name.strip() for name in corpus["labels"].split(","))
+    asked = {name: value for name, value in (("dev", dev), ("model", model)) if value is not None}
+    options = given_options(given)
+    settings = FitSettings(train=train, test=test, corpus=CorpusOptions(**corpus), options=options, **asked)
+    note_unused(given, settings.config(1).method)
+    result = run_fit(settings, out, baseline=baseline)
+    if as_json:
+        json_line(result.as_dict())
+    else:
+        show(result)
+
+
+def run_fit(settings: "FitSettings", out: Path, *, baseline: bool) -> "FitResult":
+    """Return the result of a fit, which is shown while it goes on."""
+    from amix.study.fit.fit import fit, goes_on
+
+    try:
+        return fit(settings, out, baseline=baseline, precompute=_shown, on_stage=notice)
+    except KeyboardInterrupt:
+        notice(goes_on(out, "Ctrl-C"))
+        raise
+
+
+def show(result: "FitResult") -> None:
+    """Print what a fit found, and where it is."""
+    rows = [[method, *(found[name] for name in _METRICS)] for method, found in result.scores().items()]
+    if rows:
+        table(["method", *_METRICS.values()], rows)
+        click.echo(f"\nMeasured on {_where(result)}\n{_MEANINGS}")
+    click.echo(f"\n{result.mixed()}\n")
+    facts({"model": result.model, "page": result.page})
+    click.echo("\nThe same by hand:")
+    for line in result.commands:
+        click.echo(f"  {line}")
+
+
+def _where(result: "FitResult") -> str:
+    """Return what the scores are of, as the end of a sentence."""
+    if result.measured != "dev":
+        return "--test."
+    return (
+        "the texts that selected the epoch, so the scores are a little too good. --test takes texts that nothing was "
+        "selected on."
+    )
+
+
+def _shown(*args: Any, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`
+    """Run `precompute` with a bar."""
+    from amix.loaders.precompute.progress import Tally
+    from amix.loaders.precompute.run import precompute
+
+    with watching(Tally(), events=False) as watch:
+        return precompute(*args, **options, on_start=watch.begin, on_unit=watch.add)

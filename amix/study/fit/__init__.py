@@ -1,0 +1,1 @@
+"""A corpus to a classifier in one go, and what helps it."""

@@ -1,0 +1,70 @@
+"""What a fit was asked for, kept in its folder, so that another one is refused there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from amix.engine.base import canonical, publish
+from amix.engine.base.errors import TrainError, UsageError
+from amix.loaders.corpus.corpus import Corpus
+from amix.study.fit.settings import FitSettings
+from amix.train.model.classifier import model_identity
+from amix.train.options.identity import identity_of
+
+FIT = "fit.json"
+_CONTENTS = "the contents of "
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRecord:
+    """`fit.json`.  asked: what decides the outcome of a fit, by the names of arguments and options."""
+
+    asked: Mapping[str, object]
+
+    @classmethod
+    def of(cls, settings: FitSettings, corpora: Mapping[str, Corpus]) -> Self:
+        """Return the record of a fit. Raises UsageError or TrainError for a model that is not there."""
+        named = {"train": "TRAIN", "dev": "--dev", "test": "--test"}
+        options = identity_of(settings.config(texts=1)) | {"epochs": settings.options.get("epochs")}
+        return cls(
+            asked={
+                "--dev": settings.dev if settings.dev_is_part else "a corpus",
+                "--test": None if settings.test is None else "a corpus",
+                "--model": model_identity(settings.model),
+                "--text-column": settings.corpus.text_column,
+                "--pair-column": settings.corpus.pair_column,
+                "--label-column": settings.corpus.label_column,
+                **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+                # A corpus is known by what it holds, wherever its files are.
+                **{
+                    f"{_CONTENTS}{named[role]}": canonical.digest(each.identity)[:12]
+                    for role, each in corpora.items()
+                },
+            }
+        )
+
+    def require_same(self, out: Path) -> None:
+        """Write the record to `out`, or compare it with the one that is there.
+
+        Raises UsageError naming what differs, and where `out` holds other work.
+        """
+        path = out / FIT
+        if not path.is_file():
+            publish.require_vacant(out, "a fit")
+            out.mkdir(parents=True, exist_ok=True)
+            publish.write_atomic(path, canonical.seal({"asked": dict(self.asked)}))
+            return
+        before = dict(canonical.unseal(path.read_bytes(), str(path), TrainError).get("asked", {}))
+        different = [
+            f"{name} was {before.get(name)!r}, is {self.asked.get(name)!r}"
+            for name in {**before, **self.asked}
+            if before.get(name) != self.asked.get(name)
+        ]
+        # Another column makes other contents, too: naming the column is enough.
+        options = [each for each in different if not each.startswith(_CONTENTS)]
+        if different:
+            raise UsageError(
+                f"{out}: holds a fit of other settings: {'; '.join(options or different)}. Repeat the command with "
+                "which it was begun, or name another folder."
+            )

@@ -1,0 +1,77 @@
+"""What a fit found, and where it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from amix.train.options.config import TrainConfig
+from amix.train.run.result import TrainResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a fit found, and where it is.
+
+    out: its folder.  page: the report, to be opened in a browser.  model: the folder of the classifier.
+    configs, results: by name (`run`, and `baseline` where it was asked for), the options of a run and its result.
+    measured: the name of the set that the scores are of: `test`, or `dev` without one; None without either.
+    texts: how many there are to train and to select on.  held_out: those of them that were not trained on.
+    commands: those that do the same by hand.
+    """
+
+    out: Path
+    page: Path
+    model: Path
+    configs: Mapping[str, TrainConfig]
+    results: Mapping[str, TrainResult]
+    texts: int
+    held_out: int
+    commands: tuple[str, ...]
+
+    @property
+    def measured(self) -> str | None:
+        """The set that the scores are of: `test`, or `dev` without one; None without either."""
+        run = self.results["run"]
+        return next(iter(run.eval), None if run.dev is None else "dev")
+
+    def scores(self) -> dict[str, Mapping[str, float]]:
+        """Return the metrics of each run by its method."""
+        found: dict[str, Mapping[str, float]] = {}
+        for name, result in self.results.items():
+            metrics = result.dev if self.measured == "dev" else result.eval.get(self.measured or "")
+            if metrics is not None:
+                found[self.configs[name].method] = metrics
+        return found
+
+    def mixed(self) -> str:
+        """Return what was mixed, in a sentence."""
+        config, result = self.configs["run"], self.results["run"]
+        if config.method == "none":
+            return "Nothing was mixed: this is plain fine-tuning."
+        if result.largest_p == 0.0:
+            return (
+                "Nothing was mixed, so this is plain fine-tuning: --p auto mixes where the model is over-confident on "
+                "the texts that select the epoch, which it was not. --p 0.5 mixes half of the rows in any case."
+            )
+        by = f"{config.method}, head {result.head}" if result.head else config.method
+        if result.largest_p is None:
+            return f"Rows were mixed by {by}, each with probability {config.p:g}."
+        return (
+            f"Rows were mixed by {by}. How many followed the model's over-confidence: at most "
+            f"{result.largest_p:.0%} in an epoch."
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the result as JSON values."""
+        return {
+            "eval": self.scores(),
+            "measured": self.measured,
+            "mixed": self.mixed(),
+            "model": str(self.model),
+            "page": str(self.page),
+            "out": str(self.out),
+            "texts": self.texts,
+            "held_out": self.held_out,
+            "runs": {name: result.as_dict() for name, result in self.results.items()},
+            "commands": list(self.commands),
+        }

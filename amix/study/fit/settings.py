@@ -1,0 +1,97 @@
+"""What a fit is asked for, and what it does where it is not asked."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from amix.engine.base.errors import HeadError
+from amix.engine.base.heads import HeadSpec
+from amix.loaders.corpus import CorpusOptions
+from amix.train.options.auto import AUTO
+from amix.train.options.config import TrainConfig
+from amix.train.options.dev import Share, parse_dev
+from amix.train.run.sets import reads_cached_relevance
+
+# Small, on any machine at hand in a few minutes, open to all, and what docs/results.md measures. It reads English.
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+HELD_OUT = "0.2"
+
+# Options of training where a fit differs from `amix train`, which takes any size of data and model: small batches, and
+# passes enough for a model to learn a small set.
+_LR, _BATCH_SIZE = 5e-5, 16
+_STEPS, _FEWEST, _MOST = 300, 3, 20  # of the run, and epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """What a fit is asked for.
+
+    train, test: corpora, as `amix precompute` takes them.  dev: a corpus, or what else `parse_dev` reads.
+    model: Hub id or folder of the encoder.  corpus: how all corpora are read; each is read from the split of its role.
+    options: of training, by name. Without `epochs` their number follows from that of the texts.
+    """
+
+    train: str
+    dev: str = HELD_OUT
+    test: str | None = None
+    model: str = MODEL
+    corpus: CorpusOptions = field(default_factory=CorpusOptions)
+    options: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its option's type
+
+    def __post_init__(self) -> None:
+        config = self.config(1)  # raises ConfigError for options that cannot be
+        parse_dev(self.dev)
+        if reads_cached_relevance(config) and config.head != AUTO:
+            for spec in HeadSpec.parse_several(config.head):
+                if any(layer not in (None, 0) for layer, _ in spec.items):
+                    raise HeadError(
+                        f"--head {config.head}: a fit exports layer 0 alone, for speed. Name one of its heads, or mix "
+                        "by other layers with the commands 'amix export', 'amix precompute' and 'amix train'."
+                    )
+
+    def config(self, texts: int) -> TrainConfig:
+        """Return the options of training on `texts` texts."""
+        size = self.options.get("batch_size", _BATCH_SIZE)
+        epochs = min(_MOST, max(_FEWEST, math.ceil(_STEPS * size / texts)))
+        return TrainConfig(**{"lr": _LR, "batch_size": _BATCH_SIZE, "epochs": epochs, **self.options})
+
+    def corpora(self) -> dict[str, tuple[str, CorpusOptions]]:
+        """Return the corpora by role (train, dev, test), each with how it is read. The first one is that of `train`."""
+        sources = {"train": self.train, "dev": None if self.dev_is_part else self.dev, "test": self.test}
+        # Only the classes of the training texts are given by name: the others take them from there.
+        names = {"train": self.corpus.labels}
+        return {
+            role: (source, replace(self.corpus, split=_split(source, role), labels=names.get(role)))
+            for role, source in sources.items()
+            if source is not None
+        }
+
+    @property
+    def threads(self) -> int | None:
+        """How many cores to use, None = all."""
+        return self.config(1).threads
+
+    @property
+    def samples(self) -> int | None:
+        """How many texts are drawn to train on, None = all."""
+        return self.config(1).samples
+
+    @property
+    def dev_is_part(self) -> bool:
+        """Whether there is no development set, or one that is taken from the training texts."""
+        return not isinstance(parse_dev(self.dev), str | Path)
+
+    @property
+    def held_out(self) -> Share | None:
+        """The share of the training texts that is held out, if there is one."""
+        dev = parse_dev(self.dev)
+        return dev if isinstance(dev, Share) else None
+
+
+def _split(source: str, role: str) -> str:
+    """Return the split to read: the one that is called as usual, where a corpus has splits."""
+    if Path(source).is_file() or any(character in source for character in "*?["):
+        return CorpusOptions.split
+    return {"train": "train", "dev": "validation", "test": "test"}[role]
