@@ -77,7 +77,11 @@ class TrainConfig:
         "per step. permuted is a control for experiments: relevance from the shards, each text's dealt out to its "
         "words at random.",
     )
-    partner: PartnerChoice = option("random", "Which row of the batch a row is mixed with.")
+    partner: PartnerChoice = option(
+        "random",
+        "Which row of the batch a row is mixed with. similar: one whose words are similar on average; at first one of "
+        "the nearest, at the end of training any.",
+    )
     p: float | Literal["auto"] | None = option(
         None,
         f"Probability that a row is mixed. auto starts at {START:g}; after every epoch it rises by {times(GAIN)} the "

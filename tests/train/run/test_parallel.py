@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.engine.mixing.mixer import Mixer
@@ -25,6 +24,7 @@ MIXERS: dict[str, Mixer] = {
     "attentionmix": AttentionMix(p=0.7),
     "attentionmix, several heads": AttentionMix(),
     "wordmixup, other class": WordMixup(partner="other-class"),
+    "wordmixup, similar": WordMixup(partner="similar"),
     "sentencemixup": SentenceMixup(),
     "tmix": TMix(layers=(0, 1, 2)),
 }
@@ -90,7 +90,12 @@ def close(found: object, expected: object) -> None:
 
 @pytest.mark.parametrize("name", MIXERS)
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_see_the_rows_and_pairs_of_one_process(name: str, ranks: int, reviews: Path) -> None:
+def test_ranks_see_the_rows_and_pairs_of_one_process(
+    name: str, ranks: int, reviews: Path, tiny_bert: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     dataset = RelevanceDataset(reviews, head="0.1|1.mean" if "several" in name else "0.1")
     objective = Objective(mixer=MIXERS[name], num_classes=2)
 
@@ -99,7 +104,7 @@ def test_ranks_see_the_rows_and_pairs_of_one_process(name: str, ranks: int, revi
         first = rank * (4 // ranks)
         seen = []
         for number, batch in enumerate(loader):
-            plan = objective.plan(torch.nn.Identity(), batch, Draws(3, 0, number, 4, first))
+            plan = objective.plan(model, batch, Draws(3, 0, number, 4, first), progress=number / 2)
             keys = batch["keys"]
             partners = [keys[row] for row in plan.partner.tolist()]
             lengths = batch["attention_mask"].sum(dim=1).tolist()
@@ -126,7 +131,7 @@ def test_ranks_see_the_rows_and_pairs_of_one_process(name: str, ranks: int, revi
         ("torchrun", {"samples": 35, "p": 0.7, "clean_weight": 0.3}),
         # 37 of 8: five rows, one for the second; and three batches an optimizer step.
         ("torchrun", {"method": "tmix", "samples": 37, "gradient_accumulation": 3}),
-        ("accelerate", {"method": "ssmix", "samples": 24, "epochs": 1}),
+        ("accelerate", {"method": "ssmix", "partner": "similar", "samples": 24, "epochs": 1}),
     ],
 )
 def test_two_processes_train_like_one(
