@@ -77,7 +77,7 @@ def command(
     asked = {name: value for name, value in (("dev", dev), ("model", model)) if value is not None}
     options = given_options(given)
     settings = FitSettings(train=train, test=test, corpus=CorpusOptions(**corpus), options=options, **asked)
-    note_unused(given, settings.config(1).method)
+    note_unused(given, settings.config(1))
     result = run_fit(settings, out, baseline=baseline)
     if as_json:
         json_line(result.as_dict())

@@ -10,7 +10,7 @@ import click
 from amix.cli.output import json_line, json_option, notice, table
 from amix.engine.base.errors import UsageError
 from amix.train.options.auto import AUTO, note_after, note_before
-from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
+from amix.train.options.config import METHOD_OPTIONS, PRESETS, TrainConfig, rules
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.options.rules import Rule
@@ -70,11 +70,13 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
     return add
 
 
-def note_unused(flags: Mapping[str, object], method: Method) -> None:
-    """Say which of the options that were given have no effect with a method."""
-    for name in METHOD_OPTIONS - USES[method]:
+def note_unused(flags: Mapping[str, object], config: TrainConfig) -> None:
+    """Say which of the options that were given have no effect."""
+    for name in METHOD_OPTIONS - config.uses:
         if flags.get(name) is not None:
-            notice(f"Note: --{name.replace('_', '-')} is not used by --method {method}; it is ignored.")
+            notice(
+                f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored."
+            )
 
 
 def jobs_option(text: str) -> Callable[[Command], Command]:
@@ -132,7 +134,7 @@ def command(
         raise UsageError(
             "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
         )
-    note_unused(flags, config.method)
+    note_unused(flags, config)
     named = parse_evals(evals) or list(inputs.evals.items())
     dev = dev or inputs.dev
     p = config.settled(has_dev=parse_dev(dev) is not None).p

@@ -17,7 +17,6 @@ from amix.engine.base.heads import HeadSpec
 from amix.study.compare.grid import Cell
 from amix.study.compare.gridfile import grid_of
 from amix.train.options.auto import AUTO
-from amix.train.options.config import USES
 from gpu.budget import Budget
 from gpu.caches import Cache, Maker, named, spelled_out
 from gpu.extractors import LAYERS, Variant, export
@@ -181,7 +180,7 @@ def heads_of(cells: Iterable[Cell]) -> str:
     """Return what an extractor needs for runs: layer 0 where all of them name heads of it alone, else all heads."""
     for cell in cells:
         config = cell.config
-        if "head" not in USES[config.method] or config.relevance_source == "online":
+        if "head" not in config.uses or config.relevance_source == "online":
             continue
         if config.head == AUTO:
             return ALL

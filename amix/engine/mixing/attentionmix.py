@@ -5,7 +5,7 @@ The rules are numbered in docs/architecture.md, section 4.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import get_args
 
 import torch
 from torch import Generator, Tensor
@@ -36,11 +36,6 @@ class AttentionMix(Mixer):
         `drop` leaves them out, so that a mixed row is as long as the row itself.
     """
 
-    reads: ClassVar[frozenset[Need]] = frozenset({"relevance"})
-    missing: ClassVar[str] = (
-        "attentionmix needs relevance: pass relevance=batch['relevance'], read with a head spec (head='0.8')."
-    )
-
     level: str = "embedding"
     label_weight: LabelWeight = "ratio"
     special: Special = "drop"
@@ -62,6 +57,11 @@ class AttentionMix(Mixer):
         require_one_of("tail", self.tail, get_args(Tail))
         if self.alpha is not None:
             require_alpha(self.alpha)
+
+    @property
+    def reads(self) -> frozenset[Need]:
+        """Relevance."""
+        return frozenset({"relevance"})
 
     @property
     def sites(self) -> tuple[str, ...]:

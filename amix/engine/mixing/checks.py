@@ -7,6 +7,17 @@ from torch import Tensor, int64
 
 from amix.engine.base.errors import MixingError, UsageError
 
+# What is wrong with the weights of tokens that were not given, and with values that cannot be.
+_MISSING = {
+    "relevance": "relevance: pass relevance=batch['relevance'], read with a head spec (head='0.8')",
+    "saliency": "the saliency of every token: pass saliency=, the norm of the loss's gradient at the word "
+    "embeddings, see amix.train.objective.saliency",
+}
+_REMEDIES = {
+    "relevance": "check the cache with 'amix verify --deep'",
+    "saliency": "the model has diverged: lower the learning rate",
+}
+
 
 def require_alpha(alpha: float) -> None:
     """Raise UsageError unless `alpha` can be a parameter of the Beta distribution."""
@@ -35,15 +46,17 @@ def same_shape(name: str, value: Tensor, mask_BT: Tensor) -> Tensor:
     return value.to(mask_BT.device)
 
 
-def checked_weights(name: str, value: Tensor, mask_BT: Tensor, remedy: str) -> Tensor:
-    """Return one number per token, (B, T); raise MixingError naming it for another shape or a value below 0.
+def checked_weights(name: str, value: Tensor | None, mask_BT: Tensor, method: str) -> Tensor:
+    """Return one number per token, (B, T); raise MixingError naming it for None, another shape or a value below 0.
 
-    remedy: what to do about values that are not finite or below 0.
+    name: `relevance` or `saliency`.  method: that needs it.
     """
+    if value is None:
+        raise MixingError(f"{method} needs {_MISSING[name]}.")
     value_BT = same_shape(name, value, mask_BT)
     # On a GPU the check would make the host wait; there the loader's own check has to do.
     if value_BT.device.type == "cpu" and not bool((value_BT.isfinite() & (value_BT >= 0)).all()):
-        raise MixingError(f"{name} holds NaN, infinite or negative values; {remedy}.")
+        raise MixingError(f"{name} holds NaN, infinite or negative values; {_REMEDIES[name]}.")
     return value_BT
 
 

@@ -6,7 +6,7 @@ The rules are numbered in docs/architecture.md, section 4.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -24,12 +24,6 @@ from amix.engine.mixing.partners import CLASS_AWARE, draw_partners
 from amix.engine.mixing.plan import Plan
 
 Need = Literal["relevance", "saliency", "labels", "near"]
-
-
-_REMEDIES = {
-    "relevance": "check the cache with 'amix verify --deep'",
-    "saliency": "the model has diverged: lower the learning rate",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +63,17 @@ class Mixer(ABC):
     partner: who is mixed with whom, see `partners.draw_partners`; `random` as in all the sources.
     """
 
-    reads: ClassVar[frozenset[Need]] = frozenset()  # what the class computes its ratios from
-    missing: ClassVar[str] = ""  # the error's text where one of these was not given
-
     p: float = 1.0
     partner: PartnerChoice = "random"
 
     def __post_init__(self) -> None:
         require_between("p", self.p, 0.0, 1.0)
         require_one_of("partner", self.partner, get_args(PartnerChoice))
+
+    @property
+    def reads(self) -> frozenset[Need]:
+        """What ratios are computed from, beside the masks."""
+        return frozenset()
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -174,9 +170,7 @@ class Mixer(ABC):
         return draw_partners(self.partner, mask_BT.sum(dim=1), labels, generator, near)
 
     def _given(self, name: str, value: Tensor | None, mask_BT: Tensor) -> Tensor:
-        if value is None:
-            raise MixingError(self.missing)
-        return checked_weights(name, value, mask_BT, _REMEDIES[name])
+        return checked_weights(name, value, mask_BT, type(self).__name__.lower())
 
     @abstractmethod
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:

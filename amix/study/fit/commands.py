@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amix.loaders.corpus import CorpusOptions
 from amix.study.fit.settings import FitSettings
-from amix.train.options.config import METHOD_OPTIONS, USES, TrainConfig
+from amix.train.options.config import METHOD_OPTIONS, TrainConfig
 from amix.train.options.identity import FREE
 
 _RESULT = (
@@ -36,7 +36,7 @@ def by_hand(settings: FitSettings, folder: Path, configs: Mapping[str, TrainConf
 
 
 def _left_out(config: TrainConfig) -> Sequence[str]:
-    unused = METHOD_OPTIONS - USES[config.method]
+    unused = METHOD_OPTIONS - config.uses
     return [*unused, *(name for name in FREE if name not in _RESULT)]
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from amix.study.report.page import percent
 from amix.study.runs import RunRecord
 from amix.train.options.auto import AUTO, START
-from amix.train.options.config import USES
 from amix.train.options.dev import Folds, parse_dev
 from amix.train.run.log import HeadLine, LossLine, ScoreLine
 
@@ -42,11 +41,7 @@ def mixing_of(run: RunRecord) -> Mixing:
     if config.method == "none":
         return Mixing(sentence=f"Nothing was mixed: the method is none, {_PLAIN}.", kept=kept)
     idle = (
-        "p"
-        if config.p == 0
-        else "strength"
-        if "strength" in USES[config.method] and config.strength == 0
-        else None
+        "p" if config.p == 0 else "strength" if "strength" in config.uses and config.strength == 0 else None
     )
     if idle is not None:
         return Mixing(sentence=f"Nothing was mixed, {_PLAIN}: {idle} is 0.", is_missing=True, kept=kept)
@@ -81,7 +76,7 @@ def _followed(run: RunRecord, by_epoch: tuple[float, ...], kept: int | None) -> 
 
 
 def _head(run: RunRecord) -> str:
-    if "head" not in USES[run.config.method]:
+    if "head" not in run.config.uses:
         return ""
     chosen = next((line.head for line in run.log if isinstance(line, HeadLine)), run.config.head)
     dealt = (

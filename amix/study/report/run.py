@@ -159,7 +159,7 @@ def _texts(run: RunRecord) -> str:
     """
     chosen = next((line.head for line in run.log if isinstance(line, HeadLine)), None)
     head = chosen or run.config.head
-    is_mixed_by = run.config.method == "attentionmix" and run.config.relevance_source == "cache"
+    is_mixed_by = "head" in run.config.uses and run.config.relevance_source == "cache"
     if not is_mixed_by or parsed_head(head) is None:
         return ""
     try:

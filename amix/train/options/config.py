@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
-from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Special, Tail
+from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Saliency, Special, Tail
 from amix.engine.mixing.site import hidden_layer
 from amix.train.options.auto import AUTO, EVEN, GAIN, START, times
 from amix.train.options.rules import Rule, option, rules_of
@@ -28,7 +28,7 @@ USES: dict[str, frozenset[str]] = {
     "wordmixup": _MIXED | {"alpha", "max_lambda", "pad"},
     "sentencemixup": _MIXED | {"alpha", "max_lambda"},
     "tmix": _MIXED | {"alpha", "max_lambda", "layers"},
-    "ssmix": _MIXED | {"span_share"},
+    "ssmix": _MIXED | {"span_share", "saliency"},
     "attentionmix": _MIXED
     | {
         "head",
@@ -136,6 +136,11 @@ class TrainConfig:
     span_share: float = option(
         0.1, "ssmix: length of the replaced span as a share of the text.", low=0, high=1
     )
+    saliency: Saliency = option(
+        "gradient",
+        "ssmix: choose spans by the loss's gradient at their words, which costs a second pass per step, or by their "
+        "relevance, which --head and --relevance-source name.",
+    )
     epochs: int = option(3, "How many times to go through the training texts.", low=1)
     batch_size: int = option(32, "Texts per batch, over all processes.", low=1)
     group_size: int | None = option(
@@ -216,7 +221,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, each in rules().items():
             object.__setattr__(self, name, each.checked(name, getattr(self, name)))
-        used = USES[self.method]
+        used = self.uses
         if "head" in used and self.head != AUTO:
             HeadSpec.parse_several(self.head)
         if self.head == AUTO and self.relevance_source == "online":
@@ -229,6 +234,14 @@ class TrainConfig:
             )
         if "layers" in used and self.layers != AUTO:
             self.layer_numbers(0, 0)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The options that not every method uses, as far as they have a say in this run."""
+        used = USES[self.method]
+        if self.method == "ssmix" and self.saliency == "relevance":
+            used |= {"head", "relevance_source"}
+        return used
 
     def layer_numbers(self, depth: int, deepest: int) -> tuple[int, ...]:
         """Return `layers` as numbers; auto = 7, 9 and 12 of twelve (TMix), scaled to a model of `depth` layers.

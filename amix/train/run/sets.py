@@ -12,7 +12,7 @@ from amix.engine.base.errors import TrainError, UsageError
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.options.auto import AUTO
-from amix.train.options.config import USES, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.dev import Dev, Folds, Share
 from amix.train.options.rules import require_set_name
 from amix.train.run.noise import noisy_labels
@@ -68,7 +68,7 @@ class Sets:
 
 def reads_cached_relevance(config: TrainConfig) -> bool:
     """Tell whether a run mixes by the relevance in the shards."""
-    return "head" in USES[config.method] and config.relevance_source != "online"
+    return "head" in config.uses and config.relevance_source != "online"
 
 
 def open_sets(

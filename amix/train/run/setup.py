@@ -21,7 +21,7 @@ def build_objective(config: TrainConfig, network: Classifier, sets: Sets) -> Obj
     used with several labels a text.
     """
     online = None
-    if config.method == "attentionmix" and config.relevance_source == "online":
+    if "relevance_source" in config.uses and config.relevance_source == "online":
         online = OnlineRelevance(network, config.head, sets.manifest.relevance)
     return Objective(
         mixer=build_mixer(config, network),

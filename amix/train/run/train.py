@@ -12,7 +12,7 @@ from amix.loaders.shards.remote import shown
 from amix.train.heads.ranking import best_head
 from amix.train.model.classifier import Classifier, embeddings_of, load_tokenizer, require_room
 from amix.train.options.auto import AUTO
-from amix.train.options.config import USES, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.options.identity import identity_of
@@ -117,7 +117,7 @@ def train(
 
 def _mixed_by(config: TrainConfig, sets: Sets) -> str | None:
     """Return the head spec of the relevance used for mixing, None without."""
-    if "head" not in USES[config.method]:
+    if "head" not in config.uses:
         return None
     return sets.training.head if config.head == AUTO else config.head
 
