@@ -122,7 +122,9 @@ class TrainConfig:
         above=True,
     )
     max_lambda: bool | None = option(
-        None, "Take the larger of the ratio and 1 - ratio. Without this option only tmix does."
+        None,
+        "Take the larger of the drawn ratio and 1 - ratio. Without this option only tmix does. attentionmix draws one "
+        "where it has --alpha.",
     )
     pad: Pad = option(
         "keep",
@@ -241,6 +243,8 @@ class TrainConfig:
         used = USES[self.method]
         if self.method == "ssmix" and self.saliency == "relevance":
             used |= {"head", "relevance_source"}
+        if self.method == "attentionmix" and self.alpha is not None:
+            used |= {"max_lambda"}
         return used
 
     def layer_numbers(self, depth: int, deepest: int) -> tuple[int, ...]:

@@ -113,6 +113,8 @@ def test_an_option_reaches_the_loss(reviews: Path, held_out: Path, tiny_bert: Pa
         {},
         {"relevance_source": "permuted"},
         {"label_smoothing": 0.2},
+        {"alpha": 0.2},
+        {"alpha": 0.2, "max_lambda": True},
         {**spans, "saliency": "gradient"},
         spans,
         {**spans, "relevance_source": "permuted"},
