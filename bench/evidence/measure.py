@@ -80,6 +80,13 @@ def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
                 is_other_baseline = other in (CROSS, CONTROL) and method not in (MIX, f"{MIX} cv")
                 if method != other and not is_other_baseline:
                     yield method, other
+    for method in methods:
+        if method != MIX and f"{method} random" in methods:
+            yield method, f"{method} random"
+        # Candidates are compared with what they would replace; their grid holds nothing out.
+        if MIX in methods and HELD_OUT not in methods and method not in (MIX, PLAIN, CONTROL):
+            if not method.endswith(" random"):
+                yield method, MIX
 
 
 def _run(out: Path, cell: Cell, name: str) -> Run:
