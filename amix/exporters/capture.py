@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import UserError  # torch.export raises it, and exports no name for it
 from torch.export import Dim, ExportedProgram
 
 from amix.engine.base.errors import ExportError
@@ -51,8 +52,7 @@ def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
     """
     try:
         with quiet_torch(), torch.no_grad():
-            shapes = dict.fromkeys(encoder.input_names, free_axes(encoder))
-            program = torch.export.export(module, example_inputs(encoder), dynamic_shapes=shapes)
+            program = exported(module, encoder)
     except ExportError:
         raise
     except Exception as problem:  # torch.export raises many kinds, some of them private
@@ -69,6 +69,22 @@ def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
     graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
+
+
+def exported(module: torch.nn.Module, encoder: Encoder) -> ExportedProgram:
+    """Return what torch.export makes of a module that takes the encoder's inputs, of any batch size and length."""
+    shapes = [free_axes(encoder)] * len(encoder.input_names)
+    try:
+        return torch.export.export(module, example_inputs(encoder), dynamic_shapes=shapes)
+    except UserError:
+        # Texts of one or two tokens seem a case apart where a model looks at neighbours (MobileBERT). They are not, but
+        # torch.export has to be told to leave that to the run.
+        return torch.export.export(
+            module,
+            example_inputs(encoder),
+            dynamic_shapes=shapes,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
 
 
 def free_axes(encoder: Encoder) -> dict[int, Dim]:

@@ -10,7 +10,7 @@ import torch
 
 from amix.engine.base.errors import ExportError, UsageError
 from amix.engine.base.publish import require_vacant, sha256_file, staged_folder
-from amix.engine.extractor.encoder import Encoder, load_encoder, quiet_transformers
+from amix.engine.extractor.encoder import Encoder, load_encoder
 from amix.engine.extractor.folder import (
     GRAPHS,
     Backend,
@@ -20,6 +20,7 @@ from amix.engine.extractor.folder import (
 )
 from amix.engine.extractor.measures import GraphParity, Parity
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from amix.engine.base.errors import ExportError
-from amix.engine.extractor.encoder import Encoder, quiet_transformers
+from amix.engine.extractor.encoder import Encoder
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.exporters.capture import example_inputs, quiet_torch
 
 

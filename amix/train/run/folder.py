@@ -10,7 +10,7 @@ from typing import Any
 from amix.engine.base import publish
 from amix.engine.base.errors import TrainError, UsageError
 from amix.engine.base.processes import lock_folder
-from amix.engine.extractor.encoder import quiet_transformers
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.train.model.classifier import Classifier
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs, write_config
