@@ -1,9 +1,13 @@
 """The encoder as one graph with free batch and token dimensions, and nothing that relevance does not need."""
 
 import contextlib
+import io
 import logging
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -13,6 +17,8 @@ from torch.export import Dim, ExportedProgram
 from amix.engine.base.errors import ExportError
 from amix.engine.extractor.encoder import Encoder
 from amix.engine.extractor.module import RelevanceModule
+
+_SPARE = 1 << 16  # bytes: a graph's file is a little larger than the same graph in memory
 
 
 @contextlib.contextmanager
@@ -90,3 +96,15 @@ def exported(module: torch.nn.Module, encoder: Encoder) -> ExportedProgram:
 def free_axes(encoder: Encoder) -> dict[int, Dim]:
     """Return the axes of every input that may have any size."""
     return {0: Dim("batch", min=1), 1: Dim("tokens", min=1, max=encoder.max_length)}
+
+
+def save(write: Callable[[IO[bytes] | str], object], path: Path) -> None:
+    """Save a graph of torch with `write`. Raises OSError where there is no room for it.
+
+    torch ends the whole process where its writer meets a full disk. So the room is taken beforehand.
+    """
+    buffer = io.BytesIO()
+    write(buffer)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, buffer.tell() + _SPARE)
+    write(str(path))  # not the buffer's bytes: the file's name is inside

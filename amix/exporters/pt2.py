@@ -7,7 +7,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from amix.engine.extractor.encoder import Encoder
-from amix.exporters.capture import exported, quiet_torch
+from amix.exporters.capture import exported, quiet_torch, save
 
 
 def write_pt2(program: ExportedProgram, encoder: Encoder, path: Path) -> None:
@@ -16,7 +16,8 @@ def write_pt2(program: ExportedProgram, encoder: Encoder, path: Path) -> None:
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
         _drop_unused_weights(module)
-        torch.export.save(exported(module, encoder), path)
+        slim = exported(module, encoder)
+        save(lambda target: torch.export.save(slim, target), path)
 
 
 def _drop_unused_weights(module: GraphModule) -> None:
