@@ -14,8 +14,8 @@ PYTEST := python -m pytest -q -n $(JOBS) --dist worksteal
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
-EXTRAS := cpu,onnx,pos,dev,dev-s3
-OPTIMUM_EXTRAS := cpu,optimum,dev
+EXTRAS := cpu,onnx,pos,sentencepiece,dev,dev-s3
+OPTIMUM_EXTRAS := cpu,optimum,sentencepiece,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
 OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loaders/corpus
 # What knows nothing of transformers, or takes long and would say the same twice.

@@ -21,7 +21,7 @@ from transformers import AutoModelForSequenceClassification
 from amix import RelevanceDataset
 from amix.cli.demo import packaged_encoder
 from amix.cli.output import table
-from amix.engine.extractor.encoder import quiet_transformers
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.exporters.export import export
 from amix.exporters.options import ExportOptions
 from amix.train.score.metrics import report
@@ -40,7 +40,7 @@ class SampleSet:
         """Return a classifier with a new head. Seed torch first."""
         with quiet_transformers():
             return AutoModelForSequenceClassification.from_pretrained(
-                self.model, num_labels=self.train.num_classes
+                self.model, num_labels=self.train.num_classes, trust_remote_code=False
             )
 
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import os
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,31 @@ def build_shards(source: Path, out: Path, extractor: Path, heads: str = "all", *
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its class as a name."""
     return {**row, "label": ("bad", "good")[row["label"]]}
+
+
+@pytest.fixture
+def private_mounts() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """A function that runs a shell script which may mount what it likes; its mounts go with it."""
+    start = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-euc"]
+
+    def run(script: str, *arguments: object, **variables: object) -> "subprocess.CompletedProcess[str]":
+        names = {name: str(value) for name, value in variables.items()}
+        done = subprocess.run(
+            [*start, script, "sh", *map(str, arguments)],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **names},
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    try:
+        probe = subprocess.run(
+            [*start, "mount -t tmpfs tmpfs /mnt"], check=False, capture_output=True, text=True
+        )
+    except OSError as problem:
+        pytest.skip(f"a small file system cannot be made here: {problem}")
+    if probe.returncode:
+        pytest.skip(f"a small file system cannot be made here: {probe.stderr.strip()}")
+    return run

@@ -40,15 +40,17 @@ def command(
     That is: how much attention special tokens receive, how evenly words are attended to, where in a text, which parts
     of speech (--tag, with the extra [pos]), and how far heads agree.
     """
+    from amix.engine.base.place import make_folder, require_writable
     from amix.engine.base.publish import write_atomic
     from amix.loaders.shards.remote import shown
     from amix.study.attention.analysis import analyse
     from amix.study.attention.tagging import open_tagger
     from amix.study.report.heads import analysis_page
 
+    require_writable(out)
     tagger = None if tag is None else open_tagger(tag)
     analysis = analyse(shards, samples=samples, subset_seed=subset_seed, tagger=tagger)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     analysis.write(out)
     write_atomic(out / "analysis.html", analysis_page(analysis, shown(shards)).encode())
     if as_json:

@@ -6,6 +6,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from amix.engine.base.installing import install
+
 # What ONNX Runtime's CUDA provider loads, as it names them for a major version of CUDA, and the packages that hold
 # them. From CUDA 13 on their names have no suffix, but cuDNN's has.
 _LIBRARIES = {
@@ -102,7 +104,7 @@ def cuda_notes(found: CudaFacts) -> Iterator[str]:
     if found.gpu_runtime is None and found.runtime is not None:
         yield (
             "there is a GPU, but ONNX Runtime is the CPU build. For --device cuda: "
-            "pip uninstall -y onnxruntime, then pip install 'attentionmix[gpu]'"
+            f"pip uninstall -y onnxruntime, then {install('gpu')}"
         )
     if found.torch is None:
         yield (

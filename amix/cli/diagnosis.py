@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import amix
 from amix.cli import cuda
 from amix.cli.cuda import CudaFacts, Problem
+from amix.engine.base.installing import install
 from amix.engine.base.machine import available_cores, total_memory
 
 # The packages that decide whether amix works, in the order shown.
@@ -103,9 +104,7 @@ def examine() -> Report:
     report.problems += cuda.cuda_problems(found)
     report.notes += cuda.cuda_notes(found)
     if report.versions["onnx"] is None or report.versions["onnxscript"] is None:
-        report.notes.append(
-            "amix export --format onnx needs onnx and onnxscript: pip install 'attentionmix[onnx]'"
-        )
+        report.notes.append(f"amix export --format onnx needs onnx and onnxscript: {install('onnx')}")
     return report
 
 
@@ -183,14 +182,13 @@ def _examine_onnxruntime(report: Report) -> tuple[str | None, tuple[str, ...]]:
             Problem(
                 f"onnxruntime {cpu} and onnxruntime-gpu {gpu} are both installed; they overwrite each "
                 "other's files.",
-                "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'attentionmix[gpu]' "
-                "(or 'attentionmix[cpu]' on a machine without an NVIDIA GPU)",
+                f"pip uninstall -y onnxruntime onnxruntime-gpu, then {install('gpu')} "
+                "([cpu] instead on a machine without an NVIDIA GPU)",
             )
         )
     if not cpu and not gpu:
         report.notes.append(
-            "ONNX extractors need ONNX Runtime: pip install 'attentionmix[cpu]', or 'attentionmix[gpu]' with "
-            "an NVIDIA GPU"
+            f"ONNX extractors need ONNX Runtime: {install('cpu')} ([gpu] instead with an NVIDIA GPU)"
         )
         return None, ()
     try:
@@ -204,8 +202,7 @@ def _examine_onnxruntime(report: Report) -> tuple[str | None, tuple[str, ...]]:
         report.problems.append(
             Problem(
                 f"onnxruntime cannot be loaded: {error}",
-                "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'attentionmix[cpu]' "
-                "or 'attentionmix[gpu]'",
+                f"pip uninstall -y onnxruntime onnxruntime-gpu, then {install('cpu', 'gpu')}",
             )
         )
         return None, ()

@@ -60,9 +60,12 @@ def command(
     **mixing: Any,  # noqa: ANN401  options of AttentionMix, each of its own type
 ) -> None:
     """Show a text of SHARDS token by token: how much attention each receives, and how it mixes with another text."""
+    from amix.engine.base.place import require_writable_file
     from amix.engine.mixing.attentionmix import AttentionMix
     from amix.study.attention.inspection import Inspector
 
+    if html is not None:
+        require_writable_file(html)
     inspector = Inspector(shards)
     text = inspector.text(inspector.first_row() if row is None else row)
     head = head or inspector.default_head()

@@ -42,9 +42,10 @@ def command(
     from tqdm import tqdm
 
     from amix.loaders.shards.rewrite.relabel import relabel
-    from amix.loaders.shards.workspace import shards_are_kept
+    from amix.loaders.shards.workspace import require_place, shards_are_kept
     from amix.study.teachers import labels_by, teachers_of
 
+    require_place(out)
     began = time.perf_counter()
     teachers = [each for run in runs for each in teachers_of(run, scaled=scaled)]
     labels = labels_by(teachers, shards, device)

@@ -17,10 +17,12 @@ def command(folder: Path, out: Path | None, as_json: bool) -> None:
     It says what was mixed and how it came out, with curves, reliability, tables with intervals, texts shaded by
     relevance, and the command that runs it again: one file that needs no network.
     """
+    from amix.engine.base.place import require_writable_file
     from amix.engine.base.publish import write_atomic
     from amix.study.report.reports import report
 
     path = out or folder / "report.html"
+    require_writable_file(path)
     write_atomic(path, report(folder).encode())
     if as_json:
         json_line({"report": str(path)})

@@ -58,12 +58,14 @@ def command(
     rounds that each keep the better half. `amix train --head auto` takes the best of the ranking without --budget.
     """
     from amix.engine.base.heads import candidate_specs
+    from amix.engine.base.place import make_folder, require_writable
     from amix.loaders.shards.manifest import Manifest
     from amix.loaders.shards.remote import is_remote
     from amix.study.attention.ranking import RANKING, HeadRanking
     from amix.train.heads.proxy import candidates, rank_heads
     from amix.train.model.classifier import load_embeddings
 
+    require_writable(out)
     if is_remote(shards):
         raise UsageError(f"{shards}: heads are ranked on a local cache. Download it first.")
     _require_fitting(flags, budget, dev, jobs, subset_seed)
@@ -90,7 +92,7 @@ def command(
             heads=profile,
             agreement=_agreement(profile, manifest, model, samples),
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     ranking.write(out)
     best = ranking.heads[0].head
     if as_json:

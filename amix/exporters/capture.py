@@ -1,17 +1,24 @@
 """The encoder as one graph with free batch and token dimensions, and nothing that relevance does not need."""
 
 import contextlib
+import io
 import logging
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import UserError  # torch.export raises it, and exports no name for it
 from torch.export import Dim, ExportedProgram
 
 from amix.engine.base.errors import ExportError
 from amix.engine.extractor.encoder import Encoder
 from amix.engine.extractor.module import RelevanceModule
+
+_SPARE = 1 << 16  # bytes: a graph's file is a little larger than the same graph in memory
 
 
 @contextlib.contextmanager
@@ -51,8 +58,7 @@ def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
     """
     try:
         with quiet_torch(), torch.no_grad():
-            shapes = dict.fromkeys(encoder.input_names, free_axes(encoder))
-            program = torch.export.export(module, example_inputs(encoder), dynamic_shapes=shapes)
+            program = exported(module, encoder)
     except ExportError:
         raise
     except Exception as problem:  # torch.export raises many kinds, some of them private
@@ -71,6 +77,34 @@ def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
     return program
 
 
+def exported(module: torch.nn.Module, encoder: Encoder) -> ExportedProgram:
+    """Return what torch.export makes of a module that takes the encoder's inputs, of any batch size and length."""
+    shapes = [free_axes(encoder)] * len(encoder.input_names)
+    try:
+        return torch.export.export(module, example_inputs(encoder), dynamic_shapes=shapes)
+    except UserError:
+        # Texts of one or two tokens seem a case apart where a model looks at neighbours (MobileBERT). They are not, but
+        # torch.export has to be told to leave that to the run.
+        return torch.export.export(
+            module,
+            example_inputs(encoder),
+            dynamic_shapes=shapes,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+
+
 def free_axes(encoder: Encoder) -> dict[int, Dim]:
     """Return the axes of every input that may have any size."""
     return {0: Dim("batch", min=1), 1: Dim("tokens", min=1, max=encoder.max_length)}
+
+
+def save(write: Callable[[IO[bytes] | str], object], path: Path) -> None:
+    """Save a graph of torch with `write`. Raises OSError where there is no room for it.
+
+    torch ends the whole process where its writer meets a full disk. So the room is taken beforehand.
+    """
+    buffer = io.BytesIO()
+    write(buffer)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, buffer.tell() + _SPARE)
+    write(str(path))  # not the buffer's bytes: the file's name is inside

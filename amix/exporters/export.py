@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 
 from amix.engine.base.errors import ExportError, UsageError
-from amix.engine.base.publish import require_vacant, sha256_file, staged_folder
-from amix.engine.extractor.encoder import Encoder, load_encoder, quiet_transformers
+from amix.engine.base.place import output_folder
+from amix.engine.base.publish import sha256_file
+from amix.engine.extractor.encoder import Encoder, load_encoder
 from amix.engine.extractor.folder import (
     GRAPHS,
+    RECORD,
     Backend,
     Extractor,
     fingerprint,
@@ -20,6 +22,7 @@ from amix.engine.extractor.folder import (
 )
 from amix.engine.extractor.measures import GraphParity, Parity
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
@@ -45,15 +48,14 @@ def export(
     Raises UsageError for options that cannot be right, ExportError for encoders that cannot be exported.
     """
     out, options = Path(out), options or ExportOptions()
-    require_vacant(out, "an extractor")
     if "onnx" in options.formats:
         require_onnx()
     if options.via == "optimum":
         require_optimum()
 
-    encoder = load_encoder(model, revision)
-    layers = _checked_layers(encoder, options.layers)
-    with staged_folder(out, "an extractor") as stage:
+    with output_folder(out, "an extractor", last=RECORD) as stage:
+        encoder = load_encoder(model, revision)
+        layers = _checked_layers(encoder, options.layers)
         # First, so that an encoder without readable attention is refused before anything slow.
         probes = make_probes(encoder, _whole(encoder, layers, options), options.via)
 

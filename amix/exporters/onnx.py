@@ -7,6 +7,7 @@ import torch
 from torch.export import ExportedProgram
 
 from amix.engine.base.errors import DependencyError, ExportError
+from amix.engine.base.installing import install
 from amix.exporters.capture import quiet_torch
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ def require_onnx() -> None:
     except ImportError as problem:
         raise DependencyError(
             f"exporting to ONNX needs onnx and onnxscript ({problem}). Install them with: "
-            "pip install 'attentionmix[onnx]'. Or export with --format torchscript."
+            f"{install('onnx')}. Or export with --format torchscript."
         ) from None
     try:
         import onnxruntime  # noqa: F401  only whether it is there
     except ImportError as problem:
         raise DependencyError(
             f"an exported ONNX graph is checked with onnxruntime ({problem}). Install it with: "
-            "pip install 'attentionmix[cpu]' (or [gpu], never both)."
+            f"{install('cpu', 'gpu')}."
         ) from None
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from amix.engine.base.errors import DependencyError, ExportError
-from amix.engine.extractor.encoder import Encoder, quiet_transformers
+from amix.engine.base.installing import install
+from amix.engine.extractor.encoder import Encoder
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.runner import Ids
 from amix.exporters.capture import example_inputs, quiet_torch
 from amix.exporters.onnx import finish
@@ -32,7 +34,7 @@ def require_optimum() -> None:
         # transformers' lazy modules wrap an ImportError in a RuntimeError.
         raise DependencyError(
             f"--via optimum needs optimum-onnx ({problem}), and that needs transformers < 4.58. Install both, "
-            "best in an environment of their own, with: pip install 'attentionmix[optimum]'. "
+            f"best in an environment of their own, with: {install('optimum')}. "
             "Or leave --via out: the extractor is the same."
         ) from None
 

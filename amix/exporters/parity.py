@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import AmixError, ExportError, UsageError
-from amix.engine.extractor.encoder import Encoder
+from amix.engine.extractor.encoder import Encoder, unreadable
 from amix.engine.extractor.folder import Dtype, RelevanceKind
 from amix.engine.extractor.measures import GraphParity
 from amix.engine.extractor.module import RelevanceModule
@@ -61,9 +61,10 @@ def make_probes(encoder: Encoder, reference: RelevanceModule, via: Via = "direct
     """Return batches of 1 to 5 texts, alone and as pairs, most of them with padding.
 
     via: what will write the graph, `direct` or `optimum`.
-    Raises UsageError where this kind of relevance means nothing in this encoder, ExportError where the installed
-    transformers cannot export the encoder.
+    Raises UsageError where this kind of relevance means nothing in this encoder, ExportError where its attention cannot
+    be read, or the installed transformers cannot export it.
     """
+    _require_readable(encoder, reference)
     probes: list[Probe] = []
     for number, (batch, length) in enumerate(SHAPES):
         inputs = _encode(encoder, number, batch, min(length, encoder.max_length))
@@ -73,6 +74,17 @@ def make_probes(encoder: Encoder, reference: RelevanceModule, via: Via = "direct
     if is_causal(encoder):
         _check_decoder(encoder, reference.kind, via)
     return probes
+
+
+def _require_readable(encoder: Encoder, reference: RelevanceModule) -> None:
+    if getattr(encoder.config, "is_encoder_decoder", False):
+        raise unreadable(encoder.model_type, "it is an encoder with a decoder, which has to be run beside it")
+    try:
+        reference.require_probabilities()
+    except AmixError:
+        raise
+    except Exception as problem:  # whatever a family raises that needs more than ids and a mask
+        raise unreadable(encoder.model_type, f"the model cannot be called ({problem})") from problem
 
 
 def is_causal(encoder: Encoder) -> bool:

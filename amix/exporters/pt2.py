@@ -7,18 +7,17 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from amix.engine.extractor.encoder import Encoder
-from amix.exporters.capture import example_inputs, free_axes, quiet_torch
+from amix.exporters.capture import exported, quiet_torch, save
 
 
 def write_pt2(program: ExportedProgram, encoder: Encoder, path: Path) -> None:
     """Write `program`, as `capture` made it, to `path` without the weights that it does not use."""
-    example = example_inputs(encoder)
     with quiet_torch(), torch.no_grad():
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
         _drop_unused_weights(module)
-        slim = torch.export.export(module, example, dynamic_shapes=[free_axes(encoder)] * len(example))
-        torch.export.save(slim, path)
+        slim = exported(module, encoder)
+        save(lambda target: torch.export.save(slim, target), path)
 
 
 def _drop_unused_weights(module: GraphModule) -> None:

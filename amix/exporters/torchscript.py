@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 
 from amix.engine.base.errors import ExportError
-from amix.engine.extractor.encoder import Encoder, quiet_transformers
+from amix.engine.extractor.encoder import Encoder
 from amix.engine.extractor.module import RelevanceModule
-from amix.exporters.capture import example_inputs, quiet_torch
+from amix.engine.extractor.pretrained import quiet_transformers
+from amix.exporters.capture import example_inputs, quiet_torch, save
 
 
 def write_torchscript(module: RelevanceModule, encoder: Encoder, path: Path) -> None:
@@ -16,7 +17,6 @@ def write_torchscript(module: RelevanceModule, encoder: Encoder, path: Path) -> 
         with quiet_torch(), quiet_transformers(), torch.no_grad():
             traced = torch.jit.trace(module, example_inputs(encoder), check_trace=False)
             frozen = torch.jit.freeze(traced)
-            torch.jit.save(frozen, path)
     except ExportError:
         raise
     except RuntimeError as problem:
@@ -24,3 +24,5 @@ def write_torchscript(module: RelevanceModule, encoder: Encoder, path: Path) -> 
             f"a model of type '{encoder.model_type}' cannot be traced by TorchScript ({problem}). Use "
             f"--format onnx."
         ) from problem
+    with quiet_torch():
+        save(lambda target: torch.jit.save(frozen, target), path)

@@ -6,11 +6,13 @@ Axes: M models, N texts, C classes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import TrainError
+from amix.engine.extractor.pretrained import open_config
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.rewrite.relabel import NewLabels
 from amix.loaders.stream.dataset import RelevanceDataset
@@ -110,9 +112,7 @@ def labels_by(
 
 def _classes(folder: Path) -> tuple[tuple[str, ...], bool]:
     """Return the class names of a model, and whether a text may have several."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
+    config: Any = open_config(str(folder))  # of whatever family
     names = tuple(str(config.id2label[number]) for number in range(config.num_labels))
     return names, config.problem_type == "multi_label_classification"
 

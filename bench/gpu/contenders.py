@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from amix.engine.extractor import runner
-from amix.engine.extractor.encoder import load_encoder, quiet_transformers
+from amix.engine.extractor.encoder import load_encoder
 from amix.engine.extractor.folder import Backend
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.session import open_session
 from gpu.budget import Absent
 from gpu.card import Card
@@ -112,7 +113,9 @@ def _encoder(model: Path, attention: str, dtype: torch.dtype, card: Card) -> Any
     from transformers import AutoModel
 
     with quiet_transformers():
-        network = AutoModel.from_pretrained(model, attn_implementation=attention, dtype=dtype)
+        network = AutoModel.from_pretrained(
+            model, attn_implementation=attention, dtype=dtype, trust_remote_code=False
+        )
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # nobody reads it
     return network.to(card.device).eval()

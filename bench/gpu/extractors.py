@@ -73,7 +73,7 @@ def write_bert(folder: Path, tokenizer_of: Path, sizes: Mapping[str, Any]) -> Pa
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = BertModel(BertConfig(vocab_size=config["vocab_size"], **sizes), add_pooling_layer=False)
-    AutoTokenizer.from_pretrained(tokenizer_of).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer_of, trust_remote_code=False).save_pretrained(folder)
     model.save_pretrained(folder)  # last: with it the folder counts as whole
     return folder
 

@@ -29,7 +29,7 @@ Maps = Callable[[Mapping[str, torch.Tensor]], "list[torch.Tensor]"]  # inputs (B
 
 def eager(model: str) -> Maps:
     """Return transformers' own way to attention maps."""
-    network = AutoModel.from_pretrained(model, attn_implementation="eager").eval()
+    network = AutoModel.from_pretrained(model, attn_implementation="eager", trust_remote_code=False).eval()
 
     def maps(inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         return list(network(**inputs, output_attentions=True).attentions)
@@ -44,7 +44,7 @@ def optimum(graph: Path, threads: int) -> Maps:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    network = ORTModelForCustomTasks.from_pretrained(graph, session_options=options)
+    network = ORTModelForCustomTasks.from_pretrained(graph, session_options=options, trust_remote_code=False)
 
     def maps(inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         outputs = network(**inputs)
@@ -58,7 +58,9 @@ def prepare(model: str, graph: Path) -> None:
     from optimum.exporters.onnx import OnnxConfig, export
     from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
-    network = AutoModel.from_pretrained(model, attn_implementation="eager", output_attentions=True).eval()
+    network = AutoModel.from_pretrained(
+        model, attn_implementation="eager", output_attentions=True, trust_remote_code=False
+    ).eval()
     names = ["input_ids", "attention_mask"]
     if getattr(network.config, "type_vocab_size", 0) > 1:
         names.append("token_type_ids")
@@ -83,7 +85,7 @@ def prepare(model: str, graph: Path) -> None:
 
 def run(texts: list[str], model: str, maps: Maps, max_length: int, out: Path) -> dict[str, float]:
     """Save the mean over queries of every map of every text, a file per batch; return what it took."""
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     tokens = computed = 0
     with torch.inference_mode():
         maps(tokenizer(texts[:1], return_tensors="pt", truncation=True, max_length=max_length))  # warm

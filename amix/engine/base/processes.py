@@ -1,5 +1,6 @@
 """What keeps processes from disturbing each other: a lock on a folder, and workers that end with their parent."""
 
+import contextlib
 import ctypes
 import fcntl
 import multiprocessing
@@ -7,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -45,6 +47,22 @@ def lock_folder(folder: Path, doing: str, held: type[AmixError]) -> int:
             "Name a folder on a local disk, and copy it when the run has finished."
         ) from None
     return descriptor
+
+
+@contextlib.contextmanager
+def locked(folder: Path, doing: str, held: type[AmixError]) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs; see `lock_folder`.
+
+    A folder that cannot be locked, as on some network file systems, is used all the same.
+    """
+    descriptor = None
+    with contextlib.suppress(UsageError):
+        descriptor = lock_folder(folder, doing, held)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def start_worker(process: BaseProcess) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from amix.engine.base.errors import StorageError, UsageError
 
-TEMPORARY = ".tmp-"  # in the name of everything unpublished
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.tmp-[0-9a-f]+")  # the name of everything unpublished
 
 # Error number of a failed write -> what it means, and what to do.
 _REFUSALS = {
@@ -40,8 +40,11 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn a failed write of the block to `folder` into a StorageError that says what to do."""
+def explained(folder: Path, *, kept: bool = True, begun: bool = True) -> Iterator[None]:
+    """Turn a failed write of the block to `folder` into a StorageError that says what to do.
+
+    kept: what was written before the failure stays.  begun: False where nothing has been done yet.
+    """
     try:
         yield
     except Exception as problem:
@@ -49,8 +52,9 @@ def explained(folder: Path) -> Iterator[None]:
         if number not in _REFUSALS:
             raise
         what, remedy = _REFUSALS[number]
+        state = "What was finished there is complete and is kept" if kept else "Nothing is left there"
         raise StorageError(
-            f"{folder}: cannot be written: {what}. What was finished there is complete and is kept. "
+            f"{folder}: cannot be written: {what}. {state if begun else 'Nothing has been done yet'}. "
             f"{remedy} and run the same command again, or name another folder."
         ) from problem
 
@@ -72,7 +76,12 @@ def fsync_folder(folder: Path) -> None:
 
 def temporary_sibling(path: Path) -> Path:
     """Return an unused name in the folder of `path`, so that a rename stays on one file system."""
-    return path.with_name(f".{path.name}{TEMPORARY}{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+
+
+def is_leftover(name: str) -> bool:
+    """Tell whether a file or folder of this name is unpublished: in use, or left by a writer that was killed."""
+    return _LEFTOVER.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
@@ -104,9 +113,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def require_vacant(folder: Path, what: str) -> None:
-    """Raise UsageError unless `folder` is absent or an empty folder."""
+    """Raise UsageError unless `folder` is absent, or empty but for what a killed writer left."""
     if folder.is_dir():
-        first = next((entry.name for entry in sorted(folder.iterdir())), None)
+        first = next((entry.name for entry in sorted(folder.iterdir()) if not is_leftover(entry.name)), None)
         if first is not None:
             raise UsageError(
                 f"{folder}: already holds other work ({first}); {what} is written to an absent or empty "
@@ -118,21 +127,18 @@ def require_vacant(folder: Path, what: str) -> None:
 
 @contextlib.contextmanager
 def staged_folder(out: Path, what: str) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `out` when the block succeeds, and is removed when it fails."""
+    """Yield a temporary folder that becomes `out` when the block succeeds, and is removed when it fails.
+
+    out: in a folder that the caller has locked, which is cleared of the temporary ones of killed runs (`sweep`). For a
+    place that a user names see `place.output_folder`.
+    """
     require_vacant(out, what)
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
     stage = temporary_sibling(out)
     stage.mkdir()
     try:
         yield stage
-        for path in sorted(stage.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            else:
-                fsync_folder(path)
-        fsync_folder(stage)
+        flush_files(stage)
         # Replaces an empty folder. Fails if somebody has filled it meanwhile, as it should.
         stage.rename(out)
     except BaseException:
@@ -141,9 +147,26 @@ def staged_folder(out: Path, what: str) -> Iterator[Path]:
     fsync_folder(out.parent)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed writers left in `folder`. Only for folders in which all files are ours."""
-    for path in folder.glob(f".*{TEMPORARY}*"):
+def flush_files(folder: Path) -> None:
+    """Flush everything in `folder` to the disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            fsync_folder(path)
+    fsync_folder(folder)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers left in `folder`, all of it or what was to become `name`.
+
+    All of it only for folders in which all files are ours, and which the caller has locked.
+    """
+    for path in list(folder.iterdir()):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found is None or name not in (None, found["name"]):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -1,17 +1,24 @@
 """The frozen encoder as PyTorch runs it: loaded from the Hub or a folder, and identified."""
 
-import contextlib
 import hashlib
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from amix.engine.base.errors import AmixError, ExportError, UsageError
+from amix.engine.base.errors import ExportError, UsageError
+from amix.engine.extractor.checkpoint import load_weights
+from amix.engine.extractor.pretrained import (
+    folder_of,
+    hub_commit,
+    load_error,
+    open_config,
+    open_pretrained_tokenizer,
+    quiet_transformers,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from transformers import (
@@ -20,16 +27,6 @@ if TYPE_CHECKING:
         PreTrainedTokenizerBase,
         PreTrainedTokenizerFast,
     )
-
-_Error = TypeVar("_Error", bound=AmixError)
-
-_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,57 +83,39 @@ def unreadable(model_type: str, why: str) -> ExportError:
     )
 
 
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' progress bars and load reports; amix checks what they report itself."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
 def load_encoder(model: str, revision: str | None = None) -> Encoder:
     """Return the encoder of a Hub id or a local folder, without the head that its checkpoint may have.
 
     Code from the Hub is never run. Raises ExportError, or UsageError where the arguments cannot be right.
     """
     folder = folder_of(model)
-    source = model if folder is None else _checked_folder(folder, revision)
+    if folder is not None and revision is not None:
+        raise UsageError(
+            f"--revision {revision}: {folder} is a folder; only models on the Hub have revisions."
+        )
+    source = source_of(model, ExportError, "weights", "tokenizer")
 
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     with quiet_transformers():
         try:
             commit = hub_commit(model, revision) if folder is None else None
-            config = AutoConfig.from_pretrained(source, revision=commit)
-            network, info = AutoModel.from_pretrained(
+            config = open_config(source, revision=commit)
+            network = load_weights(
+                AutoModel,
                 source,
+                model,
+                ExportError,
                 revision=commit,
                 config=config,
                 dtype=torch.float32,
                 attn_implementation="eager",
-                output_loading_info=True,
             )
-            found = AutoTokenizer.from_pretrained(source, revision=commit, use_fast=True)
+            found = open_pretrained_tokenizer(source, ExportError, commit)
         except Exception as problem:
             at = f"{model} at revision {revision}" if revision else model
             raise load_error(ExportError, at, "cannot be loaded as an encoder", problem) from problem
-    # A pooler may be missing (MLM checkpoints): it is not needed, and its random weights must not be hashed.
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
-    if missing:
-        raise ExportError(
-            f"{model}: the checkpoint lacks {len(missing)} of the encoder's weights ({', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}), which would be random. Use a complete checkpoint."
-        )
-    if getattr(network, "pooler", None) is not None:
-        network.pooler = None
+    remove_pooler(network)
     tokenizer = _checked_tokenizer(model, found, config)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
@@ -155,59 +134,14 @@ def load_encoder(model: str, revision: str | None = None) -> Encoder:
     )
 
 
-def folder_of(model: str) -> Path | None:
-    """Return the folder that a model's name means, None for a Hub id.
-
-    Raises UsageError for a name that can only be a folder and is not one.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise UsageError(f"{model}: no such folder. Give a folder with config.json and weights, or a Hub id.")
-    return None
-
-
-def hub_commit(model: str, revision: str | None = None) -> str:
-    """Return the commit that a model's name means on the Hub, or in the local Hub cache when offline.
-
-    transformers 5 no longer reports it. Raises what huggingface_hub raises.
-    """
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name
-
-
-def _checked_folder(folder: Path, revision: str | None) -> str:
-    if revision is not None:
-        raise UsageError(
-            f"--revision {revision}: {folder} is a folder; only models on the Hub have revisions."
-        )
-    for what, names in (
-        ("config.json", ("config.json",)),
-        ("weights (model.safetensors)", _WEIGHTS),
-        ("a tokenizer (tokenizer.json)", _TOKENIZERS),
-    ):
-        if not any((folder / name).exists() for name in names):
-            raise ExportError(
-                f"{folder}: not an encoder, {what} is missing. Save model and tokenizer there with "
-                "save_pretrained()."
-            )
-    return str(folder)
-
-
-def load_error(error: type[_Error], model: str, what: str, problem: Exception) -> _Error:
-    """Return the error for a model that transformers or the Hub refused, with the first line of their message.
-
-    what: what failed, for example `cannot be loaded as an encoder`.
-    """
-    reason = next(
-        (line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__
-    )
-    return error(
-        f"{model}: {what} ({reason}). Check the Hub id and the network, or give a folder with config.json, "
-        "weights and tokenizer. Code that comes with a model is never run."
-    )
+def remove_pooler(network: "PreTrainedModel") -> None:
+    """Take the pooler out of an encoder in place: it is not needed, and may be random, which must not be hashed."""
+    if getattr(network, "pooler", None) is None:
+        return
+    if "add_pooling_layer" in inspect.signature(type(network).__init__).parameters:
+        network.pooler = None  # type: ignore[assignment]  # which torch takes for a module that is not there
+    else:
+        network.pooler = nn.Identity()  # SqueezeBERT and LayoutLM call it without looking
 
 
 def _checked_tokenizer(
@@ -218,7 +152,7 @@ def _checked_tokenizer(
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ExportError(
             f"{model}: its tokenizer ({type(tokenizer).__name__}) has no fast version, but amix stores "
-            "a tokenizer.json. Convert it with transformers.convert_slow_tokenizer and save it beside the weights."
+            "a tokenizer.json. Save one beside the weights that gives the same ids, or take a model that has one."
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= config.vocab_size:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from amix.engine.extractor.encoder import attention_shape, quiet_transformers, unreadable
+from amix.engine.extractor.encoder import attention_shape, unreadable
 from amix.engine.extractor.kernel import received_from
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

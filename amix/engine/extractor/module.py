@@ -85,6 +85,21 @@ class RelevanceModule(nn.Module):
             parts.append(reduce(attentions[layer], attention_mask))
         return torch.cat(parts, dim=1)
 
+    def require_probabilities(self) -> None:
+        """Raise ExportError where what the layers return as attention is no softmax: rows that do not sum to 1.
+
+        It is tried on one text of three tokens. (SqueezeBERT returns the scores before the softmax.)
+        """
+        device = next(self.network.parameters()).device
+        ids_BT = torch.full((1, 3), self.network.config.vocab_size // 2, device=device)
+        with torch.no_grad():
+            relevance_BHT = self(ids_BT, torch.ones_like(ids_BT))
+        sums_BH = relevance_BHT.sum(dim=2)
+        if not torch.allclose(sums_BH, torch.full_like(sums_BH, 3.0), rtol=0.01) or relevance_BHT.min() < 0:
+            raise unreadable(
+                self.model_type, "its layers return scores, not probabilities: the rows do not sum to 1"
+            )
+
     def _attentions(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         try:
             output = self.network(**inputs, output_attentions=True, return_dict=True)
@@ -98,9 +113,17 @@ def _cut(network: "PreTrainedModel", keep: int, layers: int) -> int:
     if getattr(network.config, "num_hidden_groups", 1) > 1:
         # ALBERT derives each layer's group from the number of layers: cutting would regroup them.
         return layers
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ModuleList) and len(child) == layers:
-                setattr(parent, name, nn.ModuleList(list(child)[:keep]))
+    _cut_lists(network, keep, layers)
     network.config.num_hidden_layers = keep
     return keep
+
+
+def _cut_lists(parent: nn.Module, keep: int, layers: int) -> None:
+    for name, child in list(parent.named_children()):
+        if isinstance(child, nn.ModuleList) and len(child) == layers:
+            # Not inside it: a layer may have as many parts as there are layers (MobileBERT's feed-forward networks).
+            setattr(parent, name, nn.ModuleList(list(child)[:keep]))
+            if getattr(parent, "n_layers", None) == layers:
+                setattr(parent, "n_layers", keep)  # noqa: B010  by which XLM and Flaubert count, and nn.Module has none
+        else:
+            _cut_lists(child, keep, layers)

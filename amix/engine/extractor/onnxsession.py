@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amix.engine.base.errors import DependencyError, ExtractorError
+from amix.engine.base.installing import install
 from amix.engine.base.machine import available_cores
 from amix.engine.extractor.devicememory import OUTPUT, DeviceMemory, Output, Uploaded, device_memory
 from amix.engine.extractor.folder import GRAPHS, Extractor
@@ -57,7 +58,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
     except ImportError as problem:
         raise DependencyError(
             f"running an ONNX extractor needs onnxruntime, which cannot be imported ({problem}). "
-            "Install it with: pip install 'attentionmix[cpu]' (or [gpu], never both)."
+            f"Install it with: {install('cpu', 'gpu')}."
         ) from None
     path = extractor.folder / GRAPHS["onnxruntime"]
     _check_external_data(path, extractor)
@@ -67,7 +68,7 @@ def open_onnx(extractor: Extractor, cuda: int | None, threads: int | None) -> Ru
             raise no_gpu(
                 cuda,
                 "the installed onnxruntime is built without CUDA",
-                "Replace it: pip uninstall onnxruntime, then pip install 'attentionmix[gpu]'.",
+                f"Replace it: pip uninstall onnxruntime, then {install('gpu')}.",
             )
         # It prints what it does not find, and stdout is for results.
         with contextlib.redirect_stdout(sys.stderr):

@@ -5,10 +5,11 @@ A session belongs to the process that opened it: open it after a fork or spawn, 
 Axes: B batch, H heads, T tokens.
 """
 
+import sys
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from amix.engine.base.devices import cuda_index, parse_device
 from amix.engine.base.errors import ExtractorError, UsageError
 from amix.engine.extractor.folder import FROM_WEIGHTS, Backend, Extractor, open_extractor
 from amix.engine.extractor.runner import Answer, Batch, Ids, Inputs, Pipeline, Relevance, Runner, Tag
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Session:
@@ -38,17 +42,25 @@ class Session:
         # which its other threads are counted too.
         self._cpu_clock = time.thread_time if threads == 1 else time.process_time
 
-    def run(self, input_ids: Ids, attention_mask: Ids, token_type_ids: Ids | None = None) -> Relevance:
+    def run(
+        self,
+        input_ids: "Ids | Tensor",
+        attention_mask: "Ids | Tensor",
+        token_type_ids: "Ids | Tensor | None" = None,
+    ) -> Relevance:
         """Return relevance (B, H, T), float32, heads as in `extractor.heads`; exactly 0 at padding.
 
-        input_ids, attention_mask, token_type_ids: (B, T) int64; mask 1 = real token.  Token types default to 0
-        where the encoder has them, and are ignored where it has none.
+        input_ids, attention_mask, token_type_ids: (B, T) int64, of NumPy or torch; mask 1 = real token.  Token types
+        default to 0 where the encoder has them, and are ignored where it has none.
         The array belongs to the caller: no later run writes to it.
         Raises UsageError for shapes, dtypes, ids or lengths that the encoder cannot take.
         """
-        inputs = self._inputs(Batch(input_ids, attention_mask, token_type_ids))
-        if not input_ids.size:
-            return np.zeros((input_ids.shape[0], len(self.extractor.heads), input_ids.shape[1]), np.float32)
+        types_BT = None if token_type_ids is None else _array("token_type_ids", token_type_ids)
+        batch = Batch(_array("input_ids", input_ids), _array("attention_mask", attention_mask), types_BT)
+        inputs = self._inputs(batch)
+        texts, tokens = inputs["input_ids"].shape
+        if not texts or not tokens:
+            return np.zeros((texts, len(self.extractor.heads), tokens), np.float32)
         return self._runner(inputs)
 
     def stream(self, batches: Iterable[tuple[Tag, Batch | None]]) -> Generator[Answer[Tag], None, None]:
@@ -103,6 +115,18 @@ class Session:
             raise UsageError(
                 f"input_ids holds {wrong}, but the vocabulary has {size} ids. Use the extractor's own tokenizer.json."
             )
+
+
+def _array(name: str, value: object) -> Ids:
+    """Return ids as an array. Raises UsageError for what is neither an array nor a tensor."""
+    if isinstance(value, np.ndarray):
+        return value
+    torch = sys.modules.get("torch")  # no tensor without it, and a worker of precompute never loads it
+    if torch is not None and isinstance(value, torch.Tensor):
+        return np.asarray(value.detach().cpu().numpy())
+    raise UsageError(
+        f"{name} is a {type(value).__name__}; give an array of NumPy or a tensor of torch, (texts, tokens) int64."
+    )
 
 
 def open_session(

@@ -32,7 +32,7 @@ from amix.loaders.precompute.unit import UnitSettings
 from amix.loaders.precompute.workers import WorkerPool
 from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import CorpusFile, Manifest
-from amix.loaders.shards.workspace import Workspace, shards_are_kept
+from amix.loaders.shards.workspace import Workspace, require_place, shards_are_kept
 
 __all__ = ["PrecomputeOptions", "precompute"]
 
@@ -61,6 +61,7 @@ def precompute(
     published before stays.
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
+    require_place(out)
     # A device or runtime that is not available is found here, before anything is removed or written.
     devices = parse_devices(options.device)
     for device in devices:

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Self
 
 from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.place import make_folder, require_writable
 from amix.engine.base.processes import lock_folder
-from amix.engine.base.publish import TEMPORARY, explained, fsync_folder, sha256_file, temporary_sibling
+from amix.engine.base.publish import (
+    explained,
+    fsync_folder,
+    is_leftover,
+    sha256_file,
+    sweep,
+    temporary_sibling,
+)
 from amix.engine.base.stopping import undisturbed
 from amix.loaders.shards.layout import BLOCK
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
@@ -20,6 +28,12 @@ from amix.loaders.shards.tokenizer import TOKENIZER
 _SHARD_FILE = re.compile(r"shard-\d{8}\.(tar|index\.npy|crc\.npy|json)")
 _FIRST_MEMBER = re.compile(rb"\d{12}\.input_ids\.npy\0")
 _LAST_FILES = (TOKENIZER, CARD, REJECTS, MANIFEST)  # written when every record is there
+
+
+def require_place(out: Path) -> None:
+    """Raise UsageError or StorageError unless shards can be written to `out`. A whole cache may stay as it is."""
+    if not (out / MANIFEST).is_file():
+        require_writable(out)
 
 
 def shards_are_kept(out: Path, restart: bool) -> Callable[[str], str]:
@@ -42,19 +56,12 @@ class Workspace:
         self._folder = folder
 
     def __enter__(self) -> Self:
-        if (self._folder.exists() or self._folder.is_symlink()) and not self._folder.is_dir():
-            raise UsageError(f"{self._folder}: is not a folder; shards need one. Name another place.")
-        try:
-            _make(self._folder)
-        except OSError as problem:
-            raise UsageError(
-                f"{self._folder}: cannot be made ({problem.strerror}). Name another place, or repair this one."
-            ) from None
+        make_folder(self._folder)
         self._descriptor = lock_folder(self._folder, "writing shards", ShardError)
         try:
             self._refuse_other_work()
             with explained(self._folder):
-                self._sweep()
+                sweep(self._folder)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -66,7 +73,7 @@ class Workspace:
                 # Workers that were ended while they wrote left temporary files. The next run removes what cannot be
                 # removed now.
                 with contextlib.suppress(OSError):
-                    self._sweep()
+                    sweep(self._folder)
             finally:
                 os.close(self._descriptor)
 
@@ -140,11 +147,6 @@ class Workspace:
             )
         return [found[unit] for unit in sorted(units)]
 
-    def _sweep(self) -> None:
-        for path in self._folder.iterdir():
-            if _is_leftover(path.name):
-                path.unlink(missing_ok=True)
-
     def _require_same(self, before: Recipe, now: Recipe) -> None:
         for name, old, new in before.differences(now):
             raise ShardError(
@@ -154,7 +156,7 @@ class Workspace:
 
     def _refuse_other_work(self) -> None:
         names = {path.name for path in self._folder.iterdir()}
-        ours = {name for name in names if _is_leftover(name)}
+        ours = {name for name in names if is_leftover(name)}
         ours |= {name for name in names if _SHARD_FILE.fullmatch(name) and self._is_ours(name)}
         if MANIFEST in names or any(name.endswith(".json") for name in ours):
             ours |= names & set(_LAST_FILES)
@@ -174,21 +176,3 @@ class Workspace:
         except OSError:
             return False
         return len(head) < BLOCK or head == bytes(BLOCK) or _FIRST_MEMBER.match(head) is not None
-
-
-def _make(folder: Path) -> None:
-    """Make a folder and those above it, durably: a crash of the machine must not lose it and what it holds."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in missing:
-        with contextlib.suppress(PermissionError):  # a folder that may be written, but not read
-            fsync_folder(each.parent)
-
-
-def _is_leftover(name: str) -> bool:
-    published, mark, _ = name.removeprefix(".").partition(TEMPORARY)
-    return (
-        name.startswith(".")
-        and bool(mark)
-        and (published in _LAST_FILES or bool(_SHARD_FILE.fullmatch(published)))
-    )

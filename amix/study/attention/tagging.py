@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from amix.engine.base.errors import DependencyError
+from amix.engine.base.installing import install
 from amix.study.attention.analysis import Tagger
 from amix.study.attention.language import Language
 
@@ -23,7 +24,7 @@ def open_tagger(language: Language) -> Tagger:
         from HanTa.HanoverTagger import HanoverTagger
     except ImportError:
         raise DependencyError(
-            "Tagging words needs another package. Install it with: pip install 'attentionmix[pos]'"
+            f"Tagging words needs another package. Install it with: {install('pos')}"
         ) from None
     tagger = HanoverTagger(_MODELS[language])
 

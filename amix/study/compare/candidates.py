@@ -31,16 +31,13 @@ def compared_specs(text: str, caches: Sequence[str], online: str | None = None) 
 
 
 def _heads_of(model: str) -> list[Head]:
-    from transformers import AutoConfig
-
-    from amix.engine.extractor.encoder import folder_of, quiet_transformers
+    from amix.engine.extractor.pretrained import folder_of, load_error, open_config, quiet_transformers
 
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(str(folder_of(model) or model))
+            config = open_config(str(folder_of(model) or model))
             layers, heads = int(config.num_hidden_layers), int(config.num_attention_heads)
         except Exception as problem:  # a dozen types, from no network to a model without attention
-            raise TrainError(
-                f"{model}: the number of its layers and heads is not known ({problem}). Check the id or folder."
-            ) from None
+            what = "the number of its layers and heads is not known"
+            raise load_error(TrainError, model, what, problem) from None
     return [(layer, head) for layer in range(layers) for head in range(heads)]

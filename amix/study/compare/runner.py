@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from amix.engine.base import publish
+from amix.engine.base import place, publish
 from amix.engine.base.devices import parse_device
 from amix.engine.base.errors import AmixError, StorageError, TrainError
 from amix.engine.base.machine import available_cores, available_memory
@@ -46,6 +46,7 @@ def run_grid(
     comparison in `out`; then no run is started. Raises FailedRunsError when all runs are over and some of them failed;
     StorageError as soon as `out` cannot be written to. Finished runs are kept.
     """
+    place.require_writable(out)
     identities = _Identities(grid)
     outcomes: dict[Path, Outcome] = {}
     failures: dict[Path, AmixError] = {}
@@ -60,7 +61,7 @@ def run_grid(
     if missing:
         needed = check_cells(grid, missing)
         jobs = min(jobs or _sensible_jobs(missing, needed), len(missing))
-        out.mkdir(parents=True, exist_ok=True)
+        place.make_folder(out)
         lock = lock_folder(out, "running a comparison", TrainError)
         runs = _run(grid, missing, identities, out, jobs, keep_models)
         try:

@@ -1,16 +1,15 @@
 """A corpus to a classifier and a page about it: export, precompute, train, report, each as its own command does it."""
 
-import contextlib
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from amix.engine.base.errors import TrainError, UsageError
-from amix.engine.base.processes import lock_folder
+from amix.engine.base.errors import TrainError
+from amix.engine.base.place import require_writable
+from amix.engine.base.processes import locked
 from amix.engine.base.publish import sweep, write_atomic
 from amix.engine.base.stopping import signals_end
 from amix.engine.extractor.folder import RECORD, open_extractor
@@ -69,10 +68,11 @@ def fit(
     on_stage: called with a sentence before each stage.
     Everything that can be is checked before the first stage. Raises AmixError.
     """
+    require_writable(out)
     corpora = _opened(settings)
     record = FitRecord.of(settings, corpora)
     record.require_same(out)
-    with _alone(out), signals_end(lambda name: goes_on(out, name)):
+    with locked(out, "fitting", TrainError), signals_end(lambda name: goes_on(out, name)):
         sweep(out)
         on_stage(f"1/4 export: the attention of layer 0 of {settings.model}")
         extractor = _extractor(settings, out / "extractor")
@@ -119,20 +119,6 @@ def _opened(settings: FitSettings) -> dict[str, Corpus]:
         names = opened["train"].label_names if opened else options.labels
         opened[role] = open_corpus(source, replace(options, labels=names))
     return opened
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other fits out of `out` while the block runs. Raises TrainError where one is there."""
-    try:
-        lock = lock_folder(out, "fitting", TrainError)
-    except UsageError:
-        yield  # some network file systems have no locks; fit there all the same
-        return
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 def _extractor(settings: FitSettings, folder: Path) -> Path:

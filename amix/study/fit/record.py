@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from amix.engine.base import canonical, publish
+from amix.engine.base import canonical, place, publish
 from amix.engine.base.errors import TrainError, UsageError
 from amix.loaders.corpus.corpus import Corpus
 from amix.study.fit.settings import FitSettings
@@ -52,7 +52,7 @@ class FitRecord:
         path = out / FIT
         if not path.is_file():
             publish.require_vacant(out, "a fit")
-            out.mkdir(parents=True, exist_ok=True)
+            place.make_folder(out)
             publish.write_atomic(path, canonical.seal({"asked": dict(self.asked)}))
             return
         before = dict(canonical.unseal(path.read_bytes(), str(path), TrainError).get("asked", {}))

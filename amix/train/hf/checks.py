@@ -1,8 +1,14 @@
-"""Arguments of the Hugging Face Trainer that cannot be used with mixing."""
+"""Arguments of the Hugging Face Trainer, and models, that cannot be used with mixing."""
 
-from transformers import TrainingArguments
+import logging
+
+from transformers import PreTrainedModel, TrainingArguments
 
 from amix.engine.base.errors import UsageError
+from amix.engine.extractor.checkpoint import misfit_of
+from amix.train.model.network import unwrapped
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_arguments(args: TrainingArguments, multi_label: bool) -> None:
@@ -21,6 +27,30 @@ def check_arguments(args: TrainingArguments, multi_label: bool) -> None:
         raise UsageError(
             f"this process sees {args.n_gpu} GPUs, and would split batches over threads. Start one process "
             "per GPU (torchrun, accelerate launch), or show it one (CUDA_VISIBLE_DEVICES=0)."
+        )
+
+
+def check_model(model: object) -> None:
+    """Raise UsageError for a model that the Trainer cannot call by name; warn where its weights may be random.
+
+    Whether a checkpoint was read whole is known only while it is read. So what the model names as its checkpoint is
+    compared with it once more, by names and shapes; the caller may have set the weights since.
+    """
+    if hasattr(model, "_orig_mod"):
+        raise UsageError(
+            "the model was wrapped by torch.compile(model), which hides from the Trainer which inputs it takes. Pass "
+            "the model itself, and compile it with TrainingArguments(torch_compile=True) or with model.compile()."
+        )
+    if getattr(getattr(model, "config", None), "return_dict", True) is False:
+        raise UsageError(
+            "the model returns tuples (config.return_dict is false). Set model.config.return_dict = True."
+        )
+    network = unwrapped(model)  # type: ignore[arg-type]  # whatever it is: only one of transformers is looked at
+    misfit = misfit_of(network) if isinstance(network, PreTrainedModel) else None
+    if misfit:
+        _LOG.warning(
+            f"{network.name_or_path}: {misfit.sentence()} This holds for the model that AmixTrainer was given, unless "
+            "you have set these weights yourself."
         )
 
 

@@ -19,7 +19,7 @@ from amix.engine.mixing.mixer import Mixer
 from amix.engine.mixing.partners import step_generator
 from amix.engine.mixing.plan import as_targets
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.train.hf.checks import check_arguments, count_classes
+from amix.train.hf.checks import check_arguments, check_model, count_classes
 from amix.train.hf.collator import RelevanceCollator
 from amix.train.model.batch import to_device
 from amix.train.model.classifier import takes_token_types
@@ -98,6 +98,7 @@ class AmixTrainer(Trainer):
         )
         if self.args.device.type == "cpu":
             self.args.dataloader_pin_memory = False  # there is nothing to pin for, and torch would warn of it
+        check_model(self.model)
         self.num_classes = count_classes(self.model, multi_label)
         self.label_names = ["labels"]
         # The Trainer then counts the targets of all batches of a step and leaves the division to `compute_loss`, so

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from amix.engine.base import canonical, publish
 from amix.engine.base.errors import TrainError
-from amix.engine.extractor.encoder import (
+from amix.engine.extractor.checkpoint import load_weights
+from amix.engine.extractor.encoder import position_table_room
+from amix.engine.extractor.pretrained import (
     folder_of,
     hub_commit,
     load_error,
-    position_table_room,
+    open_config,
+    open_pretrained_tokenizer,
     quiet_transformers,
+    source_of,
 )
 from amix.engine.extractor.tokenizer import tokenizer_fingerprint
 from amix.loaders.shards.manifest import Manifest
@@ -97,15 +101,9 @@ def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a tr
 
     Raises TrainError unless it gives the same ids as the one that the cache was made with.
     """
-    place = _place(model)
-
-    from transformers import AutoTokenizer
-
+    source = source_of(model, TrainError, "tokenizer")
     with quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
-        except Exception as problem:
-            raise load_error(TrainError, model, "its tokenizer cannot be loaded", problem) from problem
+        tokenizer: Any = open_pretrained_tokenizer(source, TrainError)  # any of transformers' kinds
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise TrainError(
@@ -125,15 +123,17 @@ def load_tokenizer(model: str, manifest: Manifest) -> Any:  # noqa: ANN401  a tr
 def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) -> Classifier:
     """Return a float32 `*ForSequenceClassification` of MODEL for these classes.
 
-    A new head draws from torch's generator. Raises TrainError when it cannot be loaded, or has fewer
-    word embeddings than the cache has token ids.
+    A new head draws from torch's generator. Raises TrainError when it cannot be loaded, when its checkpoint does not
+    hold the whole encoder, or when it has fewer word embeddings than the cache has token ids.
     """
+    source = source_of(model, TrainError, "weights")
+
     from transformers import AutoModelForSequenceClassification
 
     with quiet_transformers():
         try:
-            classifier: Classifier = AutoModelForSequenceClassification.from_pretrained(
-                _place(model),
+            config = open_config(
+                source,
                 num_labels=len(label_names),
                 id2label=dict(enumerate(label_names)),
                 label2id={name: number for number, name in enumerate(label_names)},
@@ -141,8 +141,17 @@ def load_classifier(model: str, label_names: Sequence[str], manifest: Manifest) 
                 problem_type="multi_label_classification"
                 if manifest.multi_label
                 else "single_label_classification",
+                # Some were saved to return more than logits, which costs memory, and fused attention refuses.
+                output_attentions=False,
+                output_hidden_states=False,
+            )
+            classifier: Classifier = load_weights(
+                AutoModelForSequenceClassification,
+                source,
+                model,
+                TrainError,
+                config=config,
                 dtype=torch.float32,  # transformers 5 would keep a checkpoint's half precision
-                ignore_mismatched_sizes=True,  # a head for other classes is replaced
             )
         except Exception as problem:
             raise load_error(TrainError, model, "cannot be loaded as a classifier", problem) from problem
@@ -215,8 +224,3 @@ def model_identity(model: str) -> str:
             return f"{model} at {hub_commit(model)}"
         except Exception as problem:  # a dozen types, from no network to no such model
             raise load_error(TrainError, model, "cannot be found", problem) from problem
-
-
-def _place(model: str) -> str:
-    """Return what transformers loads. Raises UsageError as `folder_of` does."""
-    return str(folder_of(model) or model)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amix.engine.base.errors import TrainError
-from amix.engine.extractor.encoder import quiet_transformers
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.mixing.plan import Plan
 from amix.engine.mixing.site import hidden_layer
 from amix.loaders.stream.batch import Batch

@@ -151,7 +151,7 @@ def _with_states(kwargs: Kwargs, states: Tensor) -> Kwargs:
 
 
 def _first_of(output: Returned) -> object:
-    return output if isinstance(output, Tensor) else output[0]
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _mix(network: Classifier, plan: Plan, states: object, layer: int) -> Tensor:

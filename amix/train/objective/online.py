@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from amix.engine.base.heads import HeadSpec
-from amix.engine.extractor.encoder import attention_shape, quiet_transformers
+from amix.engine.extractor.encoder import attention_shape, remove_pooler
 from amix.engine.extractor.folder import RelevanceKind
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.loaders.stream.batch import Batch
 from amix.train.model.classifier import Model, takes_token_types
 from amix.train.model.network import unwrapped
@@ -26,7 +27,7 @@ class OnlineRelevance:
 
     model: a transformers sequence classifier.  head: a head spec, or several with `|`, all of which are returned.
     kind: `received` or `cls`.
-    Raises HeadError for a head that the model does not have.
+    Raises HeadError for a head that the model does not have, ExportError where its attention cannot be read.
     """
 
     def __init__(self, model: Model, head: str, kind: RelevanceKind = "received") -> None:
@@ -42,8 +43,8 @@ class OnlineRelevance:
         view: Any = self._module.network
         with quiet_transformers():
             view.set_attn_implementation("eager")
-        if getattr(view, "pooler", None) is not None:
-            view.pooler = None
+        remove_pooler(view)
+        self._module.require_probabilities()
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Tensor:

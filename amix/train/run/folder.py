@@ -1,16 +1,15 @@
 """The folder of a run: `config.yaml`, `model/`, `predictions/`, the log (see `log`), maybe checkpoints."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from amix.engine.base import publish
+from amix.engine.base import place, publish
 from amix.engine.base.errors import TrainError, UsageError
-from amix.engine.base.processes import lock_folder
-from amix.engine.extractor.encoder import quiet_transformers
+from amix.engine.base.processes import locked
+from amix.engine.extractor.pretrained import quiet_transformers
 from amix.train.model.classifier import Classifier
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs, write_config
@@ -24,6 +23,7 @@ def open_run(out: Path, resume: bool) -> Path | None:
 
     Raises UsageError when `out` holds other work, or holds a run and `resume` is False.
     """
+    place.require_writable(out)
     if not resume or not (out / CONFIG).is_file():
         if (out / CONFIG).is_file():
             raise UsageError(
@@ -50,18 +50,11 @@ def run_folder(out: Path, config: TrainConfig, inputs: Inputs, *, writes: bool) 
     if not writes:
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = lock_folder(out, "training", TrainError)
-    except UsageError:
-        lock = None  # some network file systems have no locks; train there all the same
-    try:
+    place.make_folder(out)
+    with locked(out, "training", TrainError):
         publish.sweep(out)
         write_config(out / CONFIG, config.reusable(), inputs)
         yield
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def publish_model(out: Path, model: Classifier, tokenizer: Any) -> Path:  # noqa: ANN401  a transformers tokenizer

@@ -15,6 +15,7 @@ import pytest
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import DeviceError, ExtractorError, UsageError
+from amix.engine.base.installing import install
 from amix.engine.base.machine import available_cores
 from amix.engine.base.publish import sha256_file
 from amix.engine.extractor.folder import Backend, open_extractor
@@ -278,7 +279,7 @@ def test_without_onnxruntime_the_message_names_the_extra(tiny_extractor: Path) -
         "try: open_session(sys.argv[1])\n"
         "except DependencyError as error: print(error)"
     )
-    assert "pip install 'attentionmix[cpu]'" in run_python(code, tiny_extractor)
+    assert install("cpu") in run_python(code, tiny_extractor)
 
 
 def test_a_worker_needs_no_torch(tiny_extractor: Path) -> None:

@@ -258,34 +258,6 @@ def test_whatever_vouches_for_files_gets_its_name_when_they_are_on_the_disk(
     assert {str(tmp_path), str(tmp_path / "new")} <= on_disk.keys()  # the folders above, which are new too
 
 
-@pytest.fixture
-def private_mounts() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """A function that runs a shell script which may mount what it likes; its mounts go with it."""
-    start = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-euc"]
-
-    def run(script: str, *arguments: object, **variables: object) -> "subprocess.CompletedProcess[str]":
-        names = {name: str(value) for name, value in variables.items()}
-        done = subprocess.run(
-            [*start, script, "sh", *map(str, arguments)],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, **names},
-        )
-        assert done.returncode == 0, done.stderr
-        return done
-
-    try:
-        probe = subprocess.run(
-            [*start, "mount -t tmpfs tmpfs /mnt"], check=False, capture_output=True, text=True
-        )
-    except OSError as problem:
-        pytest.skip(f"a small file system cannot be made here: {problem}")
-    if probe.returncode:
-        pytest.skip(f"a small file system cannot be made here: {probe.stderr.strip()}")
-    return run
-
-
 def test_a_disk_that_fills_up_damages_nothing_and_the_run_goes_on_when_there_is_room(
     corpus: Path, tiny_extractor: Path, shards: Path, tmp_path: Path, private_mounts: Callable[..., object]
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from amix.engine.base.errors import DependencyError, FetchError
+from amix.engine.base.installing import install
 from amix.engine.base.publish import sha256_bytes, sha256_file
 from amix.loaders.shards.remote.location import joined, shown
 
@@ -23,7 +24,6 @@ _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedE
 # Errors of botocore and google.auth, by name, because these packages may not be installed.
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine; trying again does not help
-_EXTRAS = {"s3": "pip install 'attentionmix[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -155,8 +155,9 @@ class Store:
     def _unusable(self, problem: Exception) -> Exception:
         scheme = self.location.partition("://")[0]
         if isinstance(problem, ImportError):
-            extra = _EXTRAS.get(scheme, "pip install the package that fsspec names for it")
-            return DependencyError(f"{self}: reading {scheme}:// needs another package. Install it: {extra}")
+            packages = {"s3": install("s3"), "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
+            how = packages.get(scheme, "pip install the package that fsspec names for it")
+            return DependencyError(f"{self}: reading {scheme}:// needs another package. Install it: {how}")
         return FetchError(f"{self}: is not a location that fsspec can read ({type(problem).__name__}).")
 
 

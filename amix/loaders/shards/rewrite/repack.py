@@ -20,6 +20,7 @@ from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
 from amix.loaders.shards.rewrite.sources import SourceShard, source_shards
 from amix.loaders.shards.rewrite.units import write_cache
+from amix.loaders.shards.workspace import require_place
 from amix.loaders.shards.writer import ShardWriter
 
 
@@ -58,6 +59,7 @@ def repack(
     options = options or RepackOptions()
     if not sources:
         raise UsageError("repack needs at least one cache to read.")
+    require_place(out)
     manifests = [Manifest.read(folder) for folder in sources]
     first = manifests[0]
     size = options.samples_per_shard
