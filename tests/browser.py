@@ -16,7 +16,7 @@ BROWSERS = [shutil.which(name) for name in ("chromium", "chromium-browser", "goo
 BROWSER = next((path for path in BROWSERS if path), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
-_HEIGHT = 1600  # of what a picture shows of a page
+_HEIGHT = 1000  # of what a picture shows of a page
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from amix.study.report.mixed import mixing_of
+from amix.study.runs import RunRecord
 from amix.train.options.config import TrainConfig
 from amix.train.run.result import TrainResult
 
@@ -44,22 +46,8 @@ class FitResult:
         return found
 
     def mixed(self) -> str:
-        """Return what was mixed, in a sentence."""
-        config, result = self.configs["run"], self.results["run"]
-        if config.method == "none":
-            return "Nothing was mixed: this is plain fine-tuning."
-        if result.largest_p == 0.0:
-            return (
-                "Nothing was mixed, so this is plain fine-tuning: --p auto mixes where the model is over-confident on "
-                "the texts that select the epoch, which it was not. --p 0.5 mixes half of the rows in any case."
-            )
-        by = f"{config.method}, head {result.head}" if result.head else config.method
-        if result.largest_p is None:
-            return f"Rows were mixed by {by}, each with probability {config.p:g}."
-        return (
-            f"Rows were mixed by {by}. How many followed the model's over-confidence: at most "
-            f"{result.largest_p:.0%} in an epoch."
-        )
+        """Return what was mixed, in the sentence of the page."""
+        return mixing_of(RunRecord.read(self.out / "run")).sentence
 
     def as_dict(self) -> dict[str, object]:
         """Return the result as JSON values."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from amix.study.report.page import percent
 from amix.study.runs import RunRecord
-from amix.train.options.auto import AUTO, START
+from amix.train.options.auto import AUTO, EVEN, START
 from amix.train.options.dev import Folds, parse_dev
 from amix.train.run.log import HeadLine, LossLine, ScoreLine
 
@@ -60,13 +60,14 @@ def _followed(run: RunRecord, by_epoch: tuple[float, ...], kept: int | None) -> 
     if not any(by_epoch):
         return (
             f"Nothing was mixed, {_PLAIN}. p auto mixes once the model is over-confident on the {judged_on(run)}, "
-            "which it was not after any epoch that could still change the mixing. Give --p a number to mix anyway."
+            "which it was not after any epoch that could still change the mixing. More --epochs make a model more "
+            f"confident; --p {EVEN:g} mixes half of the rows in any case."
         ), True
     if not any(by_epoch[:kept]):
         begins = next(number for number, share in enumerate(by_epoch, 1) if share)
         return (
             f"The model that was kept saw nothing mixed, {_PLAIN}: it is from epoch {kept}, and p auto began to mix in "
-            f"epoch {begins}. Give --p a number to mix from the start."
+            f"epoch {begins}. --p {EVEN:g} mixes half of the rows from the start."
         ), True
     until = "it" if kept is None else f"up to epoch {kept}, whose model was kept, it"
     return (

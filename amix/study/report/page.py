@@ -55,7 +55,8 @@ def asset(name: str) -> str:
 
 def paragraph(text: str, kind: str = "") -> Html:
     """Return plain text as a paragraph. kind: `soft`, `lead` or `note`."""
-    return Html(f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>")
+    html = escape(text).replace(" %", "\u00a0%")  # no line begins with a percent sign
+    return Html(f'<p class="{kind}">{html}</p>' if kind else f"<p>{html}</p>")
 
 
 def explanations(sentences: Iterable[str]) -> Html:
@@ -65,5 +66,5 @@ def explanations(sentences: Iterable[str]) -> Html:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share in percent; the space does not break."""
-    return f"{100 * share:.{digits}f}\u00a0%"
+    """Return a share in percent."""
+    return f"{100 * share:.{digits}f} %"

@@ -84,7 +84,7 @@ def test_it_says_what_was_found_what_was_mixed_and_where_everything_is(fitted: t
         assert [float(cell) for cell in line[1:]] == [
             pytest.approx(found[metric], abs=1e-4) for metric in ("accuracy", "nll", "ece")
         ]
-    assert "Rows were mixed by attentionmix, head 0.mean, each with probability 0.5." in done.stdout
+    assert "Each row was mixed with a probability of 50 % by attentionmix with head 0.mean." in done.stdout
     assert f"model  {out / 'run' / 'model'}\npage   {out / 'report.html'}\n" in done.stdout
     assert (out / "report.html").read_text().startswith("<!doctype html>")
     assert "32 texts; 8 more, the same share of each class, are held out to select the epoch" in done.stderr
@@ -278,7 +278,7 @@ def test_a_development_corpus_selects_the_epoch_and_is_what_is_measured_without_
     assert (
         "Measured on the texts that selected the epoch, so the scores are a little too good." in done.stdout
     )
-    assert "Nothing was mixed: this is plain fine-tuning." in done.stdout
+    assert "Nothing was mixed: the method is none, so this is plain fine-tuning." in done.stdout
     assert len(Predictions.load(out / "run" / "predictions" / "dev.safetensors").rows) == 20
     assert not (out / "baseline").exists()
     assert "--dev" in done.stdout.splitlines()[-1] and "shards/dev" in done.stdout.splitlines()[-1]
