@@ -7,14 +7,16 @@ import difflib
 import errno
 import importlib
 import os
-import select
 import sys
 import traceback
-from typing import cast
+from typing import Any, cast
 
 import click
 
 from amix import __version__
+from amix.cli.output import notice
+from amix.cli.shell.steps import interrupted
+from amix.cli.shell.streams import open_streams, reader_is_gone
 from amix.engine.base.errors import AmixError
 
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
@@ -40,6 +42,13 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 class LazyGroup(click.Group):
     """A click group that imports a command when it is called, and reports errors as sentences."""
+
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  as click declares it
+        """Run the command line."""
+        open_streams()
+        # Each attempt to reach the Hub would be a line. The error at the end says it once.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which a user meets them."""
@@ -87,14 +96,14 @@ class LazyGroup(click.Group):
             return result
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except (KeyboardInterrupt, click.Abort):
-            _explain(ctx, "Interrupted.")
+        except (KeyboardInterrupt, click.Abort) as end:
+            _explain(ctx, interrupted(end))
             ctx.exit(INTERRUPTED)
         except AmixError as error:
             _explain(ctx, f"Error: {error}")
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.errno == errno.EPIPE and _reader_is_gone():
+            if error.errno == errno.EPIPE and reader_is_gone():
                 raise  # click then ends without a message
             _explain(ctx, f"Error: {error}")
             ctx.exit(1)
@@ -126,18 +135,8 @@ def _wants_debug(ctx: click.Context) -> bool:
 
 def _explain(ctx: click.Context, line: str) -> None:
     if _wants_debug(ctx):
-        click.echo(traceback.format_exc(), err=True, nl=False)
-    click.echo(line, err=True)
-
-
-def _reader_is_gone() -> bool:
-    """Tell whether the broken pipe is our own stdout; a pipe to a worker that died is an error to report."""
-    try:
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll on this system, or stdout is not a file
-        return True
+        notice(traceback.format_exc().rstrip())
+    notice(line)
 
 
 @click.group(

@@ -6,6 +6,8 @@ from typing import get_args
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import open_page
 from amix.study.attention.language import Language
 
 
@@ -46,6 +48,7 @@ def command(
     from amix.study.attention.tagging import open_tagger
     from amix.study.report.heads import analysis_page
 
+    check_places(Place("SHARDS", shards, ["cache"]), Place("OUT", out, ["analysis"], is_output=True))
     tagger = None if tag is None else open_tagger(tag)
     analysis = analyse(shards, samples=samples, subset_seed=subset_seed, tagger=tagger)
     out.mkdir(parents=True, exist_ok=True)
@@ -61,3 +64,4 @@ def command(
     ]
     table(["head", "entropy", *special], rows)
     notice(f"{out}: analysis.html shows it as maps; analysis.json has every number.")
+    open_page(out / "analysis.html")

@@ -1,12 +1,16 @@
 """`amix compare`: methods side by side, over seeds and numbers of training texts, with intervals."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from amix.cli.output import json_line, json_option, notice
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.progress import Progress
+from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.train import config_options, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
@@ -82,6 +86,13 @@ def command(
         _require_no_flags(sources[0], flags)
         grid = read_grid(Path(sources[0]))
     else:
+        check_places(
+            *(Place("SHARDS", source, ["cache", "folder of caches"]) for source in sources),
+            Place("OUT", out, ["comparison"], is_output=True),
+            Place("--model", model, ["model"]),
+            Place("--dev", dev, ["cache"]),
+            *(Place("--eval", folder, ["cache"]) for _, folder in parse_evals(evals)),
+        )
         if model is None:
             raise UsageError(
                 "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
@@ -155,8 +166,6 @@ def _methods(
 
 
 def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
-    from tqdm import tqdm
-
     from amix.engine.base.publish import write_atomic
     from amix.study.compare.runner import run_grid, runs_are_kept
     from amix.study.compare.summary import summarise
@@ -164,17 +173,15 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
     from amix.study.report.reports import report
 
     total = sum(1 for _ in grid.cells())
-    with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:
+    with (
+        said_how_to_go_on(partial(runs_are_kept, out)),
+        Progress("compare", "runs", total, silence=0) as progress,
+    ):
 
         def advance(outcome: "Outcome") -> None:
-            bar.set_postfix_str(str(outcome.cell.folder.relative_to("runs")), refresh=False)
-            bar.update()
+            progress.advance(str(outcome.cell.folder.relative_to("runs")))
 
-        try:
-            outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
-        except KeyboardInterrupt:
-            notice(runs_are_kept(out, "Ctrl-C"))
-            raise
+        outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
     rows = summarise(grid, outcomes)
     write_summary(out, grid, outcomes, rows)
     write_atomic(out / "report.html", report(out).encode())
@@ -183,3 +190,4 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
         return
     click.echo("\n".join(markdown(rows)))
     notice(f"{out}: report.html has plots; runs.csv, comparison.json and table.md have the numbers.")
+    open_page(out / "report.html")

@@ -1,19 +1,25 @@
 """`amix precompute`: a corpus through an extractor into shards."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from amix.cli.output import facts, json_line, notice
-from amix.cli.watch import cost_lines, watching
+from amix.cli.output import facts, json_line, notice, number
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import next_step, said_how_to_go_on
+from amix.cli.watch import watching
+from amix.engine.base.errors import AmixError
+from amix.engine.base.words import counted
 from amix.engine.extractor.folder import Backend
 from amix.loaders.shards.choices import RelevanceDtype
 
 if TYPE_CHECKING:
-    from amix.loaders.precompute.progress import RunTotals
+    from amix.loaders.precompute.progress import RunTotals, Tally
     from amix.loaders.shards.manifest import Manifest
 
 _OF_CORPUS = (
@@ -172,6 +178,12 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
+    check_places(
+        Place("CORPUS", corpus, ["corpus"]),
+        Place("OUT", out, ["cache", "unfinished cache"], is_output=True),
+        Place("--extractor", extractor, ["extractor"]),
+        Place("--labels-from", given["labels_from"], ["cache"]),
+    )
     names = given.pop("labels")
     corpus_options = CorpusOptions(
         labels=None if names is None else tuple(name.strip() for name in names.split(",")),
@@ -181,20 +193,20 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     began = time.perf_counter()
     tally = Tally()
-    try:
-        with watching(tally, events=as_json) as watch:
-            manifest = precompute(
-                corpus,
-                out,
-                extractor=extractor,
-                corpus_options=corpus_options,
-                options=options,
-                on_start=watch.begin,
-                on_unit=watch.add,
-            )
-    except KeyboardInterrupt:
-        notice(shards_are_kept(out, options.restart)("Ctrl-C"))
-        raise
+    with (
+        said_how_to_go_on(shards_are_kept(out, options.restart)),
+        _said_what_is_kept(out, tally),
+        watching(tally, events=as_json) as watch,
+    ):
+        manifest = precompute(
+            corpus,
+            out,
+            extractor=extractor,
+            corpus_options=corpus_options,
+            options=options,
+            on_start=watch.begin,
+            on_unit=watch.add,
+        )
     seconds = time.perf_counter() - began
 
     if not tally.units:
@@ -205,27 +217,57 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
             "texts are cut there."
         )
     if manifest.reject_count:
-        notice(
-            f"{manifest.reject_count} rows could not be used; {out / 'rejects.jsonl'} lists them with reasons."
-        )
+        rows = counted(manifest.reject_count, "row")
+        notice(f"{rows} could not be used; {out / 'rejects.jsonl'} lists them with reasons.")
     if manifest.truncated:
-        notice(f"{manifest.truncated} texts were longer than {manifest.max_length} tokens and were cut.")
+        cut = counted(manifest.truncated, "text was", "texts were")
+        notice(f"{cut} longer than {manifest.max_length} tokens, and cut there.")
     run = tally.totals()
     if as_json:
         json_line({"event": "done", **asdict(_Done.of(manifest, run, seconds)), "run": run.as_json()})
         return
     facts(
         {
-            "shards": f"{out} ({len(manifest.shards)} shards, {manifest.tar_bytes / 1e6:.1f} MB)",
-            "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
-            "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
+            "cache": f"{out} ({counted(len(manifest.shards), 'shard')}, {manifest.tar_bytes / 1e6:.1f} MB)",
+            "texts": f"{counted(manifest.samples, 'row')} with {counted(manifest.tokens, 'token')}",
             "classes": "none" if manifest.label_names is None else listed(manifest.label_names),
-            "rejects": manifest.reject_count,
-            "cut": manifest.truncated,
-            "time": f"{seconds:.1f} s",
-            **cost_lines(run),
+            "left out": counted(manifest.reject_count, "row"),
+            "time": f"{seconds:.1f} s" + _speed(run),
         }
     )
+    if manifest.label_names is None:
+        next_step("amix", "inspect", out)
+    else:
+        next_step("amix", "train", out, "RUN", "--model", _encoder(extractor), "--dev", "SHARDS")
+
+
+def _speed(run: "RunTotals") -> str:
+    """Return how fast this run was, and how much of the cache is its work; nothing where it computed nothing."""
+    if run.tokens_per_second is None:
+        return ""
+    did = f"{counted(run.samples, 'text')} in this run, {number(run.tokens_per_second)} tokens/s"
+    return f" ({did}, {counted(run.workers, 'worker')})"
+
+
+def _encoder(extractor: Path) -> str:
+    """Return what the extractor was exported from, which is usually what is fine-tuned."""
+    from amix.engine.extractor.folder import read_record
+
+    return read_record(extractor).model
+
+
+@contextlib.contextmanager
+def _said_what_is_kept(out: Path, tally: "Tally") -> Iterator[None]:
+    """Say what a run leaves behind that fails after it has published shards."""
+    try:
+        yield
+    except AmixError:
+        if tally.units:
+            notice(
+                f"{out}: keeps the {counted(tally.units, 'shard')} that this run finished. When the cause is mended, "
+                "the same command goes on from there; with --restart it begins anew."
+            )
+        raise
 
 
 def _is_given(name: str) -> bool:

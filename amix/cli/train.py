@@ -1,17 +1,25 @@
 """`amix train`: a classifier from shards."""
 
+import contextlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.progress import tell_epoch
+from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.errors import UsageError
+from amix.engine.base.stopping import signals_end
+from amix.engine.base.words import counted
 from amix.train.options.auto import AUTO
 from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, TrainConfig, rules
 from amix.train.options.file import Inputs, read_config, resolve
+from amix.train.run.files import CONFIG
 
 _PRESET = (
     "Set several options at once; options given with it win. paper: every row is mixed at full strength, as in the "
@@ -122,13 +130,34 @@ def command(
     for name in unused:
         notice(f"Note: --{name.replace('_', '-')} is not used by --method {config.method}; it is ignored.")
     named = parse_evals(evals) or list(inputs.evals.items())
+    check_places(
+        Place("SHARDS", shards, ["cache"]),
+        Place("OUT", out, ["run"], is_output=True),
+        Place("--model", model, ["model"]),
+        Place("--dev", dev or inputs.dev, ["cache"]),
+        *(Place("--eval", folder, ["cache"]) for _, folder in named),
+    )
 
     from amix.train.run.accelerator import ended_group
     from amix.train.run.train import train
 
-    with ended_group():
-        result = train(shards, out, model, config, dev=dev or inputs.dev, evals=named, resume=resume)
-    if int(os.environ.get("RANK", "0")):  # of several processes only the first one prints
+    is_first = int(os.environ.get("RANK", "0")) == 0  # of several processes only the first one prints
+    with contextlib.ExitStack() as ending:
+        if is_first:
+            ending.enter_context(signals_end(partial(run_goes_on, out)))
+            ending.enter_context(said_how_to_go_on(partial(run_goes_on, out)))
+        ending.enter_context(ended_group())
+        result = train(
+            shards,
+            out,
+            model,
+            config,
+            dev=dev or inputs.dev,
+            evals=named,
+            resume=resume,
+            on_epoch=tell_epoch,
+        )
+    if not is_first:
         return
 
     if result.largest_p == 0.0:
@@ -141,16 +170,42 @@ def command(
             f"Note: {result.changed_labels} of the training labels were wrong on purpose (--label-noise "
             f"{config.label_noise:g}, {config.noise_kind}). Use this model for nothing but an experiment."
         )
-    rows = [] if result.dev is None else [("dev", result.dev)]
-    rows += result.eval.items()
     if as_json:
         json_line(result.as_dict())
         return
+    places = {"dev": dev or inputs.dev, **dict(named)}
+    rows = {} if result.dev is None else {"dev": result.dev}
+    rows |= result.eval
     if rows:
-        table(["set", *_METRICS], [[name, *(metrics[each] for each in _METRICS)] for name, metrics in rows])
+        scores = [[metrics[each] for each in _METRICS] for metrics in rows.values()]
+        shown = [_set_shown(name, places[name]) for name in rows]
+        table(["set", *_METRICS], [[name, *each] for name, each in zip(shown, scores, strict=True)])
     head = f"head {result.head}, " if config.head == AUTO and result.head else ""
-    how = f"{head}epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
+    steps = counted(result.steps, "step")
+    how = f"{head}epoch {result.epoch} of {config.epochs}, {steps}, {result.seconds:.1f} s"
     click.echo(f"{result.model}: {how}")
+    step_after("run", out)
+
+
+def run_goes_on(out: Path, name: str) -> str:
+    """Return the message about a run in `out` that a signal of this name ended."""
+    steps = [path.name.removeprefix("checkpoint-") for path in out.glob("checkpoint-*[0-9]")]
+    if steps:
+        step = int(max(steps))  # the names are of equal length
+        return f"{out}: ended by {name}. The same command with --resume goes on after step {step}."
+    if (out / CONFIG).is_file():
+        return (
+            f"{out}: ended by {name} before a checkpoint was written, so the same command with --resume begins anew. "
+            "--checkpoint-steps N has one written every N steps."
+        )
+    return f"{out}: ended by {name} before anything was written. The same command begins anew."
+
+
+def _set_shown(name: str, place: str | None) -> str:
+    """Return how a table calls a set: a name that nobody gave says nothing, its folder does."""
+    from amix.loaders.shards.remote import shown
+
+    return f"{name} ({shown(place)})" if place is not None and name in ("dev", "eval") else name
 
 
 def parse_evals(values: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from amix.engine.base.errors import StorageError, UsageError
+from amix.engine.base.kinds import other_work
 
 TEMPORARY = ".tmp-"  # in the name of everything unpublished
 
@@ -109,8 +110,8 @@ def require_vacant(folder: Path, what: str) -> None:
         first = next((entry.name for entry in sorted(folder.iterdir())), None)
         if first is not None:
             raise UsageError(
-                f"{folder}: already holds other work ({first}); {what} is written to an absent or empty "
-                "folder. Name another one, or remove this one yourself."
+                f"{folder}: {other_work(folder, first)}; {what} is written to an absent or empty folder. "
+                "Name another one."
             )
     elif folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder}: is not a folder; {what} needs one. Name another path.")

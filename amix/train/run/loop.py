@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Never
 
@@ -20,11 +22,12 @@ from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint, Progress, State, Weights
 from amix.train.run.log import LossLine, MetricsLog, ScoreLine
 from amix.train.run.optim import build_optimizer, learning_rate, set_learning_rate
+from amix.train.run.result import EpochSummary, Metrics
 from amix.train.run.sets import Sets
 from amix.train.run.setup import build_loader, build_objective, checkpoint_gradients
 from amix.train.run.step import TrainingStep
 from amix.train.run.tally import Loss, Tally
-from amix.train.score.evaluate import predictions
+from amix.train.score.evaluate import EvalSet, predictions
 
 
 class Run:
@@ -82,14 +85,27 @@ class Run:
         if self.at.batch:
             self.loader.load_state_dict(state.loader)
 
-    def train(self, log: MetricsLog) -> None:
-        """Run the epochs that are left."""
+    def train(self, log: MetricsLog, on_epoch: Callable[[EpochSummary], None]) -> None:
+        """Run the epochs that are left. on_epoch: called after each, in the first process."""
         quiet = None if self.accelerator.is_local_main_process else True
         with tqdm(total=self.steps, initial=self.at.step, desc="train", unit="step", disable=quiet) as bar:
             while self.at.epoch < self.config.epochs and not self._is_stale():
+                began = time.perf_counter()
                 self._train_epoch(log, bar)
-                if self.dev is not None:
-                    self._judge_epoch(log)
+                loss = self.tally.collect_epoch(
+                    self.at
+                )  # a loss that has diverged raises an error naming the step
+                metrics = None if self.dev is None else self._judge_epoch(log, self.dev)
+                if self.accelerator.is_main_process:
+                    on_epoch(
+                        EpochSummary(
+                            epoch=self.at.epoch,
+                            epochs=self.config.epochs,
+                            loss=loss,
+                            dev=metrics,
+                            seconds=time.perf_counter() - began,
+                        )
+                    )
                 self._checkpoint_if_due()
             self.tally.collect(self.at)
 
@@ -157,12 +173,10 @@ class Run:
         at.losses, at.unpaired = [], 0
         return mean
 
-    def _judge_epoch(self, log: MetricsLog) -> None:
+    def _judge_epoch(self, log: MetricsLog, dev: EvalSet) -> Metrics:
         """Evaluate on the development set: the epoch may be the best, and may change how often rows are mixed."""
-        assert self.dev is not None
         at = self.at
-        self.tally.collect(at)  # if the loss has diverged, this raises an error that names the step
-        found = predictions(self.network, self.dev, self.config.eval_batch_size)
+        found = predictions(self.network, dev, self.config.eval_batch_size)
         metrics = found.report()
         extra = {}
         if at.p is not None:
@@ -176,6 +190,7 @@ class Run:
         if best is None or rank > (best["accuracy"], -best["nll"]):
             at.best_epoch, at.best_metrics = at.epoch, metrics
             self.best = checkpoint.weights_of(self.network)
+        return metrics
 
     def _is_stale(self) -> bool:
         """Tell whether `patience` epochs have brought nothing better on the development set."""

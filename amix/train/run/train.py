@@ -1,7 +1,8 @@
 """Fine-tuning a classifier on shards, with or without mixing: from folders to a finished run."""
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from amix.train.run.files import MODEL
 from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
 from amix.train.run.log import MetricsLog, ScoreLine
 from amix.train.run.loop import Run
-from amix.train.run.result import TrainResult
+from amix.train.run.result import EpochSummary, TrainResult
 from amix.train.run.sets import Sets, open_sets, reads_cached_relevance
 from amix.train.score.evaluate import Predictions, predictions
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -41,6 +44,7 @@ def train(
     evals: Sequence[tuple[str, str | Path]] = (),
     *,
     resume: bool = False,
+    on_epoch: Callable[[EpochSummary], None] = lambda summary: None,
 ) -> TrainResult:
     """Train a classifier on shards and write a run folder.
 
@@ -49,6 +53,7 @@ def train(
         which is held out. Without it (None or `none`) the last epoch is kept.
     evals: (name, shards) pairs that are only reported, once, for the model that is saved.
     resume: continue from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
+    on_epoch: called after each epoch, in the first process alone.
     Everything is opened and compared before anything is written. Raises AmixError.
     Under `torchrun` or `accelerate launch` all processes call this alike, and the first one writes.
     """
@@ -58,6 +63,10 @@ def train(
     accelerator = open_accelerator(config.device, config.mixed_precision)
     with accelerator.main_process_first():  # the first process cleans up before the others look
         start = open_run(out, resume)
+    if resume and start is None and accelerator.is_main_process:
+        _LOG.warning(
+            f"--resume: {out} holds no checkpoint, so the run begins anew. --checkpoint-steps N writes checkpoints."
+        )
     sets = open_sets(shards, config, chosen, evals)
     tokenizer = load_tokenizer(model, sets.manifest)
 
@@ -83,7 +92,7 @@ def train(
         ):
             if config.head == AUTO and sets.training.head is not None:
                 log.head(sets.training.head)
-            run.train(log)
+            run.train(log, on_epoch)
             epoch = run.select()
             if is_first:
                 publish_model(out, network, tokenizer)
