@@ -21,20 +21,20 @@ from amix.engine.base.errors import AmixError
 
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
 COMMANDS = {
+    "doctor": "Report versions, devices and problems of the installation.",
+    "demo": "Run the whole path on a small built-in corpus.",
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write a cache of shards.",
     "train": "Train a classifier on a cache, with or without mixing.",
     "compare": "Train several methods over seeds and sample counts, and report intervals.",
     "select": "Rank the heads of a cache by how well they suit its labels.",
     "analyse": "Show what each head of a cache attends to.",
+    "inspect": "Show which tokens of a text receive attention, and how it mixes with another.",
     "report": "Write a page about a run or a comparison.",
-    "verify": "Check a cache or an extractor for damage.",
-    "info": "Show what a folder holds.",
+    "info": "Say what a folder is and what it holds.",
+    "verify": "Check a folder for damage.",
     "repack": "Copy caches with fewer heads, merged, or in shards of another size.",
     "push": "Send a cache to the Hub or another store.",
-    "inspect": "Show which tokens of a text receive attention, and how it mixes with another.",
-    "demo": "Run the whole path on a small built-in corpus.",
-    "doctor": "Report versions, devices and problems of the installation.",
 }
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C

@@ -42,7 +42,7 @@ def command(
     That is: how much attention special tokens receive, how evenly words are attended to, where in a text, which parts
     of speech (--tag, with the extra [pos]), and how far heads agree.
     """
-    from amix.engine.base.publish import write_atomic
+    from amix.engine.base.publish import write_text
     from amix.loaders.shards.remote import shown
     from amix.study.attention.analysis import analyse
     from amix.study.attention.tagging import open_tagger
@@ -53,7 +53,7 @@ def command(
     analysis = analyse(shards, samples=samples, subset_seed=subset_seed, tagger=tagger)
     out.mkdir(parents=True, exist_ok=True)
     analysis.write(out)
-    write_atomic(out / "analysis.html", analysis_page(analysis, shown(shards)).encode())
+    write_text(out / "analysis.html", analysis_page(analysis, shown(shards)))
     if as_json:
         json_line({"out": str(out), "texts": analysis.texts, "heads": len(analysis.heads)})
         return

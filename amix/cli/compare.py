@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, notice
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.help import GroupedCommand
+from amix.cli.shell.places import Place, check_places, existing
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.train import config_options, parse_evals
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from amix.study.compare.outcome import Outcome
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "Comparison": ("model", "methods", "heads", "seeds", "samples", "dev", "evals"),
+        "Running": ("jobs", "keep_models", "as_json", "debug", "help"),
+    },
+    note="Options of training hold for every run: --epochs, --lr, --p and so on, as 'amix train --help' lists them. "
+    "Methods, heads, seeds and numbers of texts are what is compared.",
+)
 @click.argument("sources", nargs=-1, required=True, metavar="CONFIG|SHARDS...")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
@@ -54,7 +63,7 @@ if TYPE_CHECKING:
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many runs to train at once."
 )
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
-@config_options("method", "head", *OWN)
+@config_options("method", "head", *OWN, hidden=True)
 @json_option
 def command(
     sources: tuple[str, ...],
@@ -90,7 +99,7 @@ def command(
             *(Place("SHARDS", source, ["cache", "folder of caches"]) for source in sources),
             Place("OUT", out, ["comparison"], is_output=True),
             Place("--model", model, ["model"]),
-            Place("--dev", dev, ["cache"]),
+            Place("--dev", existing(dev), ["cache"]),
             *(Place("--eval", folder, ["cache"]) for _, folder in parse_evals(evals)),
         )
         if model is None:
@@ -166,7 +175,7 @@ def _methods(
 
 
 def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: bool) -> None:
-    from amix.engine.base.publish import write_atomic
+    from amix.engine.base.publish import write_text
     from amix.study.compare.runner import run_grid, runs_are_kept
     from amix.study.compare.summary import summarise
     from amix.study.compare.tables import markdown, write_summary
@@ -184,7 +193,7 @@ def _compare(grid: "Grid", out: Path, jobs: int, keep_models: bool, as_json: boo
         outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
     rows = summarise(grid, outcomes)
     write_summary(out, grid, outcomes, rows)
-    write_atomic(out / "report.html", report(out).encode())
+    write_text(out / "report.html", report(out))
     if as_json:
         json_line({"out": str(out), "runs": total, "table": str(out / "table.md")})
         return

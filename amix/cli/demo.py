@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.progress import tell_epoch
+from amix.cli.shell.steps import step_after
 
 SPLITS = ("train", "validation", "test")
 # Few labels and many epochs make a classifier over-confident, which is what mixing helps against.
@@ -25,9 +27,10 @@ TRAINING: dict[str, Any] = {  # options of TrainConfig
 @click.option("--model", help="Hub id or folder of an encoder.  [default: the packaged MiniLM]")
 @json_option
 def command(out: Path, model: str | None, as_json: bool) -> None:
-    """Export, precompute and train twice on 200 sentences, with method none and with attentionmix, and compare.
+    """Export, precompute and train twice on 500 built-in sentences: with method none and with attentionmix.
 
-    Everything is written to OUT, which must be absent or empty (amix-demo by default).
+    200 of them are to train on, 100 to select the epoch, 200 to report on. Everything is written to OUT, which must be
+    absent or empty (amix-demo by default).
     """
     from amix.engine.base.publish import require_vacant
     from amix.exporters.export import export
@@ -54,10 +57,12 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
     notice("3/3 train: once without mixing, once with it")
     results = {}
     for method in ("none", "attentionmix"):
+        notice(f"  method {method}")
         config = TrainConfig(method=method, **TRAINING)
         shards = out / "shards"
         evals = [("test", shards / "test")]
-        result = train(shards / "train", out / method, model, config, shards / "validation", evals)
+        dev = shards / "validation"
+        result = train(shards / "train", out / method, model, config, dev, evals, on_epoch=tell_epoch)
         results[method] = result.eval["test"]
 
     metrics = ("accuracy", "nll", "ece")
@@ -72,6 +77,7 @@ def command(out: Path, model: str | None, as_json: bool) -> None:
         f"the classifiers in {out / 'none'} and {out / 'attentionmix'}.\n"
         "One seed and 200 test sentences are a demonstration. For results, see docs/results.md."
     )
+    step_after("run", out / "attentionmix")
 
 
 def packaged_encoder() -> str:

@@ -19,12 +19,12 @@ def command(folder: Path, out: Path | None, as_json: bool) -> None:
     It has curves, reliability diagrams, tables with intervals, texts shaded by relevance, and the command that runs
     it again: one file that needs no network.
     """
-    from amix.engine.base.publish import write_atomic
+    from amix.engine.base.publish import write_text
     from amix.study.report.reports import report
 
     check_places(Place("FOLDER", folder, ["run", "comparison"]))
     path = out or folder / "report.html"
-    write_atomic(path, report(folder).encode())
+    write_text(path, report(folder))
     if as_json:
         json_line({"report": str(path)})
     else:

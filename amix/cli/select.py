@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.help import GroupedCommand
 from amix.cli.shell.places import Place, check_places
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import next_step, said_how_to_go_on
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from amix.train.heads.proxy import RankedHead
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "Ranking": ("model", "heads", "samples", "subset_seed"),
+        "Ranking by training": ("budget", "dev", "jobs"),
+        "Output": ("as_json", "debug", "help"),
+    },
+    note="With --budget, options of training hold for every run: --epochs, --lr, --p and so on, as 'amix train --help' "
+    "lists them.",
+)
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="Hub id or folder of the encoder that will be fine-tuned.")
@@ -48,7 +58,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --budget: how many runs to train at once.",
 )
-@config_options("method", "head", *OWN)
+@config_options("method", "head", *OWN, hidden=True)
 @json_option
 def command(
     shards: str,

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.help import TRAINING, GroupedCommand
+from amix.cli.shell.places import Place, check_places, existing
 from amix.cli.shell.progress import tell_epoch
 from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.errors import UsageError
@@ -50,10 +51,11 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's
         return number
 
 
-def config_options(*left_out: str) -> Callable[[Command], Command]:
+def config_options(*left_out: str, hidden: bool = False) -> Callable[[Command], Command]:
     """Add one option per field of TrainConfig, and `--preset`, for `given_options`.
 
     They have no defaults: what is not given comes from the file.
+    hidden: leave them out of the help, which then refers to that of `amix train`.
     """
 
     def add(command: Command) -> Command:
@@ -70,13 +72,15 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
             flag = f"--{name.replace('_', '-')}"
             if rule.kind is bool:
                 flag = f"{flag}/--no-{flag[2:]}"
-            command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
-        return click.option("--preset", type=click.Choice(tuple(PRESETS)), help=_PRESET)(command)
+            text = f"{rule.text}{shown}"
+            command = click.option(flag, name, type=kind, default=None, help=text, hidden=hidden)(command)
+        preset = click.Choice(tuple(PRESETS))
+        return click.option("--preset", type=preset, help=_PRESET, hidden=hidden)(command)
 
     return add
 
 
-@click.command(name="train")
+@click.command(name="train", cls=GroupedCommand, groups=TRAINING)
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
@@ -134,7 +138,7 @@ def command(
         Place("SHARDS", shards, ["cache"]),
         Place("OUT", out, ["run"], is_output=True),
         Place("--model", model, ["model"]),
-        Place("--dev", dev or inputs.dev, ["cache"]),
+        Place("--dev", existing(dev or inputs.dev), ["cache"]),
         *(Place("--eval", folder, ["cache"]) for _, folder in named),
     )
 

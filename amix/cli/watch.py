@@ -1,17 +1,19 @@
-"""How a precompute run is shown while it goes on, and what it cost: on stderr for people, on stdout for machines."""
+"""How a precompute run is shown while it goes on: on stderr for people, on stdout for machines."""
 
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from amix.cli.output import json_line
+from amix.cli.output import json_line, notice
+from amix.cli.shell.progress import SILENCE
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from amix.loaders.precompute.progress import RunTotals, Start, Tally, UnitSummary
+    from amix.loaders.precompute.progress import Start, Tally, UnitSummary
 
     _Bar = tqdm[Any]  # Any: it iterates over nothing
 
@@ -19,12 +21,13 @@ _TICK = 1.0  # seconds
 
 
 class Watch:
-    """A bar on stderr, if that is a terminal; with `events`, also one JSON object per event on stdout."""
+    """A bar on stderr, where that is no terminal a line now and then; with `events`, also JSON objects on stdout."""
 
     def __init__(self, bar: "_Bar", tally: "Tally", *, events: bool) -> None:
         self._bar = bar
         self._tally = tally
         self._events = events
+        self._said = time.monotonic()
 
     def begin(self, start: "Start") -> None:
         """Show the state at the start of the run; the bar goes on where the last run stopped."""
@@ -41,6 +44,12 @@ class Watch:
         self._tally.add(summary)
         self._bar.n += summary.row_count
         self._show()
+        if self._bar.disable and time.monotonic() - self._said >= SILENCE:
+            of = "" if self._bar.total is None else f" of {self._bar.total:,}"
+            notice(
+                f"precompute: {self._bar.n:,}{of} texts, {self._tally.tokens_per_second or 0:,.0f} tokens/s"
+            )
+            self._said = time.monotonic()
         self._emit({"event": "unit", **summary.as_json()})
 
     def _show(self) -> None:
@@ -78,31 +87,3 @@ def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
             over.set()
             if clock.is_alive():
                 clock.join()
-
-
-def cost_lines(run: "RunTotals") -> dict[str, str]:
-    """Return what a run did and cost, as names and values for people."""
-    if not run.units:
-        return {}
-    stages = [f"{name} {_number(stage.tokens_per_second)}" for name, stage in run.stages.items()]
-    speed = [f"{_number(run.tokens_per_second)} tokens/s", f"{_number(run.samples_per_second)} texts/s"]
-    speed.append(f"workers x threads: {run.workers} x {run.threads}")
-    return {
-        "this run": f"{run.samples:,} texts with {run.tokens:,} tokens",
-        "speed": ", ".join(speed),
-        "stages": f"{', '.join(stages)} tokens/s in each worker",
-        "session": (
-            f"{_percent(run.session_busy_share)} of the workers' time, "
-            f"{_percent(run.session_cpu_share)} of their CPU time"
-        ),
-        "padding": f"{_percent(run.padding_share)} on top of the tokens",
-        "memory": f"at most {(run.peak_bytes or 0) / 1e6:,.0f} MB in a worker",
-    }
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"

@@ -5,19 +5,42 @@ from typing import Any
 
 import click
 
+# Headings, and the parameters below them, those that are used most first.
+Groups = Mapping[str, Sequence[str]]
+
+TRAINING: Groups = {
+    "Data": ("model", "dev", "evals", "samples", "subset_seed", "shuffle", "window", "bucket_batches"),
+    "Mixing": (
+        *("method", "head", "p", "preset", "level", "alpha", "strength", "clean_weight", "partner"),
+        *("label_weight", "sharpness", "special", "tail", "relevance_source", "group_size"),
+        *("max_lambda", "pad", "layers", "span_share"),
+    ),
+    "Optimisation": (
+        *("epochs", "lr", "batch_size", "seed", "patience", "gradient_accumulation", "warmup_ratio"),
+        *("weight_decay", "max_grad_norm"),
+    ),
+    "Hardware": (
+        *("device", "threads", "mixed_precision", "gradient_checkpointing", "compile"),
+        *("eval_batch_size", "read_workers", "prefetch_batches"),
+    ),
+    "Output": (
+        *("config_file", "resume", "checkpoint_steps", "checkpoints_kept", "log_steps"),
+        *("as_json", "debug", "help"),
+    ),
+}
 _REST = "Other options"
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists its options under headings, in the order given.
+    """A command whose help lists its options under headings.
 
-    groups: names of parameters by heading. What is in none of them is listed last.  note: a last paragraph.
+    What is in none of the groups is listed last.  note: a last paragraph.
     """
 
     def __init__(
         self,
         *args: Any,  # noqa: ANN401  as click declares them
-        groups: Mapping[str, Sequence[str]],
+        groups: Groups,
         note: str = "",
         **options: Any,  # noqa: ANN401  as click declares them
     ) -> None:
@@ -26,7 +49,12 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each with its help."""
-        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        records = {
+            # click gives its own option another name in each version.
+            "help" if "--help" in param.opts else param.name: param.get_help_record(ctx)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+        }
         left = [name for name in records if not any(name in names for names in self._groups.values())]
         for heading, names in {**self._groups, _REST: left}.items():
             lines = [record for name in names if (record := records.get(name)) is not None]

@@ -67,6 +67,11 @@ def check_places(*places: Place) -> None:
             raise UsageError(f"{_shown(one)}; {one.label} takes {one.takes}. {_remedy(one, one.kind)}")
 
 
+def existing(value: str | None) -> str | None:
+    """Return a value that may also be no place, such as a share of the texts; None where no file has that name."""
+    return value if value is not None and Path(value).exists() else None
+
+
 def unknown(folder: str) -> str:
     """Return a sentence about a place that is nothing that amix knows, with what there is in it."""
     path = Path(folder)

@@ -9,7 +9,7 @@ from amix.engine.base import canonical
 from amix.engine.base.errors import ExtractorError
 from amix.engine.base.heads import Head
 from amix.engine.base.kinds import described
-from amix.engine.base.publish import sha256_file, write_atomic
+from amix.engine.base.publish import is_utf8, sha256_file, write_atomic
 from amix.engine.extractor.measures import Fidelity, Parity
 
 FORMAT_VERSION = 1
@@ -123,6 +123,10 @@ def read_record(folder: Path | str) -> Extractor:
     """Return what the record of an extractor says. Its files are not looked at. Raises ExtractorError."""
     folder, again = Path(folder), _AGAIN
     record = folder / RECORD
+    if not is_utf8(folder):
+        raise ExtractorError(
+            f"{folder}: the path is not valid UTF-8, and the runtimes need that. Give it another name."
+        )
     try:
         data = record.read_bytes()
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from amix.engine.base.errors import ShardError, StorageError, UsageError
+from amix.engine.base.words import counted
 from amix.loaders.shards.card import card
 from amix.loaders.shards.layout import FILE_ENDINGS
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
@@ -84,7 +85,7 @@ def _to_hub(
         from huggingface_hub import HfApi
 
         hub = HfApi()
-    message = f"Add {manifest.samples:,} texts with relevance"
+    message = f"Add {counted(manifest.samples, 'text')} with relevance"
     try:
         hub.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="amix-push-") as temporary:
@@ -122,7 +123,7 @@ def _to_store(
     manifest: Manifest, names: list[str], store: Store, text: str, on_file: Callable[[str], None]
 ) -> None:
     store.make()
-    store.write(CARD, text.encode())
+    store.write(CARD, text.encode(errors="backslashreplace"))
     for name in names:
         store.send(manifest.folder / name)
         on_file(name)

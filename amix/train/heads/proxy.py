@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import TrainError
 from amix.engine.base.heads import Head
+from amix.engine.base.words import counted
 from amix.engine.mixing.attentionmix import content_relevance
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
@@ -116,9 +117,10 @@ def _targets(
     classes = len(dataset.manifest.label_names or ())
     targets_NC = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
     if len(chosen) < 2 * folds or not targets_NC.std(axis=0).any():
+        found = counted(int(targets_NC.any(axis=0).sum()), "class", "classes")
         raise TrainError(
-            f"{dataset.folder}: {len(chosen)} texts of {int(targets_NC.any(axis=0).sum())} classes are too few to rank "
-            f"heads on {folds} folds. Use more texts, or name a head (--head 0.mean)."
+            f"{dataset.folder}: {counted(len(chosen), 'text')} of {found} are too few to rank heads on {folds} folds. "
+            "Use more texts, or name a head (--head 0.mean)."
         )
     order_N = np.random.Generator(np.random.Philox(seed + 1)).permutation(len(chosen))
     order_N = order_N[np.argsort(targets_NC[order_N].argmax(axis=1), kind="stable")]

@@ -170,7 +170,7 @@ def test_a_run_goes_on_under_another_number_of_processes(
 
 def test_more_processes_than_samples_are_refused(reviews: Path, still_bert: Path, tmp_path: Path) -> None:
     said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--samples", 1, code=1)
-    assert "1 samples are too few for 2 processes" in said
+    assert "1 text is too few for 2 processes" in said
     assert not (tmp_path / "x").exists()
 
 
