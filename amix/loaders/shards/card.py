@@ -1,7 +1,6 @@
 """The data set card of a cache, `README.md`: what somebody who finds the folder should know."""
 
 from amix.engine.base.heads import describe
-from amix.engine.base.words import counted
 from amix.loaders.shards.manifest import Manifest
 
 CODE = " Relevance is stored in a square-root code: scale.npy * (relevance.npy / 255)^2, one scale per head."
@@ -14,7 +13,7 @@ def card(manifest: Manifest, location: str = "this/folder") -> str:
     received = manifest.relevance == "received"
     queries = "summed over" if received else "from the first token, times the number of"
     code = CODE if layout.dtype == "uint8" else ""
-    members = ["input_ids.npy", f"relevance.npy ({counted(len(heads), 'head')} x tokens, {layout.dtype})"]
+    members = ["input_ids.npy", f"relevance.npy ({len(heads)} heads x tokens, {layout.dtype})"]
     members += [] if names is None else ["its label"]
     size = next((name for limit, name in _SIZES if manifest.samples < limit), "n>1M")
     return f"""---
@@ -34,15 +33,15 @@ tags:
 
 # Token ids with attention relevance
 
-Written by [amix](https://pypi.org/project/attentionmix/): {counted(manifest.samples, "text")} with
-{counted(manifest.tokens, "token")}, in plain WebDataset tars. Per text: {", ".join(members)}.{code}
+Written by [amix](https://pypi.org/project/attentionmix/): {manifest.samples} texts with
+{manifest.tokens} tokens, in plain WebDataset tars. Per text: {", ".join(members)}.{code}
 Relevance is the attention that a token receives in one head of a frozen encoder (`{manifest.relevance}`),
 {queries} the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.
 
 | | |
 |---|---|
 | heads | {describe(heads)} |
-| longest text | {manifest.max_length} tokens; {counted(manifest.truncated, "text was", "texts were")} cut there |
+| longest text | {manifest.max_length} tokens; {manifest.truncated} texts were cut there |
 | labels | {"none" if names is None else ", ".join(f"{number} = {_cell(name)}" for number, name in enumerate(names))} |
 | extractor | `{manifest.recipe.extractor_fingerprint or "unknown"}` |
 | tokenizer | `{manifest.tokenizer.fingerprint}`, in `tokenizer.json` |
