@@ -29,9 +29,10 @@ def json_line(value: Mapping[str, object]) -> None:
     line = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
     try:
         line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:  # then as escapes of JSON's own
-        line = json.dumps(_finite(value), allow_nan=False)
-    click.echo(line)
+        is_plain = len(line.splitlines()) == 1  # some characters end a line for Python, though not for others
+    except UnicodeEncodeError:
+        is_plain = False
+    click.echo(line if is_plain else json.dumps(_finite(value), allow_nan=False))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -161,7 +161,7 @@ def test_ctrl_c_ends_with_130(with_command: Callable[..., None], error: BaseExce
     with_command(failing(error))
     done = CliRunner().invoke(main, ["info"])
     assert done.exit_code == 130
-    assert done.stderr == "Interrupted.\n"
+    assert done.stderr == "Interrupted. The same command begins anew.\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -9,7 +9,10 @@ import click
 Groups = Mapping[str, Sequence[str]]
 
 TRAINING: Groups = {
-    "Data": ("model", "dev", "evals", "samples", "subset_seed", "shuffle", "window", "bucket_batches"),
+    "Data": (
+        *("model", "dev", "evals", "samples", "subset_seed", "shuffle", "window", "bucket_batches"),
+        *("label_noise", "noise_kind"),
+    ),
     "Mixing": (
         *("method", "head", "p", "preset", "level", "alpha", "strength", "clean_weight", "partner"),
         *("label_weight", "sharpness", "special", "tail", "relevance_source", "group_size"),

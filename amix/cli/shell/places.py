@@ -45,7 +45,8 @@ class Place:
     @property
     def takes(self) -> str:
         """What the command takes for it, in words."""
-        return self.words or ("a new folder" if self.is_output else NAMES[self.kinds[0]])
+        kinds = "a new folder" if self.is_output else " or ".join(NAMES[kind] for kind in self.kinds)
+        return self.words or kinds
 
 
 def check_places(*places: Place) -> None:

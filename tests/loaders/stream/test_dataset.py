@@ -204,3 +204,13 @@ def test_a_batch_reads_its_own_bytes_only(tmp_path: Path) -> None:
     assert RelevanceDataset(folder, head="2.1").batch(range(4))["relevance"].shape == (4, 8)
     with pytest.raises(ShardError, match="relevance"):
         RelevanceDataset(folder, head="2.0").batch([2])
+
+
+def test_a_relative_folder_stays_the_same_when_the_program_goes_elsewhere(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shards.parent)
+    dataset = RelevanceDataset(shards.name, head="0.mean")
+    monkeypatch.chdir(tmp_path)
+    assert dataset[3]["key"] == pickle.loads(pickle.dumps(dataset))[3]["key"]
+    assert dataset.folder == shards.absolute()
