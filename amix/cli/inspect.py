@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import next_step
 from amix.train.options.config import TrainConfig, rules
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def command(
     from amix.engine.mixing.attentionmix import AttentionMix
     from amix.study.attention.inspection import Inspector
 
+    check_places(Place("SHARDS", shards, ["cache"]))
     inspector = Inspector(shards)
     text = inspector.text(inspector.first_row() if row is None else row)
     head = head or inspector.default_head()
@@ -92,6 +95,8 @@ def command(
     _show_text(text, relevance, head)
     if other is not None and mix is not None:
         _show_mix(inspector, text, other, mix)
+    if html is None:
+        next_step("amix", "inspect", shards, "--row", text.row, "--html", "PAGE.html")
 
 
 def _described(text: "InspectedText", relevance: "NDArray[np.float32]") -> dict[str, object]:

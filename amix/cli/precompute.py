@@ -1,26 +1,22 @@
 """`amix precompute`: a corpus through an extractor into shards."""
 
-import contextlib
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from amix.cli.output import facts, json_line, notice, number
+from amix.cli.output import facts, json_line, notice
 from amix.cli.shell.places import Place, check_places
 from amix.cli.shell.steps import next_step, said_how_to_go_on
-from amix.cli.watch import watching
-from amix.engine.base.errors import AmixError
+from amix.cli.watch import Done, speed, watching
 from amix.engine.base.words import counted
 from amix.engine.extractor.folder import Backend
 from amix.loaders.shards.choices import RelevanceDtype
 
 if TYPE_CHECKING:
-    from amix.loaders.precompute.progress import RunTotals, Tally
-    from amix.loaders.shards.manifest import Manifest
+    pass
 
 _OF_CORPUS = (
     "split",
@@ -33,39 +29,6 @@ _OF_CORPUS = (
     "many_classes",
     "limit",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Done:
-    """What the last line of `precompute --json` says. classes: names by id, None without labels."""
-
-    shards_folder: str
-    samples: int
-    tokens: int
-    shards: int
-    bytes: int
-    rejects: int
-    truncated: int
-    classes: list[str] | None
-    computed_tokens: int
-    seconds: float
-    manifest_sha256: str
-
-    @classmethod
-    def of(cls, manifest: "Manifest", run: "RunTotals", seconds: float) -> "_Done":
-        return cls(
-            shards_folder=str(manifest.folder),
-            samples=manifest.samples,
-            tokens=manifest.tokens,
-            shards=len(manifest.shards),
-            bytes=manifest.tar_bytes,
-            rejects=manifest.reject_count,
-            truncated=manifest.truncated,
-            classes=None if manifest.label_names is None else list(manifest.label_names),
-            computed_tokens=run.computed_tokens,
-            seconds=round(seconds, 3),
-            manifest_sha256=manifest.sha256,
-        )
 
 
 def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -195,8 +158,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     tally = Tally()
     with (
         said_how_to_go_on(shards_are_kept(out, options.restart)),
-        _said_what_is_kept(out, tally),
-        watching(tally, events=as_json) as watch,
+        watching(out, tally, events=as_json) as watch,
     ):
         manifest = precompute(
             corpus,
@@ -224,7 +186,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         notice(f"{cut} longer than {manifest.max_length} tokens, and cut there.")
     run = tally.totals()
     if as_json:
-        json_line({"event": "done", **asdict(_Done.of(manifest, run, seconds)), "run": run.as_json()})
+        json_line({"event": "done", **asdict(Done.of(manifest, run, seconds)), "run": run.as_json()})
         return
     facts(
         {
@@ -232,7 +194,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
             "texts": f"{counted(manifest.samples, 'row')} with {counted(manifest.tokens, 'token')}",
             "classes": "none" if manifest.label_names is None else listed(manifest.label_names),
             "left out": counted(manifest.reject_count, "row"),
-            "time": f"{seconds:.1f} s" + _speed(run),
+            "time": f"{seconds:.1f} s" + speed(run),
         }
     )
     if manifest.label_names is None:
@@ -241,33 +203,11 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         next_step("amix", "train", out, "RUN", "--model", _encoder(extractor), "--dev", "SHARDS")
 
 
-def _speed(run: "RunTotals") -> str:
-    """Return how fast this run was, and how much of the cache is its work; nothing where it computed nothing."""
-    if run.tokens_per_second is None:
-        return ""
-    did = f"{counted(run.samples, 'text')} in this run, {number(run.tokens_per_second)} tokens/s"
-    return f" ({did}, {counted(run.workers, 'worker')})"
-
-
 def _encoder(extractor: Path) -> str:
     """Return what the extractor was exported from, which is usually what is fine-tuned."""
     from amix.engine.extractor.folder import read_record
 
     return read_record(extractor).model
-
-
-@contextlib.contextmanager
-def _said_what_is_kept(out: Path, tally: "Tally") -> Iterator[None]:
-    """Say what a run leaves behind that fails after it has published shards."""
-    try:
-        yield
-    except AmixError:
-        if tally.units:
-            notice(
-                f"{out}: keeps the {counted(tally.units, 'shard')} that this run finished. When the cause is mended, "
-                "the same command goes on from there; with --restart it begins anew."
-            )
-        raise
 
 
 def _is_given(name: str) -> bool:

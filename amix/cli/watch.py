@@ -1,19 +1,24 @@
-"""How a precompute run is shown while it goes on: on stderr for people, on stdout for machines."""
+"""How a precompute run is shown while it goes on, and at its end: to people on stderr, to machines on stdout."""
 
 import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amix.cli.output import json_line, notice
+from amix.cli.output import json_line, notice, number
 from amix.cli.shell.progress import SILENCE
+from amix.engine.base.errors import AmixError
+from amix.engine.base.words import counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from amix.loaders.precompute.progress import Start, Tally, UnitSummary
+    from amix.loaders.precompute.progress import RunTotals, Start, Tally, UnitSummary
+    from amix.loaders.shards.manifest import Manifest
 
     _Bar = tqdm[Any]  # Any: it iterates over nothing
 
@@ -69,8 +74,22 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
-    """Show a run that is counted by `tally` until the block ends."""
+def watching(out: Path, tally: "Tally", *, events: bool) -> Iterator[Watch]:
+    """Show a run that is counted by `tally` until the block ends; if it fails, say what it leaves in `out`."""
+    try:
+        with _shown(tally, events) as watch:
+            yield watch
+    except AmixError:
+        if tally.units:
+            notice(
+                f"{out}: keeps the {counted(tally.units, 'shard')} that this run finished. When the cause is mended, "
+                "the same command goes on from there; with --restart it begins anew."
+            )
+        raise
+
+
+@contextlib.contextmanager
+def _shown(tally: "Tally", events: bool) -> Iterator[Watch]:
     from tqdm import tqdm
 
     # Units come in bursts, one from each worker, so only the mean since the start tells when all will be done.
@@ -87,3 +106,45 @@ def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
             over.set()
             if clock.is_alive():
                 clock.join()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What the last line of `precompute --json` says. classes: names by id, None without labels."""
+
+    shards_folder: str
+    samples: int
+    tokens: int
+    shards: int
+    bytes: int
+    rejects: int
+    truncated: int
+    classes: list[str] | None
+    computed_tokens: int
+    seconds: float
+    manifest_sha256: str
+
+    @classmethod
+    def of(cls, manifest: "Manifest", run: "RunTotals", seconds: float) -> "Done":
+        """Return it for the cache of a run that took this long."""
+        return cls(
+            shards_folder=str(manifest.folder),
+            samples=manifest.samples,
+            tokens=manifest.tokens,
+            shards=len(manifest.shards),
+            bytes=manifest.tar_bytes,
+            rejects=manifest.reject_count,
+            truncated=manifest.truncated,
+            classes=None if manifest.label_names is None else list(manifest.label_names),
+            computed_tokens=run.computed_tokens,
+            seconds=round(seconds, 3),
+            manifest_sha256=manifest.sha256,
+        )
+
+
+def speed(run: "RunTotals") -> str:
+    """Return how fast this run was, and how much of the cache is its work; nothing where it computed nothing."""
+    if run.tokens_per_second is None:
+        return ""
+    did = f"{counted(run.samples, 'text')} in this run, {number(run.tokens_per_second)} tokens/s"
+    return f" ({did}, {counted(run.workers, 'worker')})"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from amix.cli.output import notice
 from amix.engine.base.kinds import Kind, children
+from amix.train.run.files import PREDICTIONS
 
 SAID = "How to go on was said."
 
@@ -29,6 +30,10 @@ def step_after(kind: Kind, folder: str | Path) -> None:
                 next_step("amix", "compare", folder, "OUT", "--model", "MODEL")
             else:
                 next_step("amix", "info", Path(folder, inside[0]))
+        case "run" if not Path(folder, PREDICTIONS).is_dir():
+            notice("Next: the command that began it, with --resume.")
+        case "comparison" if not Path(folder, "comparison.json").is_file():
+            notice("Next: the command that began it, which goes on where it stopped.")
         case "run" | "comparison":
             next_step("amix", "report", folder)
         case "model":

@@ -82,7 +82,7 @@ def test_a_narrow_stdout_gets_escapes_and_valid_json(
 def test_a_path_in_latin_1_is_shown_or_refused_before_the_work(
     cache: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    odd = os.fsdecode(b"caf\xe9")
+    odd = os.fsdecode(b"sch\xf6n")
     (tmp_path / odd).symlink_to(cache)
     assert shell(f"amix info '{odd}' --json", tmp_path).returncode == 0
     done = CliRunner().invoke(main, ["export", str(tiny_bert), str(tmp_path / f"{odd}-extractor")])
