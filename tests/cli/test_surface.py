@@ -220,3 +220,14 @@ def test_no_color_is_honoured(
     # The runner's stdout is no terminal, where click drops colour by itself; color=True stands for one.
     done = CliRunner().invoke(main, ["info"], color=True)
     assert ("\x1b[" in done.stdout) is styled
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "error"), ("debug", "debug")])
+def test_attempts_to_reach_the_hub_are_told_only_to_who_asks(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_VERBOSITY", given or "")
+    if given is None:
+        monkeypatch.delenv("HF_HUB_VERBOSITY")
+    assert CliRunner().invoke(main, ["--version"]).exit_code == 0
+    assert os.environ["HF_HUB_VERBOSITY"] == found

@@ -1,11 +1,9 @@
 """The last line on stderr: what comes next, and how to go on after an end that came too early."""
 
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -114,14 +112,3 @@ def test_ctrl_c_says_how_to_go_on_in_every_command_that_can(
     assert told.startswith("out: ended by Ctrl-C")
     assert "same command" in told
     assert last == "Interrupted."
-
-
-def test_help_of_a_group_lists_every_option_once() -> None:
-    for name in ("train", "compare", "select"):
-        command = main.get_command(click.Context(main), name)
-        assert command is not None
-        text = CliRunner().invoke(main, [name, "--help"], max_content_width=200).stdout
-        assert "Other options" not in text
-        shown = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
-        for option in shown:
-            assert len(re.findall(rf"\n  {option.opts[0]}\b(?!-)", text)) == 1, option.opts
