@@ -7,19 +7,23 @@ import difflib
 import errno
 import importlib
 import os
-import select
 import sys
 import traceback
-from typing import cast
+from typing import Any, cast
 
 import click
 
 from amix import __version__
+from amix.cli.output import notice
+from amix.cli.shell.steps import interrupted
+from amix.cli.shell.streams import open_streams, reader_is_gone
 from amix.engine.base.errors import AmixError
 
 # Name -> the line in `amix --help`, kept here so that help loads no command. The module is amix/cli/NAME.py.
 COMMANDS = {
     "fit": "Make a classifier and a page about it from a corpus, in one go.",
+    "doctor": "Report versions, devices and problems of the installation.",
+    "demo": "Run the whole path on a small built-in corpus.",
     "export": "Freeze an encoder into a relevance extractor.",
     "precompute": "Run an extractor over a corpus and write a cache of shards.",
     "train": "Train a classifier on a cache, with or without mixing.",
@@ -27,14 +31,12 @@ COMMANDS = {
     "compare": "Train several methods over seeds and sample counts, and report intervals.",
     "select": "Rank the heads of a cache by how well they suit its labels.",
     "analyse": "Show what each head of a cache attends to.",
+    "inspect": "Show which tokens of a text receive attention, and how it mixes with another.",
     "report": "Write a page about a run or a comparison.",
-    "verify": "Check a cache or an extractor for damage.",
-    "info": "Show what a folder holds.",
+    "info": "Say what a folder is and what it holds.",
+    "verify": "Check a folder for damage.",
     "repack": "Copy caches with fewer heads, merged, or in shards of another size.",
     "push": "Send a cache to the Hub or another store.",
-    "inspect": "Show which tokens of a text receive attention, and how it mixes with another.",
-    "demo": "Run the whole path on a small built-in corpus.",
-    "doctor": "Report versions, devices and problems of the installation.",
 }
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -42,6 +44,13 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 class LazyGroup(click.Group):
     """A click group that imports a command when it is called, and reports errors as sentences."""
+
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  as click declares it
+        """Run the command line."""
+        open_streams()
+        # Each attempt to reach the Hub would be a line. The error at the end says it once.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which a user meets them."""
@@ -92,14 +101,14 @@ class LazyGroup(click.Group):
             return result
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except (KeyboardInterrupt, click.Abort):
-            _explain(ctx, "Interrupted.")
+        except (KeyboardInterrupt, click.Abort) as end:
+            _explain(ctx, interrupted(end))
             ctx.exit(INTERRUPTED)
         except AmixError as error:
             _explain(ctx, f"Error: {error}")
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.errno == errno.EPIPE and _reader_is_gone():
+            if error.errno == errno.EPIPE and reader_is_gone():
                 raise  # click then ends without a message
             _explain(ctx, f"Error: {error}")
             ctx.exit(1)
@@ -131,18 +140,8 @@ def _wants_debug(ctx: click.Context) -> bool:
 
 def _explain(ctx: click.Context, line: str) -> None:
     if _wants_debug(ctx):
-        click.echo(traceback.format_exc(), err=True, nl=False)
-    click.echo(line, err=True)
-
-
-def _reader_is_gone() -> bool:
-    """Tell whether the broken pipe is our own stdout; a pipe to a worker that died is an error to report."""
-    try:
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll on this system, or stdout is not a file
-        return True
+        notice(traceback.format_exc().rstrip())
+    notice(line)
 
 
 @click.group(

@@ -6,6 +6,8 @@ from typing import get_args
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import open_page
 from amix.study.attention.language import Language
 
 
@@ -41,18 +43,19 @@ def command(
     of speech (--tag, with the extra [pos]), and how far heads agree.
     """
     from amix.engine.base.place import make_folder, require_writable
-    from amix.engine.base.publish import write_atomic
+    from amix.engine.base.publish import write_text
     from amix.loaders.shards.remote import shown
     from amix.study.attention.analysis import analyse
     from amix.study.attention.tagging import open_tagger
     from amix.study.report.heads import analysis_page
 
+    check_places(Place("SHARDS", shards, ["cache"]), Place("OUT", out, ["analysis"], is_output=True))
     require_writable(out)
     tagger = None if tag is None else open_tagger(tag)
     analysis = analyse(shards, samples=samples, subset_seed=subset_seed, tagger=tagger)
     make_folder(out)
     analysis.write(out)
-    write_atomic(out / "analysis.html", analysis_page(analysis, shown(shards)).encode())
+    write_text(out / "analysis.html", analysis_page(analysis, shown(shards)))
     if as_json:
         json_line({"out": str(out), "texts": analysis.texts, "heads": len(analysis.heads)})
         return
@@ -63,3 +66,4 @@ def command(
     ]
     table(["head", "entropy", *special], rows)
     notice(f"{out}: analysis.html shows it as maps; analysis.json has every number.")
+    open_page(out / "analysis.html")

@@ -2,12 +2,17 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from amix.cli.output import json_line, json_option, notice
+from amix.cli.shell.help import GroupedCommand
+from amix.cli.shell.places import Place, check_places, existing
+from amix.cli.shell.progress import Progress
+from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.train import config_options, jobs_option, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
@@ -19,7 +24,15 @@ if TYPE_CHECKING:
     from amix.study.compare.outcome import Outcome
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "Comparison": ("model", "methods", "heads", "seeds", "samples", "dev", "evals"),
+        "Running": ("jobs", "keep_models", "as_json", "debug", "help"),
+    },
+    note="Options of training hold for every run: --epochs, --lr, --p and so on, as 'amix train --help' lists them. "
+    "Methods, heads, seeds and numbers of texts are what is compared.",
+)
 @click.argument("sources", nargs=-1, required=True, metavar="CONFIG|SHARDS...")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
@@ -51,7 +64,7 @@ if TYPE_CHECKING:
 )
 @jobs_option("How many runs to train at once")
 @click.option("--keep-models", is_flag=True, help="Keep the model of every run.")
-@config_options("method", "head", *OWN)
+@config_options("method", "head", *OWN, hidden=True)
 @json_option
 def command(
     sources: tuple[str, ...],
@@ -83,6 +96,13 @@ def command(
         _require_no_flags(sources[0], flags)
         grid = read_grid(Path(sources[0]))
     else:
+        check_places(
+            *(Place("SHARDS", source, ["cache", "folder of caches"]) for source in sources),
+            Place("OUT", out, ["comparison"], is_output=True),
+            Place("--model", model, ["model"]),
+            Place("--dev", existing(dev), ["cache"]),
+            *(Place("--eval", folder, ["cache"]) for _, folder in parse_evals(evals)),
+        )
         if model is None:
             raise UsageError(
                 "--model is missing. Name a Hub id or a folder, usually the encoder that was exported."
@@ -164,9 +184,7 @@ def _methods(
 
 
 def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_json: bool) -> None:
-    from tqdm import tqdm
-
-    from amix.engine.base.publish import write_atomic
+    from amix.engine.base.publish import write_text
     from amix.study.compare.runner import FailedRunsError, run_grid, runs_are_kept
     from amix.study.compare.summary import summarise
     from amix.study.compare.tables import markdown, write_summary
@@ -178,25 +196,23 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
     for note, method in notes:
         if note is not None:
             notice(f"{method}: {note}")
-    total = len(cells)
-    with tqdm(total=total, unit=" runs", desc="compare", disable=None) as bar:
+    with (
+        said_how_to_go_on(partial(runs_are_kept, out)),
+        Progress("compare", "runs", len(cells), silence=0) as progress,
+    ):
 
         def advance(outcome: "Outcome") -> None:
-            bar.set_postfix_str(str(outcome.cell.folder.relative_to("runs")), refresh=False)
-            bar.update()
+            progress.advance(str(outcome.cell.folder.relative_to("runs")))
 
         try:
             outcomes = run_grid(grid, out, jobs=jobs, keep_models=keep_models, on_outcome=advance)
         except FailedRunsError as problem:
             outcomes, failure = list(problem.finished), problem
-        except KeyboardInterrupt:
-            notice(runs_are_kept(out, "Ctrl-C"))
-            raise
     if failure is not None and not outcomes:
         raise failure
     rows = summarise(grid, outcomes)
     write_summary(out, grid, outcomes, rows)
-    write_atomic(out / "report.html", report(out).encode())
+    write_text(out / "report.html", report(out))
     if as_json:
         json_line({"out": str(out), "runs": len(outcomes), "table": str(out / "table.md")})
     else:
@@ -204,3 +220,5 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
         notice(f"{out}: report.html has plots; runs.csv, comparison.json and table.md have the numbers.")
     if failure is not None:
         raise failure
+    if not as_json:
+        open_page(out / "report.html")

@@ -3,6 +3,7 @@
 import click
 
 from amix.cli import output
+from amix.cli.shell.steps import next_step
 
 
 @click.command()
@@ -21,5 +22,7 @@ def command(as_json: bool) -> None:
         for problem in report.problems:
             click.echo(f"\nProblem: {problem.what}\n    Fix: {problem.remedy}")
         click.echo("" if report.problems else "\nNo problem found.", nl=not report.problems)
+        if not report.problems:
+            next_step("amix", "demo")
     if report.problems:
         raise SystemExit(1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import step_after
 from amix.engine.base.errors import UsageError
 from amix.engine.extractor.folder import GRAPHS, Dtype, RelevanceKind
 from amix.exporters.options import ExportOptions, Format, Via
@@ -87,6 +89,7 @@ def command(
         opset=opset,
         via=via,
     )
+    check_places(Place("MODEL", model, ["model"]), Place("OUT", out, ["extractor"], is_output=True))
 
     from amix.engine.base.heads import describe
     from amix.exporters.export import export
@@ -130,6 +133,7 @@ def command(
             "fingerprint": extractor.fingerprint,
         }
     )
+    step_after("extractor", out)
 
 
 def _cost(fidelity: "Fidelity") -> str:

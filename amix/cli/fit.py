@@ -119,10 +119,12 @@ def _where(result: "FitResult") -> str:
     )
 
 
-def _shown(*args: Any, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`
+def _shown(corpus: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`
     """Run `precompute` with a bar."""
     from amix.loaders.precompute.progress import Tally
     from amix.loaders.precompute.run import precompute
 
-    with watching(Tally(), events=False) as watch:
-        return precompute(*args, **options, on_start=watch.begin, on_unit=watch.add)
+    with watching(out, Tally(), events=False) as watch:
+        return precompute(
+            corpus, out, **options, on_corpus=watch.open, on_start=watch.begin, on_unit=watch.add
+        )

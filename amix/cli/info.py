@@ -1,33 +1,39 @@
-"""`amix info`: what is in a folder."""
+"""`amix info`: what a file or folder is, and what is in it."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from amix.cli.output import facts, json_line, json_option
+from amix.cli.shell.places import unknown
+from amix.cli.shell.steps import step_after
+from amix.engine.base.errors import AmixError, UsageError
+from amix.engine.base.kinds import NAMES, Kind, children, kind_of
 
 
 @click.command()
 @click.argument("folder")
 @json_option
 def command(folder: str, as_json: bool) -> None:
-    """Show what FOLDER holds: shards, an extractor or a run. Shards may be at a URL."""
-    from amix.engine.extractor.folder import RECORD
-    from amix.train.run.files import METRICS
+    """Say what FOLDER is and what it holds: a cache, an extractor, a run, a comparison, a model or a corpus.
 
-    if (Path(folder) / RECORD).is_file():
-        found = _extractor(Path(folder))
-    elif (Path(folder) / METRICS).is_file():
-        found = _run(Path(folder))
-    else:
-        found = _shards(folder)
+    A cache may be at a URL.
+    """
+    from amix.loaders.shards.remote import is_remote
+
+    kind = "cache" if is_remote(folder) else kind_of(folder)
+    if kind is None:
+        raise AmixError(unknown(folder))
+    found = {"kind": "shards" if kind == "cache" else kind, **_DESCRIBED[kind](folder)}
     if as_json:
         json_line(found)
-    else:
-        facts({name.replace("_", " "): _shown(value) for name, value in found.items()})
+        return
+    facts({name.replace("_", " "): value for name, value in found.items() if value is not None})
+    step_after(kind, folder)
 
 
-def _extractor(folder: Path) -> dict[str, object]:
+def _extractor(folder: str) -> dict[str, object]:
     from amix.engine.base.heads import describe
     from amix.engine.extractor.folder import open_extractor
 
@@ -42,7 +48,6 @@ def _extractor(folder: Path) -> dict[str, object]:
         }
     )
     return {
-        "kind": "extractor",
         "model": extractor.model,
         "model_type": extractor.model_type,
         "relevance": extractor.relevance,
@@ -65,7 +70,6 @@ def _shards(folder: str) -> dict[str, object]:
     manifest = dataset.manifest
     lengths = dataset.lengths()
     found: dict[str, object] = {
-        "kind": "shards",
         "samples": manifest.samples,
         "tokens": manifest.tokens,
         "shards": len(manifest.shards),
@@ -95,20 +99,122 @@ def _shards(folder: str) -> dict[str, object]:
     return found
 
 
-def _run(folder: Path) -> dict[str, object]:
+def _unfinished(folder: str) -> dict[str, object]:
+    return {"finished_shards": sum(1 for _ in Path(folder).glob("shard-*.json"))}
+
+
+def _caches(folder: str) -> dict[str, object]:
+    from amix.loaders.shards.manifest import Manifest
+
+    inside = children(Path(folder))
+    caches = [Manifest.read(Path(folder, name)) for name, kind in inside.items() if kind == "cache"]
+    return {
+        "caches": {cache.folder.name: cache.samples for cache in caches},
+        "others": {name: NAMES[kind] for name, kind in inside.items() if kind != "cache"},
+    }
+
+
+def _run(folder: str) -> dict[str, object]:
     from amix.study.runs import RunRecord
+    from amix.train.run import checkpoint
+    from amix.train.run.files import MODEL
 
-    run = RunRecord.read(folder)
-    return {"kind": "run", **run.as_dict(), "last": run.log[-1].as_dict() if run.log else None}
+    run = RunRecord.read(Path(folder))
+    return {
+        "model_kept": (run.folder / MODEL).is_dir(),
+        "checkpoints": [path.name for path in checkpoint.find(run.folder)],
+        **run.as_dict(),
+        "last": run.log[-1].as_dict() if run.log else None,
+    }
 
 
-def _shown(value: object) -> object:
-    from amix.loaders.corpus.names import listed
+def _comparison(folder: str) -> dict[str, object]:
+    from amix.study.compare.comparison import COMPARISON, Comparison
+    from amix.study.compare.outcome import RESULT
 
-    match value:
-        case dict():
-            return listed([str(key) if count is None else f"{key} {count}" for key, count in value.items()])
-        case list():
-            return ", ".join(map(str, value))
-        case _:
-            return value
+    finished = sum(1 for _ in Path(folder).glob(f"runs/*/*/*/seed-*/{RESULT}"))
+    if not (Path(folder) / COMPARISON).is_file():  # it is written when all runs are there
+        return {"finished_runs": finished}
+    grid = Comparison.read(Path(folder)).grid
+    return {
+        "finished_runs": finished,
+        "runs": sum(1 for _ in grid.cells()),
+        "model": grid.model,
+        "corpora": list(grid.corpora),
+        "sets": sorted({name for corpus in grid.corpora.values() for name in corpus.evals}),
+        "methods": list(grid.methods),
+        "samples": ["all" if number is None else number for number in grid.samples],
+        "seeds": list(grid.seeds),
+    }
+
+
+def _ranking(folder: str) -> dict[str, object]:
+    from amix.study.attention.ranking import HeadRanking
+
+    ranking = HeadRanking.read(Path(folder))
+    best = ranking.heads[0]
+    return {
+        "best": best.head,
+        "heads": len(ranking.heads),
+        "by": "training" if "seeds" in ranking.columns() else "separation, without training",
+        "model": ranking.model,
+        "samples": ranking.samples,
+        "agreement": ranking.agreement,
+    }
+
+
+def _analysis(folder: str) -> dict[str, object]:
+    from amix.study.attention.analysis import Analysis
+
+    analysis = Analysis.read(Path(folder))
+    return {"texts": analysis.texts, "heads": len(analysis.heads)}
+
+
+def _checkpoint(folder: str) -> dict[str, object]:
+    from amix.train.run.checkpoint import Checkpoint
+
+    progress = Checkpoint.load(Path(folder)).state.progress
+    return {"step": progress.step, "finished_epochs": progress.epoch, "best_epoch": progress.best_epoch}
+
+
+def _model(folder: str) -> dict[str, object]:
+    import json
+
+    try:
+        config = dict(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
+        raise UsageError(
+            f"{Path(folder) / 'config.json'}: cannot be read ({problem}). Copy it again."
+        ) from None
+    weights = [path for path in Path(folder).iterdir() if path.suffix in (".safetensors", ".bin")]
+    return {
+        "architecture": config.get("architectures"),
+        "model_type": config.get("model_type"),
+        "layers": config.get("num_hidden_layers"),
+        "heads_per_layer": config.get("num_attention_heads"),
+        "width": config.get("hidden_size"),
+        "classes": list(dict(config.get("id2label") or {}).values()),
+        "tokenizer": (Path(folder) / "tokenizer.json").is_file(),
+        "bytes": sum(path.stat().st_size for path in weights),
+    }
+
+
+def _corpus(place: str) -> dict[str, object]:
+    path = Path(place)
+    files = [path] if path.is_file() else [path / name for name in children(path)]
+    return {"files": [file.name for file in files], "bytes": sum(file.stat().st_size for file in files)}
+
+
+_DESCRIBED: Mapping[Kind, Callable[[str], dict[str, object]]] = {
+    "extractor": _extractor,
+    "cache": _shards,
+    "unfinished cache": _unfinished,
+    "folder of caches": _caches,
+    "run": _run,
+    "comparison": _comparison,
+    "ranking": _ranking,
+    "analysis": _analysis,
+    "checkpoint": _checkpoint,
+    "model": _model,
+    "corpus": _corpus,
+}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, table
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import next_step
 from amix.train.options.config import TrainConfig, rules
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def command(
     from amix.engine.mixing.attentionmix import AttentionMix
     from amix.study.attention.inspection import Inspector
 
+    check_places(Place("SHARDS", shards, ["cache"]))
     if html is not None:
         require_writable_file(html)
     inspector = Inspector(shards)
@@ -99,6 +102,7 @@ def command(
     _show_text(text, relevance, head)
     if other is not None and mix is not None:
         _show_mix(inspector, text, other, mix, mixer.special)
+    next_step("amix", "inspect", shards, "--row", text.row, "--html", "PAGE.html")
 
 
 def _described(text: "InspectedText", relevance: "NDArray[np.float32]") -> dict[str, object]:

@@ -1,7 +1,9 @@
 """How commands speak: results on stdout, everything else on stderr, one JSON object for machines."""
 
+import contextlib
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -17,21 +19,29 @@ def json_option(command: _Function) -> _Function:
 
 
 def notice(message: str) -> None:
-    """Tell the user something that is not a result, on stderr."""
-    click.echo(message, err=True)
+    """Tell the user something that is not a result, on stderr. Nobody may be reading there, which stops nothing."""
+    with contextlib.suppress(OSError):
+        click.echo(message, err=True)
 
 
 def json_line(value: Mapping[str, object]) -> None:
     """Print `value` as one line of JSON on stdout. NaN and infinities, which JSON lacks, become null."""
-    click.echo(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False))
+    line = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        is_plain = len(line.splitlines()) == 1  # some characters end a line for Python, though not for others
+    except UnicodeEncodeError:
+        is_plain = False
+    click.echo(line if is_plain else json.dumps(_finite(value), allow_nan=False))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under their column names on stdout; numbers aligned right, everything else left.
 
-    Floats are shown with 4 decimals, None as a dash. Raises ValueError when a row has another width.
+    Floats are shown with 4 decimals, small ones with 3 digits, None as a dash. Raises ValueError when a row has
+    another width.
     """
-    cells = [[_shown(value) for value in row] for row in rows]
+    cells = [[_cell(value) for value in row] for row in rows]
     if any(len(row) != len(columns) for row in cells):
         raise ValueError(f"every row needs {len(columns)} cells: {', '.join(columns)}")
     is_number = [
@@ -55,14 +65,35 @@ def facts(pairs: Mapping[str, object]) -> None:
         click.echo(f"{name.ljust(width)}  {_shown(value)}".rstrip())
 
 
+def number(value: float) -> str:
+    """Return a number with as many digits as a reader needs: 0.9431, 5e-05, 12.3, 1,234."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):  # the points of a column stand below each other, but no number may become 0
+        return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
+    return _shown(value)
+
+
 def _shown(value: object) -> str:
+    from amix.loaders.corpus.names import listed
+
     match value:
         case None:
             return "-"
         case bool():
             return "yes" if value else "no"
         case float():
-            return f"{value:.4f}"
+            return number(value)
+        case Mapping():
+            pairs = [
+                f"{name}: {each}" if isinstance(each, str) else f"{name} {_shown(each)}"
+                for name, each in value.items()
+            ]
+            return listed(pairs) or "none"
+        case list() | tuple():
+            return listed([_shown(each) for each in value]) or "none"
         case _:
             return str(value)
 

@@ -1,21 +1,23 @@
 """`amix precompute`: a corpus through an extractor into shards."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from amix.cli.output import facts, json_line, notice
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import next_step, said_how_to_go_on
 from amix.cli.sources import reject_lines
-from amix.cli.watch import cost_lines, watching
+from amix.cli.watch import Done, speed, watching
+from amix.engine.base.words import counted
 from amix.engine.extractor.folder import Backend
 from amix.loaders.shards.choices import RelevanceDtype
 
 if TYPE_CHECKING:
-    from amix.loaders.precompute.progress import RunTotals
-    from amix.loaders.shards.manifest import Manifest
+    pass
 
 _OF_CORPUS = (
     "split",
@@ -29,44 +31,6 @@ _OF_CORPUS = (
     "limit",
     "encoding",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Done:
-    """What the last line of `precompute --json` says.
-
-    classes: names by id, None without labels.  files: the rows of each local file that was read, by its name.
-    """
-
-    shards_folder: str
-    samples: int
-    tokens: int
-    shards: int
-    bytes: int
-    rejects: int
-    truncated: int
-    classes: list[str] | None
-    files: dict[str, int]
-    computed_tokens: int
-    seconds: float
-    manifest_sha256: str
-
-    @classmethod
-    def of(cls, manifest: "Manifest", run: "RunTotals", seconds: float) -> "_Done":
-        return cls(
-            shards_folder=str(manifest.folder),
-            samples=manifest.samples,
-            tokens=manifest.tokens,
-            shards=len(manifest.shards),
-            bytes=manifest.tar_bytes,
-            rejects=manifest.reject_count,
-            truncated=manifest.truncated,
-            classes=None if manifest.label_names is None else list(manifest.label_names),
-            files=dict(manifest.files),
-            computed_tokens=run.computed_tokens,
-            seconds=round(seconds, 3),
-            manifest_sha256=manifest.sha256,
-        )
 
 
 def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -195,6 +159,12 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")
+    check_places(
+        Place("CORPUS", corpus, ["corpus"]),
+        Place("OUT", out, ["cache", "unfinished cache"], is_output=True),
+        Place("--extractor", extractor, ["extractor"]),
+        Place("--labels-from", given["labels_from"], ["cache"]),
+    )
     names = given.pop("labels")
     corpus_options = CorpusOptions(
         labels=None if names is None else tuple(name.strip() for name in names.split(",")),
@@ -204,21 +174,20 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     began = time.perf_counter()
     tally = Tally()
-    try:
-        with watching(tally, events=as_json) as watch:
-            manifest = precompute(
-                corpus,
-                out,
-                extractor=extractor,
-                corpus_options=corpus_options,
-                options=options,
-                on_corpus=watch.open,
-                on_start=watch.begin,
-                on_unit=watch.add,
-            )
-    except KeyboardInterrupt:
-        notice(shards_are_kept(out, options.restart)("Ctrl-C"))
-        raise
+    with (
+        said_how_to_go_on(shards_are_kept(out, options.restart)),
+        watching(out, tally, events=as_json) as watch,
+    ):
+        manifest = precompute(
+            corpus,
+            out,
+            extractor=extractor,
+            corpus_options=corpus_options,
+            options=options,
+            on_corpus=watch.open,
+            on_start=watch.begin,
+            on_unit=watch.add,
+        )
     seconds = time.perf_counter() - began
 
     if not tally.units:
@@ -232,23 +201,32 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         for line in reject_lines(manifest, watch.corpus):
             notice(line)
     if manifest.truncated:
-        notice(f"{manifest.truncated} texts were longer than {manifest.max_length} tokens and were cut.")
+        cut = counted(manifest.truncated, "text was", "texts were")
+        notice(f"{cut} longer than {manifest.max_length} tokens, and cut there.")
     run = tally.totals()
     if as_json:
-        json_line({"event": "done", **asdict(_Done.of(manifest, run, seconds)), "run": run.as_json()})
+        json_line({"event": "done", **asdict(Done.of(manifest, run, seconds)), "run": run.as_json()})
         return
     facts(
         {
-            "shards": f"{out} ({len(manifest.shards)} shards, {manifest.tar_bytes / 1e6:.1f} MB)",
-            "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
-            "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
+            "cache": f"{out} ({counted(len(manifest.shards), 'shard')}, {manifest.tar_bytes / 1e6:.1f} MB)",
+            "texts": f"{counted(manifest.samples, 'row')} with {counted(manifest.tokens, 'token')}",
             "classes": "none" if manifest.label_names is None else listed(manifest.label_names),
-            "rejects": manifest.reject_count,
-            "cut": manifest.truncated,
-            "time": f"{seconds:.1f} s",
-            **cost_lines(run),
+            "left out": counted(manifest.reject_count, "row"),
+            "time": f"{seconds:.1f} s" + speed(run),
         }
     )
+    if manifest.label_names is None:
+        next_step("amix", "inspect", out)
+    else:
+        next_step("amix", "train", out, "RUN", "--model", _encoder(extractor), "--dev", "SHARDS")
+
+
+def _encoder(extractor: Path) -> str:
+    """Return what the extractor was exported from, which is usually what is fine-tuned."""
+    from amix.engine.extractor.folder import read_record
+
+    return read_record(extractor).model
 
 
 def _is_given(name: str) -> bool:

@@ -5,6 +5,9 @@ from pathlib import Path
 import click
 
 from amix.cli.output import facts, json_line, json_option
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.progress import Progress
+from amix.cli.shell.steps import step_after
 
 
 @click.command()
@@ -21,19 +24,18 @@ def command(shards: Path, target: str, private: bool | None, as_json: bool) -> N
 
     TARGET is a data set on the Hub (name/cache), or a URL that fsspec can write to (s3://bucket/cache).
     """
-    from tqdm import tqdm
-
     from amix.loaders.shards.manifest import Manifest
     from amix.loaders.shards.push import push
 
-    with tqdm(unit=" files", disable=None, desc="push") as bar:
-
-        def advance(name: str) -> None:
-            bar.update()
-
-        url = push(shards, target, private=private, on_file=advance)
+    check_places(
+        Place("SHARDS", shards, ["cache"]),
+        Place("TARGET", target, [], is_output=True, words="a data set on the Hub or a URL"),
+    )
+    with Progress("push", "files") as progress:
+        url = push(shards, target, private=private, on_file=progress.advance)
     manifest = Manifest.read(shards)
     if as_json:
         json_line({"url": url, "samples": manifest.samples, "manifest_sha256": manifest.sha256})
         return
     facts({"sent to": url, "texts": f"{manifest.samples:,}", "read with": f'RelevanceDataset("{url}")'})
+    step_after("cache", url)

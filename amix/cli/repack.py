@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.progress import Progress
+from amix.cli.shell.steps import said_how_to_go_on, step_after
+from amix.engine.base.words import counted
 from amix.loaders.shards.choices import RelevanceDtype
 
 if TYPE_CHECKING:
@@ -42,29 +46,24 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     Rows are numbered consecutively: those of the second cache come after those of the first. Nothing is computed
     again, and every byte is checked on the way. To go on with a run that was stopped, give the same command again.
     """
-    from tqdm import tqdm
-
     from amix.loaders.shards.manifest import Manifest
     from amix.loaders.shards.rewrite.repack import RepackOptions, repack
     from amix.loaders.shards.workspace import shards_are_kept
 
+    check_places(
+        *(Place("SHARDS", folder, ["cache"]) for folder in shards),
+        Place("OUT", out, [], is_output=True),
+    )
     sources = [Manifest.read(folder) for folder in shards]
     before = sum(source.tar_bytes for source in sources)
     began = time.perf_counter()
-    with tqdm(unit=" shards", disable=None, desc="repack") as bar:
-
-        def begin(done: int, units: int) -> None:
-            bar.reset(units)
-            bar.update(done)
+    with said_how_to_go_on(shards_are_kept(out, given["restart"])), Progress("repack", "shards") as progress:
 
         def advance(record: "ShardRecord") -> None:
-            bar.update()
+            progress.advance()
 
-        try:
-            manifest = repack(shards, out, RepackOptions(**given), on_start=begin, on_unit=advance)
-        except KeyboardInterrupt:
-            notice(shards_are_kept(out, given["restart"])("Ctrl-C"))
-            raise
+        options = RepackOptions(**given)
+        manifest = repack(shards, out, options, on_start=progress.begin, on_unit=advance)
     seconds = time.perf_counter() - began
     if as_json:
         json_line(
@@ -84,15 +83,16 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         notice("uint8 changes mixing ratios by about 0.004 on average (docs/shards.md).")
     facts(
         {
-            "shards": f"{out} ({len(manifest.shards)} shards)",
+            "cache": f"{out} ({counted(len(manifest.shards), 'shard')})",
             "size": f"{manifest.tar_bytes / 1e6:.1f} MB, {before / 1e6:.1f} MB before",
-            "texts": f"{manifest.samples:,} with {manifest.tokens:,} tokens",
+            "texts": f"{counted(manifest.samples, 'row')} with {counted(manifest.tokens, 'token')}",
             "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
             "time": f"{seconds:.1f} s",
         }
     )
     if manifest.tar_bytes > before:
         notice(_growth(sources, manifest))
+    step_after("cache", out)
 
 
 def _growth(sources: Sequence["Manifest"], out: "Manifest") -> str:

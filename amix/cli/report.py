@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from amix.cli.output import json_line, json_option
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.steps import open_page
 
 
 @click.command()
@@ -18,13 +20,15 @@ def command(folder: Path, out: Path | None, as_json: bool) -> None:
     relevance, and the command that runs it again: one file that needs no network.
     """
     from amix.engine.base.place import require_writable_file
-    from amix.engine.base.publish import write_atomic
+    from amix.engine.base.publish import write_text
     from amix.study.report.reports import report
 
+    check_places(Place("FOLDER", folder, ["run", "comparison"]))
     path = out or folder / "report.html"
     require_writable_file(path)
-    write_atomic(path, report(folder).encode())
+    write_text(path, report(folder))
     if as_json:
         json_line({"report": str(path)})
     else:
-        click.echo(f"{path}: open it in a browser.")
+        click.echo(path)
+        open_page(path)

@@ -1,19 +1,28 @@
 """`amix train`: a classifier from shards."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
+from amix.cli.shell.help import TRAINING, GroupedCommand
+from amix.cli.shell.places import Place, check_places, existing
+from amix.cli.shell.progress import tell_epoch
+from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.errors import UsageError
+from amix.engine.base.stopping import signals_end
+from amix.engine.base.words import counted
 from amix.train.options.auto import AUTO, note_after, note_before
 from amix.train.options.config import METHOD_OPTIONS, PRESETS, TrainConfig, rules
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.options.rules import Rule
+from amix.train.run.files import CONFIG
 
 _PRESET = (
     "Set several options at once; options given with it win. paper: every row is mixed at full strength, as in the "
@@ -44,10 +53,11 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's
         return number
 
 
-def config_options(*left_out: str) -> Callable[[Command], Command]:
+def config_options(*left_out: str, hidden: bool = False) -> Callable[[Command], Command]:
     """Add one option per field of TrainConfig, and `--preset`, for `given_options`.
 
     They have no defaults: what is not given comes from the file.
+    hidden: leave them out of the help, which then refers to that of `amix train`.
     """
 
     def add(command: Command) -> Command:
@@ -64,8 +74,10 @@ def config_options(*left_out: str) -> Callable[[Command], Command]:
             flag = f"--{name.replace('_', '-')}"
             if rule.kind is bool:
                 flag = f"{flag}/--no-{flag[2:]}"
-            command = click.option(flag, name, type=kind, default=None, help=f"{rule.text}{shown}")(command)
-        return click.option("--preset", type=click.Choice(tuple(PRESETS)), help=_PRESET)(command)
+            text = f"{rule.text}{shown}"
+            command = click.option(flag, name, type=kind, default=None, help=text, hidden=hidden)(command)
+        preset = click.Choice(tuple(PRESETS))
+        return click.option("--preset", type=preset, help=_PRESET, hidden=hidden)(command)
 
     return add
 
@@ -85,7 +97,7 @@ def jobs_option(text: str) -> Callable[[Command], Command]:
     return click.option("--jobs", type=click.IntRange(min=1), help=f"{text}.  {default}")
 
 
-@click.command(name="train")
+@click.command(name="train", cls=GroupedCommand, groups=TRAINING)
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
@@ -137,16 +149,28 @@ def command(
     note_unused(flags, config)
     named = parse_evals(evals) or list(inputs.evals.items())
     dev = dev or inputs.dev
-    p = config.settled(has_dev=parse_dev(dev) is not None).p
+    judge = parse_dev(dev)
+    check_places(
+        Place("SHARDS", shards, ["cache"]),
+        Place("OUT", out, ["run"], is_output=True),
+        Place("--model", model, ["model"]),
+        *([Place("--dev", existing(dev), ["cache"])] if isinstance(judge, str) else []),
+        *(Place("--eval", folder, ["cache"]) for _, folder in named),
+    )
     is_first = not int(os.environ.get("RANK", "0"))  # of several processes only the first one speaks
-    if is_first and (before := note_before(p, config.epochs)) is not None:
+    before = note_before(config.settled(has_dev=judge is not None).p, config.epochs)
+    if is_first and before is not None:
         notice(before)
 
     from amix.train.run.accelerator import ended_group
     from amix.train.run.train import train
 
-    with ended_group():
-        result = train(shards, out, model, config, dev=dev, evals=named, resume=resume)
+    with contextlib.ExitStack() as ending:
+        if is_first:
+            ending.enter_context(signals_end(partial(run_goes_on, out)))
+            ending.enter_context(said_how_to_go_on(partial(run_goes_on, out)))
+        ending.enter_context(ended_group())
+        result = train(shards, out, model, config, dev=dev, evals=named, resume=resume, on_epoch=tell_epoch)
     if not is_first:
         return
 
@@ -157,19 +181,46 @@ def command(
             f"Note: {result.changed_labels} of the training labels were wrong on purpose (--label-noise "
             f"{config.label_noise:g}, {config.noise_kind}). Use this model for nothing but an experiment."
         )
-    rows = [] if result.dev is None else [("dev", result.dev)]
-    rows += result.eval.items()
-    if result.ensemble is not None:
-        together = f"ensemble of {result.ensemble.models}"
-        rows += [(f"{name}, {together}", metrics) for name, metrics in result.ensemble.eval.items()]
     if as_json:
         json_line(result.as_dict())
         return
-    if rows:
-        table(["set", *_METRICS], [[name, *(metrics[each] for each in _METRICS)] for name, metrics in rows])
+    places = {"dev": dev, **dict(named)}
+    rows = {} if result.dev is None else {"dev": result.dev}
+    rows |= result.eval
+    shown = {_set_shown(name, places[name]): metrics for name, metrics in rows.items()}
+    if result.ensemble is not None:
+        together = f"ensemble of {result.ensemble.models}"
+        shown |= {f"{name}, {together}": metrics for name, metrics in result.ensemble.eval.items()}
+    if shown:
+        table(
+            ["set", *_METRICS], [[name, *(found[each] for each in _METRICS)] for name, found in shown.items()]
+        )
     head = f"head {result.head}, " if config.head == AUTO and result.head else ""
-    how = f"{head}epoch {result.epoch} of {config.epochs}, {result.steps} steps, {result.seconds:.1f} s"
+    steps = counted(result.steps, "step")
+    how = f"{head}epoch {result.epoch} of {config.epochs}, {steps}, {result.seconds:.1f} s"
     click.echo(f"{result.model}: {how}")
+    step_after("run", out)
+
+
+def run_goes_on(out: Path, name: str) -> str:
+    """Return the message about a run in `out` that a signal of this name ended."""
+    steps = [path.name.removeprefix("checkpoint-") for path in out.glob("checkpoint-*[0-9]")]
+    if steps:
+        step = int(max(steps))  # the names are of equal length
+        return f"{out}: ended by {name}. The same command with --resume goes on after step {step}."
+    if (out / CONFIG).is_file():
+        return (
+            f"{out}: ended by {name} before a checkpoint was written, so the same command with --resume begins anew. "
+            "--checkpoint-steps N has one written every N steps."
+        )
+    return f"{out}: ended by {name} before anything was written. The same command begins anew."
+
+
+def _set_shown(name: str, place: str | None) -> str:
+    """Return how a table calls a set: a name that nobody gave says nothing, its folder does."""
+    from amix.loaders.shards.remote import shown
+
+    return f"{name} ({shown(place)})" if place is not None and name in ("dev", "eval") else name
 
 
 def parse_evals(values: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -1,19 +1,26 @@
-"""How a precompute run is shown while it goes on, and what it cost: on stderr for people, on stdout for machines."""
+"""How a precompute run is shown while it goes on, and at its end: to people on stderr, to machines on stdout."""
 
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amix.cli.output import json_line, notice
+from amix.cli.output import json_line, notice, number
+from amix.cli.shell.progress import SILENCE
 from amix.cli.sources import corpus_lines
+from amix.engine.base.errors import AmixError
+from amix.engine.base.words import counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from amix.loaders.corpus import Corpus
     from amix.loaders.precompute.progress import RunTotals, Start, Tally, UnitSummary
+    from amix.loaders.shards.manifest import Manifest
 
     _Bar = tqdm[Any]  # Any: it iterates over nothing
 
@@ -21,12 +28,13 @@ _TICK = 1.0  # seconds
 
 
 class Watch:
-    """A bar on stderr, if that is a terminal; with `events`, also one JSON object per event on stdout."""
+    """A bar on stderr, where that is no terminal a line now and then; with `events`, also JSON objects on stdout."""
 
     def __init__(self, bar: "_Bar", tally: "Tally", *, events: bool) -> None:
         self._bar = bar
         self._tally = tally
         self._events = events
+        self._said = time.monotonic()
         self.corpus: Corpus | None = None
 
     def open(self, corpus: "Corpus") -> None:
@@ -51,6 +59,12 @@ class Watch:
         self._tally.add(summary)
         self._bar.n += summary.row_count
         self._show()
+        if self._bar.disable and time.monotonic() - self._said >= SILENCE:
+            of = "" if self._bar.total is None else f" of {self._bar.total:,}"
+            notice(
+                f"precompute: {self._bar.n:,}{of} texts, {self._tally.tokens_per_second or 0:,.0f} tokens/s"
+            )
+            self._said = time.monotonic()
         self._emit({"event": "unit", **summary.as_json()})
 
     def _show(self) -> None:
@@ -70,8 +84,22 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
-    """Show a run that is counted by `tally` until the block ends."""
+def watching(out: Path, tally: "Tally", *, events: bool) -> Iterator[Watch]:
+    """Show a run that is counted by `tally` until the block ends; if it fails, say what it leaves in `out`."""
+    try:
+        with _shown(tally, events) as watch:
+            yield watch
+    except AmixError:
+        if tally.units:
+            notice(
+                f"{out}: keeps the {counted(tally.units, 'shard')} that this run finished. When the cause is mended, "
+                "the same command goes on from there; with --restart it begins anew."
+            )
+        raise
+
+
+@contextlib.contextmanager
+def _shown(tally: "Tally", events: bool) -> Iterator[Watch]:
     from tqdm import tqdm
 
     # Units come in bursts, one from each worker, so only the mean since the start tells when all will be done.
@@ -90,29 +118,43 @@ def watching(tally: "Tally", *, events: bool) -> Iterator[Watch]:
                 clock.join()
 
 
-def cost_lines(run: "RunTotals") -> dict[str, str]:
-    """Return what a run did and cost, as names and values for people."""
-    if not run.units:
-        return {}
-    stages = [f"{name} {_number(stage.tokens_per_second)}" for name, stage in run.stages.items()]
-    speed = [f"{_number(run.tokens_per_second)} tokens/s", f"{_number(run.samples_per_second)} texts/s"]
-    speed.append(f"workers x threads: {run.workers} x {run.threads}")
-    return {
-        "this run": f"{run.samples:,} texts with {run.tokens:,} tokens",
-        "speed": ", ".join(speed),
-        "stages": f"{', '.join(stages)} tokens/s in each worker",
-        "session": (
-            f"{_percent(run.session_busy_share)} of the workers' time, "
-            f"{_percent(run.session_cpu_share)} of their CPU time"
-        ),
-        "padding": f"{_percent(run.padding_share)} on top of the tokens",
-        "memory": f"at most {(run.peak_bytes or 0) / 1e6:,.0f} MB in a worker",
-    }
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What the last line of `precompute --json` says. classes: names by id, None without labels."""
+
+    shards_folder: str
+    samples: int
+    tokens: int
+    shards: int
+    bytes: int
+    rejects: int
+    truncated: int
+    classes: list[str] | None
+    computed_tokens: int
+    seconds: float
+    manifest_sha256: str
+
+    @classmethod
+    def of(cls, manifest: "Manifest", run: "RunTotals", seconds: float) -> "Done":
+        """Return it for the cache of a run that took this long."""
+        return cls(
+            shards_folder=str(manifest.folder),
+            samples=manifest.samples,
+            tokens=manifest.tokens,
+            shards=len(manifest.shards),
+            bytes=manifest.tar_bytes,
+            rejects=manifest.reject_count,
+            truncated=manifest.truncated,
+            classes=None if manifest.label_names is None else list(manifest.label_names),
+            computed_tokens=run.computed_tokens,
+            seconds=round(seconds, 3),
+            manifest_sha256=manifest.sha256,
+        )
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+def speed(run: "RunTotals") -> str:
+    """Return how fast this run was, and how much of the cache is its work; nothing where it computed nothing."""
+    if run.tokens_per_second is None:
+        return ""
+    did = f"{counted(run.samples, 'text')} in this run, {number(run.tokens_per_second)} tokens/s"
+    return f" ({did}, {counted(run.workers, 'worker')})"

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import AmixError, ExportError, UsageError
+from amix.engine.base.words import counted
 from amix.engine.extractor.encoder import Encoder, unreadable
 from amix.engine.extractor.folder import Dtype, RelevanceKind
 from amix.engine.extractor.measures import GraphParity
@@ -145,8 +146,8 @@ def check(session: Session, probes: list[Probe]) -> GraphParity:
         except Exception as problem:  # every backend raises its own kinds
             rows, tokens = probe.shape
             raise ExportError(
-                f"{where} cannot run {rows} texts of {tokens} tokens ({problem}). It is not published. Use another "
-                "--format."
+                f"{where} cannot run {counted(rows, 'text')} of {tokens} tokens ({problem}). It is not published. "
+                "Use another --format."
             ) from problem
         mask_BT = probe.inputs["attention_mask"]
         shape = tuple(found_BHT.shape)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from amix.engine.base.errors import ConfigError, TrainError
+from amix.engine.base.kinds import NAMES, described
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs, read_config
 from amix.train.run.files import CONFIG, DEV, METRICS, PREDICTIONS
@@ -42,8 +43,10 @@ class RunRecord:
             if inputs.shards is None or inputs.model is None:
                 raise ConfigError(f"{CONFIG} does not say which shards and model it was trained on")
         except OSError as problem:
+            found = described(folder)
+            what = f"is {found}, not a run" if found not in (None, NAMES["run"]) else "is not a run"
             raise TrainError(
-                f"{folder}: is not a run ({problem.filename}: {problem.strerror}). Name what 'amix train' or "
+                f"{folder}: {what} ({problem.filename}: {problem.strerror}). Name what 'amix train' or "
                 "'amix compare' wrote."
             ) from None
         except (ConfigError, ValueError, TypeError) as problem:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -85,7 +86,8 @@ def test_events_tell_each_unit_as_it_is_published(built: Built) -> None:
 def test_notices_go_to_stderr_and_no_bar_where_it_is_no_terminal(built: Built) -> None:
     _, done = built
     assert "rejects.jsonl" in done.stderr
-    assert "1 texts were longer than 64 tokens" in done.stderr
+    assert "1 row could not be used" in done.stderr
+    assert "1 text was longer than 64 tokens, and cut there" in done.stderr
     assert "--max-length 500: the encoder takes at most 64 tokens" in done.stderr
     assert "texts/s" not in done.stderr
 
@@ -138,11 +140,13 @@ def test_a_resumed_run_says_what_it_cost(begun: Path, tiny_extractor: Path) -> N
     given = ("--extractor", tiny_extractor, "--samples-per-shard", 8)
     done = amix("precompute", begun / "train.jsonl", begun / "shards", *given)
     assert done.exit_code == 0, done.output
-    said = dict(line.split(maxsplit=1) for line in done.stdout.replace("this run", "run").splitlines())
-    assert said["texts"].startswith("21 with")
-    assert said["run"].startswith("5 texts with")
-    assert "% of the workers' time" in said["session"]
-    assert said.keys() >= {"speed", "stages", "padding", "memory", "time"}
+    said = dict(line.split(maxsplit=1) for line in done.stdout.replace("left out", "left").splitlines())
+    assert said.keys() == {"cache", "texts", "classes", "left", "time"}
+    assert said["cache"].startswith(f"{begun / 'shards'} (3 shards, 0.")
+    assert re.fullmatch(r"21 rows with [\d,]+ tokens", said["texts"])
+    assert said["left"] == "1 row"
+    assert re.fullmatch(r"[\d.]+ s \(5 texts in this run, [\d,.]+ tokens/s, 1 worker\)", said["time"])
+    assert done.stderr.splitlines()[-1].startswith(f"Next: amix train {begun / 'shards'} RUN --model ")
 
 
 class Terminal(io.StringIO):
@@ -239,3 +243,38 @@ def test_every_backend_can_be_chosen() -> None:
     option = next(each for each in command.params if each.name == "backend")
     assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == get_args(Backend)
+
+
+def test_a_run_that_fails_says_what_it_keeps(
+    tmp_path: Path, tiny_extractor: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    rows = [{"text": "fine" if number < 8 else "", "label": number % 2} for number in range(16)]
+    corpus = write_jsonl(tmp_path / "rows.jsonl", rows)
+    given = ("--extractor", tiny_extractor, "--workers", 1, "--samples-per-shard", 4, "--max-rejects", 3)
+    done = amix("precompute", corpus, tmp_path / "shards", *given)
+    assert done.exit_code == 1
+    kept, error = done.stderr.splitlines()[-2:]
+    assert re.match(rf"{tmp_path / 'shards'}: keeps the \d shards that this run finished.", kept)
+    assert "--restart" in kept
+    assert "cannot be used" in error
+
+
+@pytest.mark.parametrize("stray", [".DS_Store", "._shard-00000000.tar", "Thumbs.db"])
+def test_what_a_desktop_leaves_in_the_folder_is_in_nobodys_way(
+    begun: Path, tiny_extractor: Path, stray: str
+) -> None:
+    (begun / "shards" / stray).write_bytes(b"x")
+    given = ("--extractor", tiny_extractor, "--samples-per-shard", 8)
+    done = amix("precompute", begun / "train.jsonl", begun / "shards", *given)
+    assert done.exit_code == 0, done.output
+    assert amix("verify", begun / "shards").exit_code == 0
+    assert (begun / "shards" / stray).exists()
+
+
+def test_off_a_terminal_a_long_run_tells_how_far_it_is(
+    begun: Path, tiny_extractor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amix.cli.watch.SILENCE", 0.0)
+    given = ("--extractor", tiny_extractor, "--samples-per-shard", 8)
+    done = amix("precompute", begun / "train.jsonl", begun / "shards", *given)
+    assert re.search(r"^precompute: 22 of 22 texts, [\d,]+ tokens/s$", done.stderr, re.MULTILINE)

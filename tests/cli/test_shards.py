@@ -70,6 +70,7 @@ def test_shards_at_a_url_are_described_verified_and_looked_into(
         assert found("info", secret) == found("info", shards)
         assert found("verify", secret, "--deep") == {
             "folder": store.url,
+            "kind": "cache",
             "deep": True,
             "ok": True,
             "problems": [],
@@ -81,7 +82,10 @@ def test_shards_at_a_url_are_described_verified_and_looked_into(
 def test_other_folders_are_refused(tmp_path: Path, command: str) -> None:
     done = amix(command, tmp_path)
     assert done.exit_code == 1
-    assert "manifest.json" in done.stderr
+    assert "is nothing that amix knows. A cache has a manifest.json" in done.stderr
+    done = amix(command, tmp_path / "absent")
+    assert done.exit_code == 1
+    assert "there is no such file or folder" in done.stderr
 
 
 def test_repack_slims_and_says_by_how_much(shards: Path, tmp_path: Path) -> None:

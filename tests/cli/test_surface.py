@@ -161,7 +161,7 @@ def test_ctrl_c_ends_with_130(with_command: Callable[..., None], error: BaseExce
     with_command(failing(error))
     done = CliRunner().invoke(main, ["info"])
     assert done.exit_code == 130
-    assert done.stderr == "Interrupted.\n"
+    assert done.stderr == "Interrupted. The same command begins anew.\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -220,3 +220,14 @@ def test_no_color_is_honoured(
     # The runner's stdout is no terminal, where click drops colour by itself; color=True stands for one.
     done = CliRunner().invoke(main, ["info"], color=True)
     assert ("\x1b[" in done.stdout) is styled
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "error"), ("debug", "debug")])
+def test_attempts_to_reach_the_hub_are_told_only_to_who_asks(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_VERBOSITY", given or "")
+    if given is None:
+        monkeypatch.delenv("HF_HUB_VERBOSITY")
+    assert CliRunner().invoke(main, ["--version"]).exit_code == 0
+    assert os.environ["HF_HUB_VERBOSITY"] == found

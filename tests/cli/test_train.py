@@ -109,7 +109,7 @@ def test_options_that_a_method_does_not_use_are_ignored_with_a_note(
     assert "--alpha is not used by --method none; it is ignored." in done.stderr
     assert "--head is not used by --method none" in done.stderr
     assert "samples" not in done.stderr
-    assert "1 steps" in done.stdout
+    assert "1 step," in done.stdout
 
 
 def test_a_run_writes_down_how_often_it_mixes(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_model_has_to_be_named(shards: Path, tmp_path: Path) -> None:
 
 def test_help_lists_every_option_with_its_default() -> None:
     text = CliRunner().invoke(main, ["train", "--help"], max_content_width=200).output
-    entries = [" ".join(each.split()) for each in re.split(r"\n(?=  -)", text.partition("Options:\n")[2])]
+    entries = [" ".join(each.split()) for each in re.split(r"\n(?=  -|\n)", text.partition("Data:\n")[2])]
     for name, default in TrainConfig().as_dict().items():
         flag = f"--{name.replace('_', '-')}"
         (entry,) = [each for each in entries if re.match(rf"{flag}\b(?!-)", each)]
@@ -208,3 +208,29 @@ def test_names_of_evaluation_sets(tmp_path: Path) -> None:
     for values in (("a", "b"), ("x=a", "x=b"), ("=a",), ("x=",)):
         with pytest.raises(UsageError, match="--eval"):
             parse_evals(values)
+
+
+def test_off_a_terminal_every_epoch_is_a_line(
+    shards: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, "--dev", shards, "--eval", shards,
+                "--samples", 8, *FAST, "--epochs", 2, "--resume")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert f"--resume: {tmp_path / 'run'} holds no checkpoint, so the run begins anew." in caplog.text
+    assert f"--eval {shards}: --dev selects on the same shards" in caplog.text
+    *epochs, last = done.stderr.splitlines()
+    number = r"\d+\.\d+"
+    for count, line in enumerate(epochs[:2], 1):
+        dev = rf"dev accuracy {number}, nll {number}, ece {number}"
+        assert re.fullmatch(rf"epoch {count} of 2: loss {number}; {dev}; {number} s", line)
+    assert last == f"Next: amix report {tmp_path / 'run'}"
+    # Nobody named the sets, so the table names their folders; their names in the JSON stay.
+    table = [line.split()[:2] for line in done.stdout.splitlines()[1:3]]
+    assert table == [["dev", f"({shards})"], ["eval", f"({shards})"]]
+
+
+def test_compare_and_select_take_the_options_of_training_and_refer_to_them() -> None:
+    for name in ("compare", "select"):
+        text = " ".join(CliRunner().invoke(main, [name, "--help"]).stdout.split())
+        assert "as 'amix train --help' lists them" in text
+        assert "--weight-decay" not in text

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amix.engine.base.errors import DependencyError, FetchError, ShardError
+from amix.engine.base.errors import DependencyError, FetchError, ShardError, StorageError
 from amix.loaders.shards.remote import CacheOptions, is_remote, shown, transfer
 from amix.loaders.shards.verify import verify
 from amix.loaders.stream.batch import ArrayBatch, Batch
@@ -349,3 +349,20 @@ def test_a_remote_folder_is_verified_where_it_is(shards: Path, tmp_path: Path, c
         assert f"{store.url}/shard-00000003.json: " in second
         (there / "manifest.json").unlink()
         assert "manifest.json: there is no such file" in verify(store.url, deep=True)[0]
+
+
+@pytest.mark.parametrize("home", ["/proc/home", "file"])
+def test_a_home_that_cannot_be_written_to_names_the_variable(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMIX_CACHE", raising=False)
+    monkeypatch.setenv("HOME", home)
+    with FlakyStore(shards) as store, pytest.raises(StorageError, match="AMIX_CACHE=/path/to/folder"):
+        RelevanceDataset(store.url)
+    monkeypatch.setenv("AMIX_CACHE", "cache")
+    with FlakyStore(shards) as store:
+        dataset = RelevanceDataset(store.url, head="0.1")
+        monkeypatch.chdir("/")
+        assert dataset[0]["key"] == "000000000000"

@@ -13,9 +13,12 @@ def dumps(value: object) -> bytes:
 
     Raises ValueError for NaN and infinities, which JSON cannot hold.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return text(value).encode()
+
+
+def text(value: object) -> str:
+    """Return the same as a text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: object) -> str:

@@ -122,10 +122,9 @@ def describe(available: Sequence[Head]) -> str:
         layers.setdefault(layer, []).append(head)
     alike: dict[str, list[int]] = {}
     for layer, heads in layers.items():
-        alike.setdefault(_ranges(heads), []).append(layer)
+        alike.setdefault(f"{'heads' if len(heads) > 1 else 'head'} {_ranges(heads)}", []).append(layer)
     return "; ".join(
-        f"{'layers' if len(same) > 1 else 'layer'} {_ranges(same)}: heads {heads}"
-        for heads, same in alike.items()
+        f"{'layers' if len(same) > 1 else 'layer'} {_ranges(same)}: {heads}" for heads, same in alike.items()
     )
 
 

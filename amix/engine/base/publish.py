@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from amix.engine.base.errors import StorageError, UsageError
+from amix.engine.base.kinds import other_work
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.tmp-[0-9a-f]+")  # the name of everything unpublished
 
@@ -112,14 +113,33 @@ def write_atomic(path: Path, data: bytes) -> None:
     fsync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Publish a text. What UTF-8 cannot hold, such as the name of a file in Latin-1, becomes an escape."""
+    write_atomic(path, text.encode(errors="backslashreplace"))
+
+
+def is_utf8(path: Path) -> bool:
+    """Tell whether the bytes of a path are UTF-8, as libraries need it that are not written in Python."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:  # Python carries other bytes as surrogates
+        return False
+    return True
+
+
 def require_vacant(folder: Path, what: str) -> None:
-    """Raise UsageError unless `folder` is absent, or empty but for what a killed writer left."""
+    """Raise UsageError unless `folder` is absent, or empty but for what a killed writer left, and its path is UTF-8."""
+    if not is_utf8(folder):
+        raise UsageError(
+            f"{folder}: the path is not valid UTF-8, and {what} is written by libraries that need that. "
+            "Name another path."
+        )
     if folder.is_dir():
         first = next((entry.name for entry in sorted(folder.iterdir()) if not is_leftover(entry.name)), None)
         if first is not None:
             raise UsageError(
-                f"{folder}: already holds other work ({first}); {what} is written to an absent or empty "
-                "folder. Name another one, or remove this one yourself."
+                f"{folder}: {other_work(folder, first)}; {what} is written to an absent or empty folder. "
+                "Name another one."
             )
     elif folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder}: is not a folder; {what} needs one. Name another path.")

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from amix.engine.base import canonical
 from amix.engine.base.errors import ExtractorError
 from amix.engine.base.heads import Head
-from amix.engine.base.publish import sha256_file, write_atomic
+from amix.engine.base.kinds import described
+from amix.engine.base.publish import is_utf8, sha256_file, write_atomic
 from amix.engine.extractor.measures import Fidelity, Parity
 
 FORMAT_VERSION = 1
@@ -105,19 +106,37 @@ def write_extractor(extractor: Extractor) -> None:
     write_atomic(extractor.folder / RECORD, canonical.seal(document))
 
 
+_AGAIN = "Run 'amix export' again into a new folder."
+
+
 def open_extractor(folder: Path | str) -> Extractor:
     """Return the extractor in `folder`, after checking its record and the sha256 of every file.
 
     Raises ExtractorError that names the file and what to do.
     """
-    folder = Path(folder)
+    extractor = read_record(folder)
+    _check_files(extractor, _AGAIN)
+    return extractor
+
+
+def read_record(folder: Path | str) -> Extractor:
+    """Return what the record of an extractor says. Its files are not looked at. Raises ExtractorError."""
+    folder, again = Path(folder), _AGAIN
     record = folder / RECORD
-    again = "Run 'amix export' again into a new folder."
+    if not is_utf8(folder):
+        raise ExtractorError(
+            f"{folder}: the path is not valid UTF-8, and the runtimes need that. Give it another name."
+        )
     try:
         data = record.read_bytes()
     except FileNotFoundError:
-        what = "not an extractor, it has no extractor.json" if folder.is_dir() else "no such folder"
-        raise ExtractorError(f"{folder}: {what}. Make one with 'amix export MODEL {folder}'.") from None
+        if not folder.exists():
+            raise ExtractorError(
+                f"{folder}: no such folder. Make one with 'amix export MODEL {folder}'."
+            ) from None
+        found = described(folder)
+        what = f"{found}, not an extractor" if found else "not an extractor, it has no extractor.json"
+        raise ExtractorError(f"{folder}: {what}. Name a folder that 'amix export' wrote.") from None
     except OSError as problem:
         raise ExtractorError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
     document = canonical.unseal(data, str(record), error=ExtractorError)
@@ -129,13 +148,11 @@ def open_extractor(folder: Path | str) -> Extractor:
             "Export the encoder again with this version."
         )
     try:
-        extractor = _from_document(folder, document)
+        return _from_document(folder, document)
     except KeyError as problem:
         raise ExtractorError(f"{record}: the field {problem} is missing. {again}") from None
     except (AttributeError, TypeError, ValueError) as problem:
         raise ExtractorError(f"{record}: a field is malformed ({problem}). {again}") from None
-    _check_files(extractor, again)
-    return extractor
 
 
 def _from_document(folder: Path, document: Mapping[str, Any]) -> Extractor:  # Any: JSON, checked here

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import DeviceError
+from amix.engine.base.words import counted
 
 Ids = NDArray[np.int64]
 Relevance = NDArray[np.float32]
@@ -84,5 +85,5 @@ def out_of_memory(cuda: int, shape: tuple[int, ...], problem: Exception) -> Devi
     size = re.search(r"requested buffer of size (\d+)", str(problem))
     asked = f" (for {int(size[1]) / 1e9:.1f} GB more)" if size else ""
     return DeviceError(
-        f"cuda:{cuda} has no memory left{asked} for a batch of {batch} texts of {tokens} tokens. {SMALLER}"
+        f"cuda:{cuda} has no memory left{asked} for a batch of {counted(batch, 'text')} of {tokens} tokens. {SMALLER}"
     )

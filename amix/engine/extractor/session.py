@@ -129,6 +129,17 @@ def _array(name: str, value: object) -> Ids:
     )
 
 
+def choose_backend(extractor: Extractor, backend: Backend | None) -> Backend:
+    """Return the backend asked for, None = that of the best graph. Raises ExtractorError where it has no graph."""
+    chosen: Backend = extractor.backends[0] if backend is None else backend
+    if chosen not in (*FROM_WEIGHTS, *extractor.backends):
+        raise ExtractorError(
+            f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
+            "Export again with another --format, or use one of these."
+        )
+    return chosen
+
+
 def open_session(
     folder: Path | str, *, device: str = "cpu", threads: int | None = None, backend: Backend | None = None
 ) -> Session:
@@ -144,12 +155,7 @@ def open_session(
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; give at least 1.")
     extractor = open_extractor(folder)
-    chosen: Backend = extractor.backends[0] if backend is None else backend
-    if chosen not in (*FROM_WEIGHTS, *extractor.backends):
-        raise ExtractorError(
-            f"{extractor.folder}: has no graph for {chosen}, only for {', '.join(extractor.backends)}. "
-            "Export again with another --format, or use one of these."
-        )
+    chosen = choose_backend(extractor, backend)
     runner: Runner
     match chosen:
         case "onnxruntime":

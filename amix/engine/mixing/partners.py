@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from amix.engine.base.errors import MixingError
+from amix.engine.base.words import counted
 from amix.engine.mixing.choices import PartnerChoice
 
 CLASS_AWARE = frozenset({"other-class", "same-class"})
@@ -81,7 +82,11 @@ def draw_partners(
             return _neighbours(lengths_B.cpu(), generator)
         case "other-class" | "same-class":
             if labels is None or len(labels) != len(lengths_B):
-                what = "none given" if labels is None else f"{len(labels)} given for {len(lengths_B)} rows"
+                what = (
+                    "none given"
+                    if labels is None
+                    else f"{len(labels)} given for {counted(len(lengths_B), 'row')}"
+                )
                 raise MixingError(
                     f"partner='{choice}' needs the batch's labels: {what}. Pass labels=batch['labels']."
                 )

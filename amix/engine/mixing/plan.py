@@ -13,6 +13,7 @@ from torch import Tensor
 
 from amix.engine.base.errors import MixingError
 from amix.engine.base.sending import sent
+from amix.engine.base.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,8 @@ class Plan:
         targets_BC = as_targets(labels, num_classes, check=check)
         if len(targets_BC) != len(self.partner):
             raise MixingError(
-                f"{len(targets_BC)} labels for a plan of {len(self.partner)} rows; pass the same batch."
+                f"{counted(len(targets_BC), 'label')} for a plan of {counted(len(self.partner), 'row')}; pass the "
+                "same batch."
             )
         if self.is_identity:
             return targets_BC

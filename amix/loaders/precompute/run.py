@@ -18,9 +18,9 @@ from amix.engine.base.gpu import free_bytes
 from amix.engine.base.heads import select_heads
 from amix.engine.base.machine import available_cores, available_memory
 from amix.engine.base.stopping import signals_end
-from amix.engine.extractor.folder import Extractor
+from amix.engine.extractor.folder import Extractor, open_extractor
 from amix.engine.extractor.runner import SMALLER
-from amix.engine.extractor.session import open_session
+from amix.engine.extractor.session import choose_backend, open_session
 from amix.loaders.corpus import Corpus, CorpusOptions, Row, open_corpus
 from amix.loaders.precompute.batching import Budget, gpu_bytes
 from amix.loaders.precompute.options import PrecomputeOptions
@@ -62,12 +62,8 @@ def precompute(
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
     require_place(out)
-    # A device or runtime that is not available is found here, before anything is removed or written.
-    devices = parse_devices(options.device)
-    for device in devices:
-        session = open_session(extractor, device=device, threads=1, backend=options.backend)
-        opened, backend = session.extractor, session.backend
-        del session  # each worker opens its own
+    devices, opened = parse_devices(options.device), open_extractor(extractor)
+    backend = choose_backend(opened, options.backend)
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, opened.heads)
@@ -84,6 +80,14 @@ def precompute(
         devices=devices,
         budget=budget,
     )
+    if not options.restart:
+        # A whole cache needs no device, and asking one costs its memory. Every other cache is looked at again below.
+        with contextlib.suppress(ShardError):
+            finished = Workspace(out).finished(recipe)
+            if finished is not None:
+                return finished
+    for device in devices:  # one that is not available is found before anything is removed or written
+        open_session(extractor, device=device, threads=1, backend=backend)  # each worker opens its own
     need = gpu_bytes(opened, budget, recipe.max_length, backend)
     _require_room(need, recipe.max_length, devices, options.workers or len(devices))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self, get_args
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
 from amix.engine.base.heads import Head
+from amix.engine.base.kinds import NAMES, kind_of
 from amix.loaders.shards.choices import RelevanceDtype, RelevanceKind
 from amix.loaders.shards.fields import Fields, pair, text
 from amix.loaders.shards.layout import Layout
@@ -75,15 +76,13 @@ class Manifest:
                 f"{folder}: there is no such folder. Name a folder that 'amix precompute' wrote."
             )
         if not path.is_file():
-            unfinished = next(folder.glob("shard-*.json"), None)
-            raise ShardError(
-                f"{folder}: holds no {MANIFEST}. "
-                + (
-                    "Its precompute run was not finished; run the same command again."
-                    if unfinished
-                    else "Name a folder that 'amix precompute' wrote."
-                )
-            )
+            kind = kind_of(folder)
+            if kind == "unfinished cache":
+                remedy = "Its precompute run was not finished; run the same command again."
+            else:
+                found = "" if kind is None else f"It is {NAMES[kind]}. "
+                remedy = f"{found}Name a folder that 'amix precompute' wrote."
+            raise ShardError(f"{folder}: holds no {MANIFEST}. {remedy}")
         return cls.parse(read_bytes(path), str(path), folder)
 
     @classmethod

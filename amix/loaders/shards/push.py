@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from amix.engine.base.errors import ShardError, StorageError, UsageError
+from amix.engine.base.words import counted
 from amix.loaders.shards.card import card
 from amix.loaders.shards.layout import FILE_ENDINGS
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
@@ -63,7 +64,7 @@ def push(
         return url
     if not is_remote(target):
         raise UsageError(
-            f"{target}: is neither a data set of the Hub (name/cache) nor a URL (s3://bucket/cache)."
+            f"{target}: is neither a data set of the Hub (name/cache) nor a URL (s3://bucket/cache, file:///folder)."
         )
     _to_store(manifest, names, Store(target, storage_options), card(manifest, shown(target)), on_file)
     return target
@@ -84,7 +85,7 @@ def _to_hub(
         from huggingface_hub import HfApi
 
         hub = HfApi()
-    message = f"Add {manifest.samples:,} texts with relevance"
+    message = f"Add {counted(manifest.samples, 'text')} with relevance"
     try:
         hub.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="amix-push-") as temporary:
@@ -99,17 +100,30 @@ def _to_hub(
                 allow_patterns=[*names, CARD],
                 commit_message=message,
             )
-    except (OSError, ValueError) as problem:  # the errors of huggingface_hub are subclasses of these
+    except Exception as problem:  # a dozen types, of several packages
+        if _is_unreachable(problem):
+            raise StorageError(
+                f"{repo}: the Hub cannot be reached ({type(problem).__name__}: {problem}). Check the network, and run "
+                "the same command again; files that arrived are not sent twice."
+            ) from problem
+        if not isinstance(problem, OSError | ValueError):  # those of huggingface_hub are subclasses of these
+            raise
         raise StorageError(
             f"{repo}: the Hub refused it ({type(problem).__name__}: {problem}). Log in with 'hf auth login' as "
             "somebody who may write there, and run the same command again; files that arrived are not sent twice."
         ) from problem
 
 
+def _is_unreachable(problem: Exception) -> bool:
+    """Tell an error of the network, by its name: the Hub's client has used several packages for HTTP."""
+    return any(word in type(problem).__name__ for word in ("Connect", "Timeout", "Offline"))
+
+
 def _to_store(
     manifest: Manifest, names: list[str], store: Store, text: str, on_file: Callable[[str], None]
 ) -> None:
-    store.write(CARD, text.encode())
+    store.make()
+    store.write(CARD, text.encode(errors="backslashreplace"))
     for name in names:
         store.send(manifest.folder / name)
         on_file(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.kinds import is_stray, other_work
 from amix.engine.base.place import make_folder, require_writable
 from amix.engine.base.processes import lock_folder
 from amix.engine.base.publish import (
@@ -155,14 +156,14 @@ class Workspace:
             )
 
     def _refuse_other_work(self) -> None:
-        names = {path.name for path in self._folder.iterdir()}
+        names = {path.name for path in self._folder.iterdir() if not is_stray(path.name)}
         ours = {name for name in names if is_leftover(name)}
         ours |= {name for name in names if _SHARD_FILE.fullmatch(name) and self._is_ours(name)}
         if MANIFEST in names or any(name.endswith(".json") for name in ours):
             ours |= names & set(_LAST_FILES)
         if names - ours:
             raise UsageError(
-                f"{self._folder}: already holds other work ({min(names - ours)}). Shards are written to an absent or "
+                f"{self._folder}: {other_work(self._folder, min(names - ours))}. Shards are written to an absent or "
                 "empty folder, or one of an earlier precompute run. Name another one."
             )
 

@@ -65,7 +65,8 @@ class RelevanceDataset(Samples):
         if damaged not in known:
             raise UsageError(f"damaged {damaged!r} is not known. Choose {' or '.join(known)}.")
         self._mirror = Mirror(str(folder), cache, storage_options) if is_remote(folder) else None
-        self.folder = Path(folder) if self._mirror is None else self._mirror.folder
+        # Absolute, because the program may change its folder, and a spawned process begins in another.
+        self.folder = Path(folder).absolute() if self._mirror is None else self._mirror.folder
         self.manifest = Manifest.read(self.folder)
         self._choose(head)
         self._labels: NDArray[np.int64] | None = None  # in place of those in the shards

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from amix.engine.base.errors import UsageError
 from amix.engine.base.ranks import rank_correlation
+from amix.engine.base.words import counted
 from amix.loaders.shards.manifest import Manifest
 from amix.study.compare.grid import Corpus, Grid, Method, Options
 from amix.study.compare.outcome import Outcome
@@ -55,7 +56,7 @@ def profile_heads(
         raise UsageError("Ranking heads by training needs --dev SHARDS, on which heads are compared.")
     if budget < len(specs):
         raise UsageError(
-            f"--budget {budget}: {len(specs)} heads need at least one run each. Give a larger budget."
+            f"--budget {budget}: {counted(len(specs), 'head')} need at least one run each. Give a larger budget."
         )
     rounds = max(1, (len(specs) - 1).bit_length())
     left, dropped = list(specs), list[ProfiledHead]()

@@ -108,7 +108,7 @@ class Comparison:
     def write(self, folder: Path) -> None:
         """Publish `comparison.json` in `folder`."""
         document = {"grid": as_document(self.grid), "rows": [row.as_dict() for row in self.rows]}
-        publish.write_atomic(folder / COMPARISON, canonical.dumps(document) + b"\n")
+        publish.write_text(folder / COMPARISON, canonical.text(document) + "\n")
 
 
 def written_grid(folder: Path) -> str:

@@ -25,9 +25,9 @@ DIFFERENCES = ("accuracy", "nll", "ece", "aurc")
 def write_summary(out: Path, grid: Grid, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
     """Write `grid.yaml`, `runs.csv` (a line for each run and set), `comparison.json` and `table.md` to `out`."""
     write_yaml(out / GRID, as_document(grid))
-    publish.write_atomic(out / "runs.csv", runs_csv(grid, outcomes).encode())
+    publish.write_text(out / "runs.csv", runs_csv(grid, outcomes))
     Comparison(grid=grid, rows=tuple(rows)).write(out)
-    publish.write_atomic(out / "table.md", ("\n".join(markdown(rows)) + "\n").encode())
+    publish.write_text(out / "table.md", "\n".join(markdown(rows)) + "\n")
 
 
 def markdown(rows: Sequence[Row]) -> list[str]:

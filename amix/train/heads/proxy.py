@@ -4,7 +4,7 @@ Axes: N texts, B batch, S head specs, T tokens, D width of the word embeddings, 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import TrainError
 from amix.engine.base.heads import Head
+from amix.engine.base.words import counted
 from amix.engine.mixing.attentionmix import content_relevance
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
@@ -33,11 +34,18 @@ class RankedHead:
 
     separation: share of the labels' variance that is explained on held-out folds, at most 1.
     accuracy: of the class with the largest prediction, on the same folds; None for several labels a text.
+    noise: two standard errors of its distance to the first of the ranking, by the same texts. A smaller distance says
+        nothing. None for the first itself, and in rankings of earlier versions.
     """
 
     head: str
     separation: float
     accuracy: float | None
+    noise: float | None = None
+
+    def is_told_from(self, first: "RankedHead") -> bool | None:
+        """Tell whether it lies behind the first by more than noise, None where that is not known."""
+        return None if self.noise is None else first.separation - self.separation > self.noise
 
 
 def rank_heads(
@@ -70,19 +78,28 @@ def rank_heads(
     targets_NC, fold_N = _targets(dataset.with_head(None), chosen, folds, seed)
     several = max(1, _ROOM // (len(chosen) * embeddings_VD.shape[1] * 4))
     ranked = []
+    missed_SN = []
     for begin in range(0, len(specs), several):
         part = specs[begin : begin + several]
         features_SND = _features(dataset.with_head("|".join(part)), chosen, embeddings_VD)
         for spec, features_ND in zip(part, features_SND, strict=True):
-            separation, accuracy = _held_out(features_ND, targets_NC, fold_N, folds)
+            missed_N, accuracy = _held_out(features_ND, targets_NC, fold_N, folds)
+            missed_SN.append(missed_N)
             ranked.append(
                 RankedHead(
                     head=spec,
-                    separation=separation,
+                    separation=1.0 - float(missed_N.sum()),
                     accuracy=None if dataset.manifest.multi_label else accuracy,
                 )
             )
-    return sorted(ranked, key=lambda each: -each.separation)  # the first of equals stays first
+    order = sorted(range(len(ranked)), key=lambda place: -ranked[place].separation)  # equals keep their order
+    first = order[0]
+    return [
+        ranked[place]
+        if place == first
+        else replace(ranked[place], noise=_noise(missed_SN[place] - missed_SN[first]))
+        for place in order
+    ]
 
 
 def candidates(heads: Sequence[Head]) -> list[str]:
@@ -100,9 +117,10 @@ def _targets(
     classes = len(dataset.manifest.label_names or ())
     targets_NC = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
     if len(chosen) < 2 * folds or not targets_NC.std(axis=0).any():
+        found = counted(int(targets_NC.any(axis=0).sum()), "class", "classes")
         raise TrainError(
-            f"{dataset.folder}: {len(chosen)} texts of {int(targets_NC.any(axis=0).sum())} classes are too few to rank "
-            f"heads on {folds} folds. Use more texts, or name a head (--head 0.mean)."
+            f"{dataset.folder}: {counted(len(chosen), 'text')} of {found} are too few to rank heads on {folds} folds. "
+            "Use more texts, or name a head (--head 0.mean)."
         )
     order_N = np.random.Generator(np.random.Philox(seed + 1)).permutation(len(chosen))
     order_N = order_N[np.argsort(targets_NC[order_N].argmax(axis=1), kind="stable")]
@@ -134,21 +152,28 @@ def _features(
     return features_SND
 
 
+def _noise(difference_N: Floats) -> float:
+    """Return two standard errors of the sum of a difference over texts."""
+    return float(2.0 * difference_N.std(ddof=1) * np.sqrt(len(difference_N)))
+
+
 def _held_out(
     features_ND: NDArray[np.float32], targets_NC: Floats, fold_N: NDArray[np.int64], folds: int
-) -> tuple[float, float]:
-    """Return explained variance and accuracy, each text being predicted from the folds that it is not in."""
+) -> tuple[Floats, float]:
+    """Return unexplained variance and accuracy, each text being predicted from the folds that it is not in.
+
+    The variance is each text's share of the labels' variance, (N,).
+    """
     predicted_NC = np.empty_like(targets_NC)
-    residual = total = 0.0
+    total = 0.0
     for fold in range(folds):
         out_N = fold_N == fold
         predicted_NC[out_N] = _ridge(features_ND[~out_N].astype(np.float64), targets_NC[~out_N])(
             features_ND[out_N].astype(np.float64)
         )
-        residual += float(((targets_NC[out_N] - predicted_NC[out_N]) ** 2).sum())
         total += float(((targets_NC[out_N] - targets_NC[~out_N].mean(axis=0)) ** 2).sum())
     accuracy = float((predicted_NC.argmax(axis=1) == targets_NC.argmax(axis=1)).mean())
-    return 1.0 - residual / max(total, 1e-12), accuracy
+    return ((targets_NC - predicted_NC) ** 2).sum(axis=1) / max(total, 1e-12), accuracy
 
 
 def _ridge(features_ND: Floats, targets_NC: Floats) -> Callable[[Floats], Floats]:

@@ -1,5 +1,6 @@
 """The device and the cores that a run asks for, or an error: never silently another device."""
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -41,8 +42,17 @@ def open_accelerator(device: str | None, mixed_precision: str) -> Accelerator:
 
 @contextlib.contextmanager
 def ended_group() -> Iterator[None]:
-    """End the process group of a launcher after the block; after an error the launcher does that itself."""
+    """End the process group of a launcher when this process ends after the block; after an error the launcher does it.
+
+    Not at once: another run in the same processes goes on with the group. A second group would find the addresses of
+    the first in the launcher's store, and wait for a process that has left it.
+    """
+    atexit.unregister(_end_group)
     yield
+    atexit.register(_end_group)
+
+
+def _end_group() -> None:
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Never
 
@@ -22,6 +23,7 @@ from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint, Progress, State, Weights
 from amix.train.run.log import LossLine, MetricsLog, ScoreLine
 from amix.train.run.optim import build_optimizer, learning_rate, set_learning_rate
+from amix.train.run.result import EpochSummary, Metrics
 from amix.train.run.sets import Sets
 from amix.train.run.setup import build_loader, build_objective, checkpoint_gradients
 from amix.train.run.step import TrainingStep
@@ -85,21 +87,36 @@ class Run:
             self.loader.load_state_dict(state.loader)
 
     def train(
-        self, log: MetricsLog, out_of_fold: Sequence[Predictions] | None = None, name: str = "train"
+        self,
+        log: MetricsLog,
+        out_of_fold: Sequence[Predictions] | None = None,
+        name: str = "train",
+        on_epoch: Callable[[EpochSummary], None] = lambda summary: None,
     ) -> None:
         """Run the epochs that are left.
 
         out_of_fold: what the models of the folds said after each epoch; it judges the epochs of this model, too.
-        name: what the bar says.
+        name: what the bar says.  on_epoch: called after each epoch, in the first process.
         """
         quiet = None if self.accelerator.is_local_main_process else True
         with tqdm(total=self.steps, initial=self.at.step, desc=name, unit="step", disable=quiet) as bar:
             while self.at.epoch < self.config.epochs and not self._is_stale():
+                began = time.perf_counter()
                 self.train_epoch(log, bar)
-                if out_of_fold is not None:
-                    self.follow(out_of_fold[self.at.epoch - 1], log)
-                elif self.dev is not None:
-                    self._judge_epoch(log)
+                loss = self.tally.collect_epoch(
+                    self.at
+                )  # one that has diverged raises an error naming the step
+                metrics = self._judge_epoch(log, out_of_fold)
+                if self.accelerator.is_main_process:
+                    on_epoch(
+                        EpochSummary(
+                            epoch=self.at.epoch,
+                            epochs=self.config.epochs,
+                            loss=loss,
+                            dev=metrics,
+                            seconds=time.perf_counter() - began,
+                        )
+                    )
                 self._checkpoint_if_due()
             self.tally.collect(self.at)
 
@@ -190,15 +207,20 @@ class Run:
         log.score(ScoreLine(step=at.step, epoch=at.epoch, kind="dev", name="dev", metrics=metrics | extra))
         return metrics
 
-    def _judge_epoch(self, log: MetricsLog) -> None:
-        """Evaluate on the development set: the epoch may be the best."""
+    def _judge_epoch(self, log: MetricsLog, out_of_fold: Sequence[Predictions] | None) -> Metrics | None:
+        """Return the metrics by which the epoch is judged, None without any; the epoch may be the best."""
         at = self.at
+        if out_of_fold is not None:
+            return self.follow(out_of_fold[at.epoch - 1], log)
+        if self.dev is None:
+            return None
         metrics = self.follow(self.judged(), log)
         best = at.best_metrics
         rank = (metrics["accuracy"], -metrics["nll"])
         if best is None or rank > (best["accuracy"], -best["nll"]):
             at.best_epoch, at.best_metrics = at.epoch, metrics
             self.best = checkpoint.weights_of(self.network)
+        return metrics
 
     def _is_stale(self) -> bool:
         """Tell whether `patience` epochs have brought nothing better on the development set."""

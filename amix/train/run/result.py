@@ -27,6 +27,21 @@ class EnsembleResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EpochSummary:
+    """An epoch that is over, counted from 1.
+
+    epochs: how many there are in all, unless the run ends early.
+    loss: mean over its batches.  dev: metrics on the development set, None without one.  seconds: of the epoch.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    dev: Metrics | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """The result of a run.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import TrainError, UsageError
 from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.remote import shown
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.options.auto import AUTO
 from amix.train.options.config import TrainConfig
@@ -106,11 +107,11 @@ def open_sets(
     eval_sets = {name: open_eval_set(folder, training.manifest) for name, folder in evals}
     if len(eval_sets) < len(evals):
         raise UsageError("two evaluation sets have the same name; give each its own: --eval NAME=SHARDS.")
-    for name, each in eval_sets.items():
-        used = found.evaluation
-        if used is not None and each.dataset.manifest.sha256 == used.dataset.manifest.sha256:
+    for name, folder in evals:
+        same, used = eval_sets[name].dataset.manifest.sha256, found.evaluation
+        if used is not None and same == used.dataset.manifest.sha256:
             _LOG.warning(
-                f"--eval {name}: these are the shards that --dev selects on, so results on them will be optimistic."
+                f"--eval {shown(folder)}: --dev selects on the same shards, so results on them will be optimistic."
             )
     sets = Sets(
         training=training,

@@ -3,6 +3,7 @@
 from accelerate import Accelerator
 
 from amix.engine.base.errors import TrainError, UsageError
+from amix.engine.base.words import counted
 from amix.engine.mixing.mixer import Mixer
 from amix.engine.mixing.site import hidden_layer
 from amix.loaders.stream.loader import Reading, RelevanceLoader
@@ -42,8 +43,8 @@ def build_loader(config: TrainConfig, accelerator: Accelerator, sets: Sets) -> R
     """
     if sets.samples < accelerator.num_processes:
         raise TrainError(
-            f"{sets.training.folder}: {sets.samples} samples are too few for {accelerator.num_processes} processes. "
-            "Start fewer."
+            f"{sets.training.folder}: {counted(sets.samples, 'text is', 'texts are')} too few for "
+            f"{accelerator.num_processes} processes. Start fewer."
         )
     loader = RelevanceLoader(
         sets.training,

@@ -27,6 +27,7 @@ class Tally:
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         self._losses: list[Loss] = []
+        self._of_epoch: list[float] = []
         self._unpaired = self._tokens = 0
 
     def add(self, loss: Loss) -> None:
@@ -54,9 +55,20 @@ class Tally:
                         f"{', '.join(noted.keys)}. Lower --lr, or use --mixed-precision no."
                     )
             at.losses += losses
+            self._of_epoch += losses
             counts = torch.tensor([self._unpaired, self._tokens], device=self._accelerator.device)
             unpaired, tokens = self._accelerator.reduce(counts, "sum").tolist()
             at.unpaired += unpaired
             at.tokens += tokens
             self._losses, self._unpaired, self._tokens = [], 0, 0
-        return math.fsum(at.losses) / max(len(at.losses), 1)
+        return _mean(at.losses)
+
+    def collect_epoch(self, at: Progress) -> float:
+        """Collect, and return the mean loss of the epoch that ends, or of what a resumed run did of it."""
+        self.collect(at)
+        mean, self._of_epoch = _mean(self._of_epoch), []
+        return mean
+
+
+def _mean(losses: Sequence[float]) -> float:
+    return math.fsum(losses) / max(len(losses), 1)

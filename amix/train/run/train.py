@@ -1,7 +1,8 @@
 """Fine-tuning a classifier on shards, with or without mixing: from folders to a finished run."""
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from amix.train.run.folds import cross_validate
 from amix.train.run.log import MetricsLog
 from amix.train.run.maker import RunMaker, load_network
 from amix.train.run.report import Report
-from amix.train.run.result import TrainResult
+from amix.train.run.result import EpochSummary, TrainResult
 from amix.train.run.sets import Sets, open_sets, reads_cached_relevance
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -37,6 +40,7 @@ def train(
     evals: Sequence[tuple[str, str | Path]] = (),
     *,
     resume: bool = False,
+    on_epoch: Callable[[EpochSummary], None] = lambda summary: None,
 ) -> TrainResult:
     """Train a classifier on shards and write a run folder.
 
@@ -46,6 +50,7 @@ def train(
         folds of the training texts give the confidence gap and the temperature.
     evals: (name, shards) pairs that are only reported, once, for the model that is saved.
     resume: continue from the newest checkpoint in `out`; on the CPU the outcome is that of an undisturbed run.
+    on_epoch: called after each epoch, in the first process alone.
     Everything is opened and compared before anything is written. Raises AmixError.
     Under `torchrun` or `accelerate launch` all processes call this alike, and the first one writes.
     """
@@ -55,6 +60,10 @@ def train(
     accelerator = open_accelerator(config.device, config.mixed_precision)
     with accelerator.main_process_first():  # the first process cleans up before the others look
         start = open_run(out, resume)
+    if resume and start is None and accelerator.is_main_process:
+        _LOG.warning(
+            f"--resume: {out} holds no checkpoint, so the run begins anew. --checkpoint-steps N writes checkpoints."
+        )
     sets = open_sets(shards, config, chosen, evals)
     tokenizer = load_tokenizer(model, sets.manifest)
 
@@ -92,7 +101,7 @@ def train(
             judged = None if folds is None else folds.epochs
             others = train_others(maker, judged)
             # The model of `model/` comes last: a run that has one is finished.
-            run.train(log, judged)
+            run.train(log, judged, on_epoch=on_epoch)
             epoch = run.select()
             if is_first:
                 publish_model(out, network, tokenizer)

@@ -457,3 +457,19 @@ def test_records_agree_with_the_manifest(shards: Path) -> None:
     assert [record["rows"] for record in records] == [[0, 16], [16, 32], [32, 48], [48, 60]]
     assert manifest.samples == sum(record["samples"] for record in records) == 60
     assert manifest.tokens == sum(record["tokens"] for record in records)
+
+
+def test_a_whole_cache_needs_no_session(
+    corpus: Path, tiny_extractor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "shards"
+    first = precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DeviceError("no memory left")
+
+    monkeypatch.setattr("amix.loaders.precompute.run.open_session", refuse)
+    assert precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS) == first
+    (out / "shard-00000000.tar").unlink()
+    with pytest.raises(DeviceError):
+        precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)

@@ -29,7 +29,7 @@ GOLDEN = {
         "tokenizer.json": TOKENIZER,
     },
     "rich": {
-        "README.md": "4f87536c8830d42875b09e2653b0a40213bdbea581426866c8d1ca3c8ccd7b7e",
+        "README.md": "a79ea6ecf9f358d902878c4fcbbd3fc468c4ad520dede75240a40f74828db8bc",
         "manifest.json": "8c17cceb244e1b6385e9e21bcc174eb32cda5684e896879209300e6e8cc3bab6",
         "shard-00000000.json": "b2cb99424f3a66b6c9d31ec3d2d9b74d3890ec6d9463f32d5e9f347cae26ab94",
         "shard-00000001.json": "02447c410047d0d571b0f6bb642487ae7c2f67e06679b2da5a11b121bcc85268",
@@ -45,7 +45,7 @@ GOLDEN = {
         "tokenizer.json": TOKENIZER,
     },
     "repacked": {
-        "README.md": "7da1592f20cf0ef303f3b25ec4172ebff99234309d64ad1214da83d459702ba3",
+        "README.md": "5f94ba65b1c2e9313b1f08bb7f0f449f61ab6de4baa5a3b3d34fac94164b16ff",
         "manifest.json": "608129bbe5846b13bae4361c9f24cc459fc029d91fce88ca19aaa5a189b1c00e",
         "rejects.jsonl": REJECTS,
         "shard-00000000.json": "cb217734e79df13e199a681da44c9428955f98f3bb6c652764d05b04ed8e94b0",

@@ -207,3 +207,26 @@ def test_the_manifest_is_sent_last(shards: Path, s3: str, bucket: str) -> None:
     sent = [path for method, path in store.requests if method == "PUT"]
     assert sent[-1].endswith("manifest.json")
     assert len(sent) == len(list(shards.iterdir()))
+
+
+def test_a_folder_that_is_not_there_yet_is_made(shards: Path, tmp_path: Path, cache: CacheOptions) -> None:
+    url = push(shards, f"file://{tmp_path}/new/place")
+    assert_reads_like(url, shards, cache=cache)
+
+
+def test_a_place_that_cannot_be_written_to_is_said_to_be(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/cache.*: .*permission to write to it"):
+        push(shards, f"file://{tmp_path}/file/cache")
+
+
+def test_a_hub_that_is_out_of_reach_is_said_to_be(shards: Path) -> None:
+    class ConnectError(Exception):
+        """As httpx calls it, which is no OSError."""
+
+    class Hub(FolderHub):
+        def create_repo(self, *_: object, **__: object) -> None:
+            raise ConnectError("Name or service not known")
+
+    with pytest.raises(StorageError, match=r"me/cache: the Hub cannot be reached \(ConnectError: .*network"):
+        push(shards, "me/cache", hub=Hub(Path()))

@@ -214,3 +214,13 @@ def test_a_data_set_knows_its_classes(reviews: Path, make_shards: Any, review_ro
     assert without.label_names is None
     with pytest.raises(ShardError, match="holds no labels"):
         without.num_classes  # noqa: B018  asking is what raises
+
+
+def test_a_relative_folder_stays_the_same_when_the_program_goes_elsewhere(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shards.parent)
+    dataset = RelevanceDataset(shards.name, head="0.mean")
+    monkeypatch.chdir(tmp_path)
+    assert dataset[3]["key"] == pickle.loads(pickle.dumps(dataset))[3]["key"]
+    assert dataset.folder == shards.absolute()

@@ -72,6 +72,35 @@ def test_the_head_that_points_at_the_telling_word_is_first(planted: Path) -> Non
     assert [each.separation for each in ranking] == sorted(score.values(), reverse=True)
 
 
+def test_heads_that_cannot_be_told_from_the_first_are_said_to_be(
+    planted: Path, reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    first, *others = rank_heads(planted, EMBEDDINGS)
+    assert first.noise is None
+    assert all(each.noise is not None and each.noise >= 0 for each in others)
+    told = {each.head: each.is_told_from(first) for each in others}
+    assert told["0.0"] is told["1.1"] is True  # they point at nothing
+    assert RankedHead(head="0.0", separation=0.1, accuracy=None).is_told_from(first) is None
+
+    arguments = ["select", reviews, tmp_path, "--model", tiny_bert]
+    done = CliRunner().invoke(main, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    assert "separation: the share of the labels' variance" in done.stderr
+    assert "of the other 6 heads cannot be told from the first" in done.stderr
+    assert "No classifier was trained." in done.stderr
+    assert "no head was shown to be better than 0.mean" in done.stderr
+
+
+def test_noise_shrinks_with_the_number_of_texts(planted: Path) -> None:
+    texts = len(RelevanceDataset(planted))
+    few, all_ = (
+        rank_heads(planted, EMBEDDINGS, numbers, specs=["1.0", "0.1"])[1].noise
+        for numbers in (np.arange(0, texts, 4), None)
+    )
+    assert few is not None and all_ is not None
+    assert 1.3 < few / all_ < 3.0
+
+
 def test_more_dimensions_than_texts_are_not_learnt_by_heart() -> None:
     # Directions of falling weight, as word embeddings have; the first two make the label, the rest is noise.
     rng = np.random.default_rng(0)
@@ -112,7 +141,7 @@ def test_several_labels_a_text(tmp_path: Path) -> None:
 def test_too_few_texts_or_classes_are_an_error(planted: Path) -> None:
     with pytest.raises(TrainError, match=r"9 texts of \d classes are too few to rank heads on 5 folds"):
         rank_heads(planted, EMBEDDINGS, np.arange(9))
-    with pytest.raises(TrainError, match="of 1 classes are too few"):
+    with pytest.raises(TrainError, match="of 1 class are too few"):
         rank_heads(planted, EMBEDDINGS, np.arange(0, 150, 3))
 
 

@@ -38,8 +38,20 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def launched(launcher: str, shards: Path, out: Path, model: Path, *arguments: object, code: int = 0) -> str:
-    """Run `amix train` in two processes and return what it says: the result, or the error."""
+TRAIN = ("-m", "amix", "train")
+# Several commands in the same processes, which need not keep in step.
+SEVERAL = """
+import os, sys, time
+from amix.cli import main
+
+for arguments in {commands!r}:
+    time.sleep(0.3 * int(os.environ.get("RANK", "0")))
+    main.main(arguments, prog_name="amix", standalone_mode=False)
+"""
+
+
+def launched(launcher: str, *program: object, code: int = 0) -> str:
+    """Run a program in two processes and return what it says: the result, or the error."""
     module = {
         "torchrun": [
             "torch.distributed.run",
@@ -58,19 +70,7 @@ def launched(launcher: str, shards: Path, out: Path, model: Path, *arguments: ob
             "0",
         ],
     }[launcher]
-    command = [
-        sys.executable,
-        "-m",
-        *module,
-        "-m",
-        "amix",
-        "train",
-        shards,
-        out,
-        "--model",
-        model,
-        *arguments,
-    ]
+    command = [sys.executable, "-m", *module, *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, env=environment, timeout=300
@@ -125,32 +125,51 @@ def test_ranks_see_the_rows_and_pairs_of_one_process(
 
 
 @pytest.mark.parametrize(
-    ("launcher", "options"),
+    ("launcher", "several"),
     [
-        # 35 of 8: the last batch has three rows, none of them for the second process.
-        ("torchrun", {"samples": 35, "p": 0.7, "clean_weight": 0.3}),
-        # 37 of 8: five rows, one for the second; and three batches an optimizer step.
-        ("torchrun", {"method": "tmix", "samples": 37, "gradient_accumulation": 3}),
-        ("accelerate", {"method": "ssmix", "partner": "similar", "samples": 24, "epochs": 1}),
+        (
+            "torchrun",
+            [
+                # 35 of 8: the last batch has three rows, none of them for the second process.
+                {"samples": 35, "p": 0.7, "clean_weight": 0.3},
+                # 37 of 8: five rows, one for the second; and three batches an optimizer step.
+                {"method": "tmix", "samples": 37, "gradient_accumulation": 3},
+            ],
+        ),
+        ("accelerate", [{"method": "ssmix", "partner": "similar", "samples": 24, "epochs": 1}]),
     ],
 )
 def test_two_processes_train_like_one(
-    launcher: str, options: dict[str, Any], reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
+    launcher: str,
+    several: list[dict[str, Any]],
+    reviews: Path,
+    held_out: Path,
+    still_bert: Path,
+    tmp_path: Path,
 ) -> None:
-    config = TrainConfig(**{**CONFIG, **options})
-    write_config(tmp_path / "run.yaml", config, Inputs())
-    alone = train(
-        reviews, tmp_path / "one", str(still_bert), config, dev=held_out, evals=[("test", held_out)]
-    )
-    flags = ("--config", tmp_path / "run.yaml", "--dev", held_out, "--eval", f"test={held_out}", "--json")
-    said = launched(launcher, reviews, tmp_path / "two", still_bert, *flags)
-    (line,) = said.splitlines()  # of one process alone
-    result = json.loads(line)
-    assert (result["steps"], result["epoch"]) == (alone.steps, alone.epoch)
-    close(losses(tmp_path / "two"), losses(tmp_path / "one"))
-    for kind in ("eval", "calibration", "scaled"):
-        close(result[kind]["test"], getattr(alone, kind)["test"])
-    close(result["dev"], alone.dev)
+    commands, expected = [], []
+    for number, options in enumerate(several):
+        config = TrainConfig(**{**CONFIG, **options})
+        one, two, written = (tmp_path / f"{name}-{number}" for name in ("one", "two", "run.yaml"))
+        write_config(written, config, Inputs())
+        expected.append(
+            train(reviews, one, str(still_bert), config, dev=held_out, evals=[("test", held_out)])
+        )
+        flags = ["--model", still_bert, "--config", written, "--dev", held_out]
+        flags += ["--eval", f"test={held_out}", "--json"]
+        commands.append(["train", *map(str, [reviews, two, *flags])])
+    script = tmp_path / "script.py"
+    script.write_text(SEVERAL.format(commands=commands))
+    said = launched(launcher, script)
+    for number, (line, alone) in enumerate(
+        zip(said.splitlines(), expected, strict=True)
+    ):  # of one process alone
+        result = json.loads(line)
+        assert (result["steps"], result["epoch"]) == (alone.steps, alone.epoch)
+        close(losses(tmp_path / f"two-{number}"), losses(tmp_path / f"one-{number}"))
+        for kind in ("eval", "calibration", "scaled"):
+            close(result[kind]["test"], getattr(alone, kind)["test"])
+        close(result["dev"], alone.dev)
 
 
 def test_two_processes_train_folds_and_an_ensemble_like_one(
@@ -184,20 +203,22 @@ def test_a_run_goes_on_under_another_number_of_processes(
                 file.unlink()
             path.rmdir()
     flags = ("--config", tmp_path / "run.yaml", "--eval", f"test={held_out}", "--resume", "--json")
-    result = json.loads(launched("torchrun", reviews, run, still_bert, *flags))
+    result = json.loads(launched("torchrun", *TRAIN, reviews, run, "--model", still_bert, *flags))
     assert result["steps"] == alone.steps == 10
     close(losses(run), expected)
     close(result["eval"]["test"], alone.eval["test"])
 
 
 def test_more_processes_than_samples_are_refused(reviews: Path, still_bert: Path, tmp_path: Path) -> None:
-    said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--samples", 1, code=1)
-    assert "1 samples are too few for 2 processes" in said
+    given = (reviews, tmp_path / "x", "--model", still_bert, "--samples", 1)
+    said = launched("torchrun", *TRAIN, *given, code=1)
+    assert "1 text is too few for 2 processes" in said
     assert not (tmp_path / "x").exists()
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(reviews: Path, still_bert: Path, tmp_path: Path) -> None:
-    said = launched("torchrun", reviews, tmp_path / "x", still_bert, "--batch-size", 7, code=1)
+    given = (reviews, tmp_path / "x", "--model", still_bert, "--batch-size", 7)
+    said = launched("torchrun", *TRAIN, *given, code=1)
     assert "batch_size 7" in said
     assert not (tmp_path / "x").exists()
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from amix.engine.base.errors import ShardError, UsageError
+from amix.engine.base.errors import ShardError, StorageError, UsageError
 from amix.engine.base.publish import explained
 
 DEFAULT_BYTES = 50 * 10**9
+_ELSEWHERE = "Name a folder that can be written to: AMIX_CACHE=/path/to/folder."
 # Endings of the files that count and are removed; documents and indexes are small and stay.
 _EVICTED = (".tar", ".crc.npy")
 
@@ -29,8 +30,12 @@ class CacheOptions:
     limit: int | None = None
 
     def root(self) -> Path:
-        """Return the folder of the local store."""
-        return self.folder or Path(os.environ.get("AMIX_CACHE") or Path.home() / ".cache" / "amix")
+        """Return the folder of the local store. Raises StorageError when there is no home for it."""
+        given = self.folder or os.environ.get("AMIX_CACHE")
+        try:
+            return Path(given or Path.home() / ".cache" / "amix").absolute()
+        except RuntimeError as problem:
+            raise StorageError(f"The local store of shards has no place ({problem}). {_ELSEWHERE}") from None
 
     def bytes(self) -> int:
         """Return the limit. Raises UsageError when the variable is not a number."""
@@ -58,9 +63,15 @@ class ShardCache:
         self.folder = self._root / key
 
     def make(self) -> None:
-        """Create the folder."""
-        with explained(self._root):
+        """Create the folder. Raises StorageError where it cannot be created."""
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            with self._locked(self._root / ".lock"):  # which has to be written
+                pass
+        except OSError as problem:
+            raise StorageError(
+                f"{self._root}: fetched shards cannot be kept there ({problem.strerror}). {_ELSEWHERE}"
+            ) from None
 
     def provide(self, name: str, size: int, fetch: Callable[[Path], None]) -> Path:
         """Return the file `name`. If it is not there, one process fetches it and the others wait.

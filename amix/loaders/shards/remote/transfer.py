@@ -7,10 +7,11 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from amix.engine.base.errors import DependencyError, FetchError
+from amix.engine.base.errors import AmixError, DependencyError, FetchError, StorageError
 from amix.engine.base.installing import install
 from amix.engine.base.publish import sha256_bytes, sha256_file
 from amix.loaders.shards.remote.location import joined, shown
@@ -20,7 +21,15 @@ FIRST_PAUSE = (
     0.5  # seconds; each next one is twice as long, up to LONGEST_PAUSE, and drawn from [half, whole]
 )
 LONGEST_PAUSE = 16.0
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+_FINAL = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+)
+_WITH_FOLDERS = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs"}  # not buckets
 # Errors of botocore and google.auth, by name, because these packages may not be installed.
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine; trying again does not help
@@ -99,21 +108,29 @@ class Store:
 
         return self._patiently(name, get)
 
+    def make(self) -> None:
+        """Make the folder, and those above it, where the store has folders; others have names alone."""
+        if self.location.partition("://")[0].lower() in _WITH_FOLDERS:
+            self._patiently(
+                "", lambda system, path: system.makedirs(path.rstrip("/"), exist_ok=True), _WRITING
+            )
+
     def write(self, name: str, data: bytes) -> None:
-        """Write a small file. Raises FetchError naming it when the store does not take it."""
-        self._patiently(name, lambda system, path: system.pipe_file(path, data))
+        """Write a small file. Raises StorageError naming it when the store does not take it."""
+        self._patiently(name, lambda system, path: system.pipe_file(path, data), _WRITING)
 
     def send(self, file: Path) -> None:
-        """Write a file of this machine under its own name."""
+        """Write a file of this machine under its own name. Raises StorageError as `write` does."""
 
         def put(system: FileSystem, path: str) -> None:
             system.put_file(str(file), path)
             if system.info(path)["size"] != file.stat().st_size:
                 raise _Different("the store holds another size than was sent")
 
-        self._patiently(file.name, put)
+        self._patiently(file.name, put, _WRITING)
 
-    def _patiently(self, name: str, get: Callable[[FileSystem, str], T]) -> T:
+    def _patiently(self, name: str, get: Callable[[FileSystem, str], T], doing: "_Doing | None" = None) -> T:
+        doing = doing or _READING
         url = joined(self.location, name)
         pause = FIRST_PAUSE
         for attempt in range(1, ATTEMPTS + 1):
@@ -121,23 +138,27 @@ class Store:
                 system = self._system()
                 return get(system, system._strip_protocol(url))
             except _FINAL as problem:
-                raise FetchError(
-                    f"{shown(url)}: {_reason(problem)}. Check the location and your permission to read it."
+                raise doing.error(
+                    f"{shown(url)}: {_reason(problem)}. Check the location and your permission to {doing.verb} it."
                 ) from None
             except (ImportError, ValueError) as problem:
                 raise self._unusable(problem) from None
             except Exception as problem:  # each store has errors of its own
                 if isinstance(problem, OSError) and problem.errno in _LOCAL:
-                    raise
+                    if doing is _READING:
+                        raise
+                    raise doing.error(
+                        f"{shown(url)}: cannot be written ({problem.strerror}). Make room there, or name another place."
+                    ) from None
                 if type(problem).__name__ in _NO_CREDENTIALS:
-                    raise FetchError(
+                    raise doing.error(
                         f"{shown(url)}: no credentials were found. Give them as the store's own tools take them, "
                         "or in storage_options."
                     ) from None
                 if attempt == ATTEMPTS:
-                    raise FetchError(
-                        f"{shown(url)}: could not be fetched in {ATTEMPTS} attempts ({_reason(problem)}). Try again "
-                        "later; files that were fetched before are kept."
+                    raise doing.error(
+                        f"{shown(url)}: could not be {doing.done} in {ATTEMPTS} attempts ({_reason(problem)}). Try "
+                        f"again later{doing.kept}."
                     ) from None
                 _LOG.info(f"{shown(url)}: {_reason(problem)}; attempt {attempt + 1} in {pause:.1f} s at most")
                 time.sleep(pause * random.uniform(0.5, 1))  # so that many readers do not come back together
@@ -157,8 +178,22 @@ class Store:
         if isinstance(problem, ImportError):
             packages = {"s3": install("s3"), "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
             how = packages.get(scheme, "pip install the package that fsspec names for it")
-            return DependencyError(f"{self}: reading {scheme}:// needs another package. Install it: {how}")
-        return FetchError(f"{self}: is not a location that fsspec can read ({type(problem).__name__}).")
+            return DependencyError(f"{self}: {scheme}:// needs another package. Install it: {how}")
+        return FetchError(f"{self}: is not a location that fsspec knows ({type(problem).__name__}).")
+
+
+@dataclass(frozen=True)
+class _Doing:
+    """What is done with a file, in the words of its errors."""
+
+    error: type[AmixError]
+    verb: str
+    done: str
+    kept: str
+
+
+_READING = _Doing(FetchError, "read", "fetched", "; files that were fetched before are kept")
+_WRITING = _Doing(StorageError, "write to", "sent", "")
 
 
 class _Different(Exception):
@@ -170,7 +205,9 @@ def _reason(problem: Exception) -> str:
     if isinstance(problem, _Different):
         return str(problem)
     if isinstance(problem, FileNotFoundError):
-        return "there is no such file"
+        return "there is no such file or folder"
+    if isinstance(problem, NotADirectoryError | FileExistsError):
+        return "a file is in the place of a folder"
     if isinstance(problem, PermissionError):
         return "permission denied"
     status = getattr(problem, "status", None) or getattr(

@@ -56,7 +56,7 @@ def test_fewer_heads_in_bytes(tmp_path: Path) -> None:
     for number in range(len(before)):
         one, two = before[number]["relevance"], after[number]["relevance"]
         assert np.abs(np.sqrt(one) - np.sqrt(two)).max() <= np.sqrt(one.max()) / 500
-    with pytest.raises(HeadError, match="layer 0: heads 0, 1; layer 3: heads 1"):
+    with pytest.raises(HeadError, match="layer 0: heads 0, 1; layer 3: head 1"):
         RelevanceDataset(tmp_path / "slim", head="3.0")
 
 

@@ -1,0 +1,1 @@
+"""How commands meet the shell: its streams, its arguments, help, and progress."""
