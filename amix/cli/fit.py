@@ -119,12 +119,12 @@ def _where(result: "FitResult") -> str:
     )
 
 
-def _shown(corpus: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`
+def _shown(source: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`
     """Run `precompute` with a bar."""
     from amix.loaders.precompute.progress import Tally
     from amix.loaders.precompute.run import precompute
 
     with watching(out, Tally(), events=False) as watch:
         return precompute(
-            corpus, out, **options, on_corpus=watch.open, on_start=watch.begin, on_unit=watch.add
+            source, out, **options, on_corpus=watch.open, on_start=watch.begin, on_unit=watch.add
         )
