@@ -24,7 +24,9 @@ def command(folder: str, as_json: bool) -> None:
     if as_json:
         json_line(found)
     else:
-        facts({name.replace("_", " "): _shown(value) for name, value in found.items()})
+        # `max_length` beside `length_max` would be a riddle.
+        names = {name: name.replace("_", " ") for name in found} | {"max_length": "length limit"}
+        facts({names[name]: _shown(value) for name, value in found.items()})
 
 
 def _extractor(folder: Path) -> dict[str, object]:

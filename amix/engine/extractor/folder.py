@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from amix.engine.base import canonical
 from amix.engine.base.errors import ExtractorError
 from amix.engine.base.heads import Head
+from amix.engine.base.lfs import is_pointer, pointer_refusal
 from amix.engine.base.publish import sha256_file, write_atomic
 from amix.engine.extractor.measures import Fidelity, Parity
 
@@ -112,6 +113,8 @@ def open_extractor(folder: Path | str) -> Extractor:
     """
     folder = Path(folder)
     record = folder / RECORD
+    if is_pointer(record):
+        raise ExtractorError(pointer_refusal(record))
     again = "Run 'amix export' again into a new folder."
     try:
         data = record.read_bytes()
@@ -179,6 +182,8 @@ def _check_files(extractor: Extractor, again: str) -> None:
             found = sha256_file(path)
         except OSError as problem:
             raise ExtractorError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
+        if found != expected and is_pointer(path):
+            raise ExtractorError(pointer_refusal(path))
         if found != expected:
             raise ExtractorError(
                 f"{path}: the content does not match extractor.json; it was changed or damaged. {again}"
