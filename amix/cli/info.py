@@ -29,7 +29,9 @@ def command(folder: str, as_json: bool) -> None:
     if as_json:
         json_line(found)
         return
-    facts({name.replace("_", " "): value for name, value in found.items() if value is not None})
+    # `max_length` beside `length_max` would be a riddle.
+    names = {name: name.replace("_", " ") for name in found} | {"max_length": "length limit"}
+    facts({names[name]: value for name, value in found.items() if value is not None})
     step_after(kind, folder)
 
 

@@ -20,6 +20,7 @@ from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.runner import Ids
 from amix.engine.extractor.session import Session
 from amix.engine.extractor.tokenizer import padding_id
+from amix.exporters.capture import example_inputs
 from amix.exporters.options import Via
 
 TEXTS = (
@@ -82,10 +83,26 @@ def _require_readable(encoder: Encoder, reference: RelevanceModule) -> None:
         raise unreadable(encoder.model_type, "it is an encoder with a decoder, which has to be run beside it")
     try:
         reference.require_probabilities()
+        padding = _effect_of_padding(encoder, reference)
     except AmixError:
         raise
     except Exception as problem:  # whatever a family raises that needs more than ids and a mask
         raise unreadable(encoder.model_type, f"the model cannot be called ({problem})") from problem
+    if padding > TOLERANCE:
+        raise unreadable(encoder.model_type, "what a token receives depends on the padding behind its text")
+
+
+def _effect_of_padding(encoder: Encoder, reference: RelevanceModule) -> float:
+    """Return how much padding changes the relevance of a text of five tokens."""
+    ids_BT = example_inputs(encoder)[0][:1, :5]
+    padded_BT = torch.nn.functional.pad(ids_BT, (0, 3), value=padding_id(encoder.tokenizer))
+    mask_BT = (torch.arange(8) < 5).long()[None]
+    found = []
+    with torch.inference_mode():
+        for ids, mask in ((ids_BT, mask_BT[:, :5]), (padded_BT, mask_BT)):
+            inputs = (ids, mask, torch.zeros_like(ids))[: len(encoder.input_names)]
+            found.append(reference(*inputs)[..., :5])
+    return float((found[0] - found[1]).abs().max())
 
 
 def is_causal(encoder: Encoder) -> bool:

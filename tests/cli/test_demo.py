@@ -1,4 +1,5 @@
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.numpy import load_file
 
 from amix.cli import main
 from amix.cli.demo import ROLES
+from amix.engine.base.installing import install
 from amix.loaders.shards.manifest import Manifest
 from amix.train.score.metrics import accuracy, ece, nll
 
@@ -68,5 +70,5 @@ def test_a_missing_encoder_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     from amix.engine.base.errors import DependencyError
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match=r"attentionmix\[demo\]"):
+    with pytest.raises(DependencyError, match=re.escape(install("demo"))):
         demo.packaged_encoder()

@@ -13,6 +13,7 @@ COMMANDS = {
     "precompute": "precompute {no}.jsonl {out} --extractor {no}",
     "train": "train {no} {out} --model {no}",
     "compare": "compare {shards} {out} --model {no} --methods none --seeds 1 --dev {shards} --eval {shards}",
+    "fit": "fit {no}.csv {out} --model {no}",
     "select": "select {no} {out} --model {no}",
     "analyse": "analyse {no} {out}",
     "repack": "repack {shards} {out}",

@@ -27,6 +27,17 @@ DISTILBERT = {
     "max_position_embeddings": 64,
 }
 
+XLM = {
+    "emb_dim": 16,
+    "n_layers": 2,
+    "n_heads": 2,
+    "embed_init_std": 0.5,
+    "init_std": 0.5,
+    "max_position_embeddings": 64,
+    "pad_index": 0,
+    "pad_token_id": 0,
+}
+
 # Special tokens within the tiny vocabulary.
 IDS = {"bos_token_id": 2, "eos_token_id": 3}
 GPT2 = {
@@ -63,6 +74,19 @@ FAMILIES: dict[str, tuple[str, Mapping[str, object], int]] = {
     "modernbert": ("ModernBertConfig", {**SMALL, "max_position_embeddings": 64, **MODERN}, 64),
     "gpt2": ("GPT2Config", GPT2, 64),
     "llama": ("LlamaConfig", {**SMALL, "max_position_embeddings": 64, **GROUPED}, 64),
+    "mobilebert": (
+        "MobileBertConfig",
+        {**SMALL, "max_position_embeddings": 64, "embedding_size": 16, "intra_bottleneck_size": 8},
+        64,
+    ),
+    "flaubert": ("FlaubertConfig", XLM, 64),
+    "xlm": ("XLMConfig", XLM, 64),
+    "lilt": (
+        "LiltConfig",
+        {**SMALL, "hidden_size": 24, "channel_shrink_ratio": 2, "max_position_embeddings": 66},
+        65,
+    ),
+    "layoutlm": ("LayoutLMConfig", {**SMALL, "max_position_embeddings": 64}, 64),
     "mistral": (
         "MistralConfig",
         {**SMALL, "max_position_embeddings": 64, "sliding_window": 8, **GROUPED},
@@ -70,12 +94,29 @@ FAMILIES: dict[str, tuple[str, Mapping[str, object], int]] = {
     ),
 }
 CAUSAL = ("gpt2", "llama", "mistral")
-UNREADABLE: dict[str, tuple[str, Mapping[str, object]]] = {
+# Family -> configuration class, its settings, and why amix cannot read its attention.
+UNREADABLE: dict[str, tuple[str, Mapping[str, object], str]] = {
     "fnet": (
         "FNetConfig",
         {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "max_position_embeddings": 64},
+        "",
     ),
-    "convbert": ("ConvBertConfig", {**SMALL, "embedding_size": 16, "max_position_embeddings": 64}),
+    "convbert": ("ConvBertConfig", {**SMALL, "embedding_size": 16, "max_position_embeddings": 64}, ""),
+    "squeezebert": (
+        "SqueezeBertConfig",
+        {**SMALL, "embedding_size": 16, "max_position_embeddings": 64},
+        "its layers return scores, not probabilities",
+    ),
+    "canine": (
+        "CanineConfig",
+        {**SMALL, "max_position_embeddings": 64},
+        r"the model cannot be called \(max_pool",
+    ),
+    "t5": (
+        "T5Config",
+        {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2},
+        "it is an encoder with a decoder",
+    ),
 }
 
 

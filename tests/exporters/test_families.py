@@ -21,7 +21,9 @@ CAPTURED = {"distilbert", "albert"}  # to .pt2 as well
 # One layer of the two: capturing a layer for ONNX takes seconds, and every layer is compared below.
 LAYER = {"modernbert": 1}  # the one that attends within a window
 OLD_TRANSFORMERS = int(transformers.__version__.partition(".")[0]) < 5
-TRACED = {"mistral"}  # Llama with a window: captured by the same code as Llama and ModernBERT
+# Captured by the same code as another: Llama with a window, Flaubert's elder, BERT with places on a page.
+TRACED = {"mistral", "xlm", "lilt", "layoutlm"}
+LAYERS = {"distilbert": "n_layers", "gpt2": "n_layer", "flaubert": "n_layers", "xlm": "n_layers"}
 # BERT itself is the tests' tiny extractor: see test_export.py and tests/engine/extractor/test_session.py.
 
 
@@ -66,9 +68,11 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
         (expected,) = plain.run(["relevance"], alone)
         np.testing.assert_allclose(relevance[row : row + 1, :, :count], expected, atol=1e-5)
 
-    longest = np.full((1, extractor.max_length), 50, np.int64)  # the last usable position really is usable
-    found = open_session(tmp_path / "out").run(longest, np.ones_like(longest))
-    np.testing.assert_allclose(found.sum(axis=2), extractor.max_length, rtol=1e-5)
+    session = open_session(tmp_path / "out")
+    for count in (1, 2, extractor.max_length):  # the last usable position really is usable
+        batch = np.full((1, count), 50, np.int64)
+        found = session.run(batch, np.ones_like(batch))
+        np.testing.assert_allclose(found.sum(axis=2), count, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "albert in groups"])
@@ -76,9 +80,7 @@ def test_family_exports_with_parity_and_rows_that_sum_to_the_tokens(family: str,
 def test_all_layers_of_a_cut_model_agree_with_the_whole_one(
     family: str, kind: RelevanceKind, tmp_path: Path
 ) -> None:
-    more: dict[str, object] = {
-        {"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers"): 4
-    }
+    more: dict[str, object] = {LAYERS.get(family, "num_hidden_layers"): 4}
     if family == "albert in groups":
         family, more = "albert", {**more, "num_hidden_groups": 2}
     encoder = save_family(tmp_path / family, family, **more)
@@ -100,10 +102,30 @@ def test_all_layers_of_a_cut_model_agree_with_the_whole_one(
 
 @pytest.mark.parametrize("family", UNREADABLE)
 def test_a_model_without_readable_attention_is_refused_by_type(family: str, tmp_path: Path) -> None:
-    encoder = save(tmp_path / family, *UNREADABLE[family])
-    with pytest.raises(ExportError, match=rf"'{family}' gives no readable attention.*BERT, RoBERTa"):
+    config_class, settings, why = UNREADABLE[family]
+    encoder = save(tmp_path / family, config_class, settings)
+    with pytest.raises(ExportError, match=rf"'{family}' gives no readable attention: {why}.*BERT, RoBERTa"):
         export(str(encoder), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == [family]
+
+
+def test_a_layer_with_as_many_parts_as_there_are_layers_keeps_them(tmp_path: Path) -> None:
+    encoder = save_family(
+        tmp_path / "mobilebert", "mobilebert", num_hidden_layers=3
+    )  # of 3 feed-forward nets
+    options = ExportOptions(layers=[1], formats=("torchscript",))
+    assert export(str(encoder), tmp_path / "out", options).parity.graphs["torchscript"].max_abs < 1e-4
+
+
+def test_an_encoder_whose_attention_depends_on_the_padding_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    encoder = save_family(tmp_path / "mobilebert", "mobilebert")  # reads a token's neighbours with it
+    weights = load_file(encoder / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"][0] = 5.0
+    save_file(weights, encoder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match="what a token receives depends on the padding behind its text"):
+        export(str(encoder), tmp_path / "out", ExportOptions(formats=("torchscript",)))
 
 
 def test_a_graph_that_fails_on_a_shape_is_refused_with_its_message(tiny_extractor: Path) -> None:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-_FIRST_LINE = b"version https://git-lfs.github.com/spec/"
+FIRST_LINE = b"version https://git-lfs.github.com/spec/"
 
 
 def is_pointer(path: Path) -> bool:
     """Tell whether a file is a pointer. False where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_FIRST_LINE)) == _FIRST_LINE
+            return file.read(len(FIRST_LINE)) == FIRST_LINE
     except OSError:
         return False
 

@@ -9,6 +9,7 @@ from amix.engine.base import canonical
 from amix.engine.base.errors import ExtractorError
 from amix.engine.base.heads import Head
 from amix.engine.base.kinds import described
+from amix.engine.base.lfs import is_pointer, pointer_refusal
 from amix.engine.base.publish import is_utf8, sha256_file, write_atomic
 from amix.engine.extractor.measures import Fidelity, Parity
 
@@ -127,6 +128,8 @@ def read_record(folder: Path | str) -> Extractor:
         raise ExtractorError(
             f"{folder}: the path is not valid UTF-8, and the runtimes need that. Give it another name."
         )
+    if is_pointer(record):
+        raise ExtractorError(pointer_refusal(record))
     try:
         data = record.read_bytes()
     except FileNotFoundError:
@@ -196,6 +199,8 @@ def _check_files(extractor: Extractor, again: str) -> None:
             found = sha256_file(path)
         except OSError as problem:
             raise ExtractorError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
+        if found != expected and is_pointer(path):
+            raise ExtractorError(pointer_refusal(path))
         if found != expected:
             raise ExtractorError(
                 f"{path}: the content does not match extractor.json; it was changed or damaged. {again}"

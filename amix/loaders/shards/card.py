@@ -1,14 +1,34 @@
 """The data set card of a cache, `README.md`: what somebody who finds the folder should know."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
 from amix.engine.base.heads import describe
+from amix.engine.base.installing import DISTRIBUTION
+from amix.engine.base.words import counted
 from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.records import ShardRecord
 
 CODE = " Relevance is stored in a square-root code: scale.npy * (relevance.npy / 255)^2, one scale per head."
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card(manifest: Manifest, location: str = "this/folder") -> str:
-    """Return the card: a YAML head, what the cache holds, and how to load it from `location`."""
+def longest_text(folder: Path, records: Iterable[ShardRecord]) -> int:
+    """Return the number of tokens of the longest text in the shards of a folder, from their indexes."""
+    longest = 0
+    for record in records:
+        tokens = np.load(folder / record.index.name, allow_pickle=False)["tokens"]
+        longest = max(longest, int(tokens.max(initial=0)))
+    return longest
+
+
+def card(manifest: Manifest, longest: int, location: str = "this/folder") -> str:
+    """Return the card: a YAML head, what the cache holds, and how to load it from `location`.
+
+    longest: as `longest_text` returns it.
+    """
     names, layout, heads = manifest.label_names, manifest.layout, manifest.heads
     received = manifest.relevance == "received"
     queries = "summed over" if received else "from the first token, times the number of"
@@ -33,15 +53,15 @@ tags:
 
 # Token ids with attention relevance
 
-Written by [amix](https://pypi.org/project/attentionmix/): {manifest.samples} texts with
-{manifest.tokens} tokens, in plain WebDataset tars. Per text: {", ".join(members)}.{code}
+Written by amix, the Python package `{DISTRIBUTION}`: {manifest.samples} texts with {manifest.tokens} tokens,
+in plain WebDataset tars. Per text: {", ".join(members)}.{code}
 Relevance is the attention that a token receives in one head of a frozen encoder (`{manifest.relevance}`),
 {queries} the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.
 
 | | |
 |---|---|
 | heads | {describe(heads)} |
-| longest text | {manifest.max_length} tokens; {manifest.truncated} texts were cut there |
+| longest text | {longest} tokens; {_cut(manifest)} |
 | labels | {"none" if names is None else ", ".join(f"{number} = {_cell(name)}" for number, name in enumerate(names))} |
 | extractor | `{manifest.recipe.extractor_fingerprint or "unknown"}` |
 | tokenizer | `{manifest.tokenizer.fingerprint}`, in `tokenizer.json` |
@@ -52,6 +72,12 @@ Relevance is the attention that a token receives in one head of a frozen encoder
     from datasets import load_dataset                    # without amix
     dataset = load_dataset("{location.removeprefix("hf://datasets/")}")
 """
+
+
+def _cut(manifest: Manifest) -> str:
+    if not manifest.truncated:
+        return f"none was cut, the limit was {manifest.max_length}"
+    return f"{counted(manifest.truncated, 'text was', 'texts were')} cut there"
 
 
 def _cell(text: str) -> str:

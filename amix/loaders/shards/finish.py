@@ -5,7 +5,7 @@ from pathlib import Path
 
 from amix.engine.base import canonical
 from amix.engine.base.publish import sha256_file, write_atomic
-from amix.loaders.shards.card import card
+from amix.loaders.shards.card import card, longest_text
 from amix.loaders.shards.choices import RelevanceKind
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, CorpusFile, Manifest
 from amix.loaders.shards.recipe import Recipe
@@ -47,7 +47,7 @@ def publish_manifest(
         files=tuple(files),
     )
     write_atomic(out / TOKENIZER, tokenizer.data)
-    write_atomic(out / CARD, card(manifest).encode())
+    write_atomic(out / CARD, card(manifest, longest_text(out, records)).encode())
     if rejects:
         lines = (canonical.dumps(reject._asdict()) for reject in rejects)
         write_atomic(out / REJECTS, b"".join(line + b"\n" for line in lines))

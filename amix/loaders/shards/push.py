@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from amix.engine.base.errors import ShardError, StorageError, UsageError
 from amix.engine.base.words import counted
-from amix.loaders.shards.card import card
+from amix.loaders.shards.card import card, longest_text
 from amix.loaders.shards.layout import FILE_ENDINGS
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
 from amix.loaders.shards.remote import Store, is_remote, shown
@@ -57,16 +57,19 @@ def push(
         raise ShardError(f"{folder}: is damaged, so nothing was sent. {problems[0]}")
     manifest = Manifest.read(folder)
     names = _names(manifest)
+    longest = longest_text(folder, map(manifest.record, range(len(manifest.shards))))
     repo = _REPO.fullmatch(target)
     if repo is not None:
         url = f"hf://datasets/{repo['id']}"
-        _to_hub(manifest, names, repo["id"], card(manifest, url), private, hub)
+        _to_hub(manifest, names, repo["id"], card(manifest, longest, url), private, hub)
         return url
     if not is_remote(target):
         raise UsageError(
             f"{target}: is neither a data set of the Hub (name/cache) nor a URL (s3://bucket/cache, file:///folder)."
         )
-    _to_store(manifest, names, Store(target, storage_options), card(manifest, shown(target)), on_file)
+    _to_store(
+        manifest, names, Store(target, storage_options), card(manifest, longest, shown(target)), on_file
+    )
     return target
 
 

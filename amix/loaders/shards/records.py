@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
+from amix.engine.base.lfs import is_pointer, pointer_refusal
 from amix.engine.base.publish import sha256_bytes
 from amix.loaders.shards.fields import Fields, count, text
 from amix.loaders.shards.layout import FILE_ENDINGS, shard_name
@@ -131,6 +132,8 @@ class ShardRecord(ShardFacts):
             if path.is_symlink() or not path.is_file():
                 raise ShardError(f"{path}: is missing (or is a link). Run the same 'amix precompute' again.")
             size = path.stat().st_size
+            if size != file.bytes and is_pointer(path):
+                raise ShardError(pointer_refusal(path))
             if size != file.bytes:
                 raise ShardError(
                     f"{path}: has {size} bytes, the record says {file.bytes}. The file is damaged; "
@@ -210,6 +213,8 @@ def recipe_in(data: bytes, where: str) -> Recipe:
 
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a document. Raises ShardError naming the file."""
+    if is_pointer(path):
+        raise ShardError(pointer_refusal(path))
     try:
         return path.read_bytes()
     except OSError as problem:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from amix.engine.base.errors import ShardError
+from amix.engine.base.lfs import is_pointer, pointer_refusal
 from amix.engine.base.publish import sha256_bytes
 from amix.loaders.shards.fields import Fields, count
 
@@ -70,6 +71,8 @@ class TokenizerFile:
     def of_cache(cls, folder: Path, info: TokenizerInfo) -> Self:
         """Return the tokenizer of the cache in `folder`. Raises ShardError when its file is not the one of `info`."""
         path = folder / TOKENIZER
+        if is_pointer(path):
+            raise ShardError(pointer_refusal(path))
         data = path.read_bytes() if path.is_file() else b""
         if sha256_bytes(data) != info.sha256:
             raise ShardError(f"{path}: is missing or damaged. Build the folder again.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from amix.engine.base.errors import FetchError, ShardError
+from amix.engine.base.lfs import is_pointer, pointer_refusal
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.codes import decode
 from amix.loaders.shards.layout import BLOCK, in_blocks, sample_key
@@ -133,6 +134,8 @@ def _check_totals(manifest: Manifest) -> None:
 
 
 def _check_hash(path: Path, sha256: str) -> None:
+    if is_pointer(path):
+        raise ShardError(pointer_refusal(path))
     if sha256_file(path) != sha256:
         raise ShardError(
             f"{path}: the bytes changed since it was written. Remove it and run 'amix precompute' again."

@@ -54,6 +54,13 @@ def test_the_record_describes_the_folder(tiny_extractor: Path, tiny_bert: Path) 
     assert all(extractor.versions[name] == metadata.version(name) for name in PACKAGES)
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "extractor.json"])
+def test_a_git_lfs_pointer_is_called_one(name: str, copy: Path) -> None:
+    (copy / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(ExtractorError, match=f"{name}: is a Git LFS pointer, .*'git lfs pull' in {copy}"):
+        open_extractor(copy)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
 def test_a_changed_or_missing_file_is_named(name: str, copy: Path) -> None:
     data = bytearray((copy / name).read_bytes())

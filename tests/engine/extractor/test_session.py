@@ -107,6 +107,22 @@ def test_empty_batches_have_empty_answers(session: Session) -> None:
         assert session.run(empty, empty).shape == (shape[0], 4, shape[1])
 
 
+def test_tensors_of_torch_are_taken_too(session: Session) -> None:
+    import torch
+
+    ids = np.array([[2, 50, 3], [2, 60, 3]])
+    mask = np.array([[1, 1, 1], [1, 1, 0]])
+    wanted = session.run(ids, mask, np.zeros_like(ids))
+    tensors = (torch.from_numpy(each) for each in (ids, mask, np.zeros_like(ids)))
+    found = session.run(*tensors)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(UsageError, match="input_ids is float32; give int64"):
+        session.run(torch.zeros(1, 2), torch.zeros(1, 2))
+    with pytest.raises(UsageError, match="input_ids is a list; give an array of NumPy or a tensor of torch"):
+        session.run([[2, 3]], [[1, 1]])  # type: ignore[arg-type]  # which is what is refused
+
+
 def test_inputs_that_the_encoder_cannot_take_are_refused(session: Session) -> None:
     ids = np.full((2, 5), 50, np.int64)
     ones = np.ones_like(ids)

@@ -124,6 +124,7 @@ def test_the_card_tells_what_the_cache_is_and_how_to_load_it(tmp_path: Path, hub
         "0" * 64,
         r"0 = no\|yes, 1 = b",
         "square-root code",
+        f"| longest text | {max(LENGTHS)} tokens; none was cut, the limit was 512 |",
         'RelevanceDataset("hf://datasets/me/cache", head="0.mean")',
         'load_dataset("me/cache")',
     ):

@@ -43,6 +43,17 @@ def test_a_truncated_tar_is_found_on_opening(damaged: Path, cut: int) -> None:
     assert any(TAR in problem for problem in verify(damaged))
 
 
+@pytest.mark.parametrize(
+    "name", [TAR, "shard-00000001.index.npy", "shard-00000001.json", "manifest.json", "tokenizer.json"]
+)
+def test_a_git_lfs_pointer_is_called_one(damaged: Path, name: str) -> None:
+    (damaged / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    assert any(f"{damaged / name}: is a Git LFS pointer" in problem for problem in verify(damaged))
+    if name != "tokenizer.json":
+        with pytest.raises(ShardError, match="is a Git LFS pointer"):
+            RelevanceDataset(damaged)
+
+
 def test_a_truncated_empty_file_is_named(damaged: Path) -> None:
     (damaged / "shard-00000001.index.npy").write_bytes(b"")
     assert any("shard-00000001.index.npy" in problem for problem in verify(damaged))

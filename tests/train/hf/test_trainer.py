@@ -21,6 +21,7 @@ from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
 from amix.train.hf import AmixTrainer, RelevanceCollator
 from amix.train.model.forward import forward
+from tests.checkpoints import behind, changed
 
 
 @pytest.fixture(autouse=True)
@@ -578,6 +579,33 @@ def test_models_that_do_not_fit(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         AmixTrainer(classifier(tiny_bert, **model), arguments(tmp_path), **trainer)
+
+
+# What torch.compile loads still uses torch.jit.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_a_model_wrapped_by_torch_compile_is_refused_with_what_works(tiny_bert: Path, tmp_path: Path) -> None:
+    compiled = torch.compile(classifier(tiny_bert))
+    with pytest.raises(UsageError, match=r"wrapped by torch\.compile\(model\).*torch_compile=True\)"):
+        AmixTrainer(compiled, arguments(tmp_path))
+
+
+def test_a_model_that_returns_tuples_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Set model\.config\.return_dict = True"):
+        AmixTrainer(classifier(tiny_bert, return_dict=False), arguments(tmp_path))
+
+
+def test_weights_that_the_checkpoint_did_not_have_are_told(
+    tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> str:
+        return " ".join(record.getMessage() for record in caplog.records if record.name.startswith("amix."))
+
+    AmixTrainer(classifier(tiny_bert), arguments(tmp_path))
+    assert not said()
+    wrapped = changed(tiny_bert, tmp_path / "wrapped", behind("_orig_mod."))
+    AmixTrainer(classifier(wrapped), arguments(tmp_path))
+    assert f"{wrapped}: the checkpoint lacks 37 of the encoder's weights" in said()
+    assert "the model that AmixTrainer was given, unless you have set these weights yourself" in said()
 
 
 @pytest.mark.parametrize(

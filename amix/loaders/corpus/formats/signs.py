@@ -3,10 +3,10 @@
 import re
 
 from amix.engine.base.errors import CorpusError
+from amix.engine.base.lfs import FIRST_LINE
 from amix.loaders.corpus.datafile import DataFile
 from amix.loaders.corpus.formats.unpacked import reading
 
-_LFS = b"version https://git-lfs.github.com/spec/"
 _PACKED = {
     ".gz": re.compile(rb"\x1f\x8b\x08"),
     ".zst": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # the second: a frame without data
@@ -22,7 +22,7 @@ def require_as_named(file: DataFile) -> None:
         head = stream.read(64)
     if not head:
         raise CorpusError(f"{file.path}: is empty. Name a corpus with at least one text.")
-    if head.startswith(_LFS):
+    if head.startswith(FIRST_LINE):
         raise CorpusError(
             f"{file.path}: is a Git LFS pointer, not the data itself. Fetch the data with: git lfs pull"
         )
