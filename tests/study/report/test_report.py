@@ -142,7 +142,8 @@ def test_a_run_is_read_as_it_was_written(run: Path) -> None:
     assert [line.kind for line in record.log if isinstance(line, ScoreLine)] == ["dev", "dev", "dev", "eval"]
     done = CliRunner().invoke(main, ["info", str(run), "--json"])
     shown = json.loads(done.stdout.splitlines()[-1])
-    assert shown == {"kind": "run", **record.as_dict(), "last": lines[-1]}
+    found = {"model_kept": True, "checkpoints": []}
+    assert shown == {"kind": "run", **found, **record.as_dict(), "last": lines[-1]}
 
 
 @pytest.mark.parametrize(
