@@ -81,6 +81,13 @@ def train_others(maker: RunMaker, out_of_fold: Sequence[Predictions] | None) -> 
     return [_other(maker, number, out_of_fold) for number in range(1, count)]
 
 
+def remove_strangers(maker: RunMaker, count: int) -> None:
+    """Remove the models of an earlier run in the folder, with other settings, beside the `count` further ones."""
+    for folder in maker.out.glob(f"{ENSEMBLE}/*"):
+        if int(folder.name) > count:
+            shutil.rmtree(folder)
+
+
 def member_seed(seed: int, number: int) -> int:
     """Return the seed of an ensemble's model; number 0 is the run's own, which has the run's seed."""
     drawn = np.random.SeedSequence((seed, _SEED_STREAM, number)).generate_state(1, np.uint64)

@@ -18,7 +18,7 @@ from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.options.identity import identity_of
 from amix.train.run.accelerator import limited_threads, open_accelerator, seeded
-from amix.train.run.ensemble import train_others
+from amix.train.run.ensemble import remove_strangers, train_others
 from amix.train.run.files import MODEL
 from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
 from amix.train.run.folds import cross_validate
@@ -103,9 +103,10 @@ def train(
             # The model of `model/` comes last: a run that has one is finished.
             run.train(log, judged, on_epoch=on_epoch)
             epoch = run.select()
-            if is_first:
-                publish_model(out, network, tokenizer)
             report = Report.of(run, sets, folds, others)
+            if is_first:
+                remove_strangers(maker, len(report.others))
+                publish_model(out, network, tokenizer)
             report.log(log, run.at.step, epoch)
             if is_first:
                 publish_predictions(out, report.on_evals, report.on_dev, report.of_ensemble)

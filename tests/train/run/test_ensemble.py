@@ -1,5 +1,6 @@
 """Ensembles: several models in one folder, judged by the mean of their probabilities."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,13 @@ def test_finished_models_are_not_trained_again(
         with pytest.raises(Stop):
             train(reviews, tmp_path / "run", str(tiny_bert), config, evals=evals)
         assert trained == [member_seed(0, 1), member_seed(0, 2), 0]
+        shutil.copytree(
+            tmp_path / "run" / "ensemble" / "1", tmp_path / "run" / "ensemble" / "3"
+        )  # of other settings
         trained.clear()
         result = train(reviews, tmp_path / "run", str(tiny_bert), config, evals=evals, resume=True)
         assert trained == [0]
+    assert sorted(path.name for path in (tmp_path / "run" / "ensemble").iterdir()) == ["1", "2"]
     assert replace(result, seconds=0, model=None) == replace(whole, seconds=0, model=None)
 
 
