@@ -1,6 +1,7 @@
 """The frame of every page: sections in, one HTML file out. It needs no network."""
 
 import importlib.resources
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -56,6 +57,7 @@ def asset(name: str) -> str:
 def paragraph(text: str, kind: str = "") -> Html:
     """Return plain text as a paragraph. kind: `soft`, `lead` or `note`."""
     html = escape(text).replace(" %", "\u00a0%")  # no line begins with a percent sign
+    html = re.sub(r"--[a-z][\w-]*", r"<code>\g<0></code>", html)  # or breaks in an option
     return Html(f'<p class="{kind}">{html}</p>' if kind else f"<p>{html}</p>")
 
 

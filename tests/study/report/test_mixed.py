@@ -54,6 +54,7 @@ def test_a_page_says_what_was_mixed(
     assert found.is_missing == is_missing
     text = run_page(run)
     assert says.replace("'", "&#x27;").replace(" %", "\u00a0%") in text
+    assert ("<code>--p</code>" in text) == ("--p" in found.sentence)
     assert ('<p class="note">' in text) == (": nothing was mixed</title>" in text) == is_missing
 
 
