@@ -16,20 +16,21 @@ from amix.study.compare.outcome import RESULT
 from amix.study.runs import RunRecord
 from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint
-from amix.train.run.files import MODEL, PREDICTIONS
+from amix.train.run.files import ENSEMBLE, MODEL, PREDICTIONS
 from amix.train.run.result import KeptResult
 from amix.train.score.evaluate import Predictions
 
 
 def verify_run(folder: Path) -> list[str]:
-    """Check the log and options of a run, the hashes of its checkpoints, its predictions and its model."""
+    """Check the log and options of a run, the hashes of its checkpoints, its predictions and its models."""
     problems = _checked(RunRecord.read, folder)
     for each in checkpoint.find(folder):
         problems += verify_checkpoint(each)
-    for path in sorted((folder / PREDICTIONS).glob("*.safetensors")):
-        problems += _checked(Predictions.load, path)
-    if (folder / MODEL).is_dir():
-        problems += verify_model(folder / MODEL)
+    for each in (folder, *sorted(folder.glob(f"{ENSEMBLE}/*"))):
+        for path in sorted((each / PREDICTIONS).glob("*.safetensors")):
+            problems += _checked(Predictions.load, path)
+        if (each / MODEL).is_dir():
+            problems += verify_model(each / MODEL)
     return problems
 
 

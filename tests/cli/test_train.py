@@ -39,11 +39,16 @@ def test_folds_and_their_ensemble_are_shown(shards: Path, tiny_bert: Path, tmp_p
                 "--eval", f"all={shards}", *FAST)  # fmt: skip
     assert done.exit_code == 0, done.output
     rows = [re.split(r"\s{2,}", line)[0] for line in done.stdout.splitlines()]
-    assert rows[:4] == ["set", "dev", "all", "all, ensemble of 3"]
+    assert rows[:4] == ["set", "dev (cv:2)", "all", "all, ensemble of 3"]
     assert amix("report", run, tmp_path / "page.html").exit_code == 0
     page = (tmp_path / "page.html").read_text()
     assert "all, ensemble" in page
     assert "fitted on the training texts, each by a model that was trained without it" in page
+
+    assert amix("verify", run).exit_code == 0
+    weights = run / "ensemble" / "2" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    assert "ensemble/2/model/model.safetensors: cannot be read" in amix("verify", run).stderr
 
     assert amix("train", shards, run, "--model", tiny_bert, "--ensemble", "2.5").exit_code == 2
     unclear = amix("train", shards, tmp_path / "other", "--model", tiny_bert, "--dev", "cv:one")
