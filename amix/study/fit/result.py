@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from amix.study.fit.choice import Choice
 from amix.study.report.mixed import mixing_of
 from amix.study.runs import RunRecord
 from amix.train.options.config import TrainConfig
@@ -19,6 +20,7 @@ class FitResult:
     measured: the name of the set that the scores are of: `test`, or `dev` without one; None without either.
     texts: how many there are to train and to select on.  held_out: those of them that were not trained on.
     commands: those that do the same by hand.
+    choice: why this method, where it was to be found out.
     """
 
     out: Path
@@ -29,6 +31,7 @@ class FitResult:
     texts: int
     held_out: int
     commands: tuple[str, ...]
+    choice: Choice | None = None
 
     @property
     def measured(self) -> str | None:
@@ -62,4 +65,5 @@ class FitResult:
             "held_out": self.held_out,
             "runs": {name: result.as_dict() for name, result in self.results.items()},
             "commands": list(self.commands),
+            "choice": None if self.choice is None else self.choice.as_dict(),
         }
