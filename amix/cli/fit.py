@@ -41,9 +41,9 @@ def _corpus_options(command: click.Command) -> click.Command:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--dev",
-    metavar="CORPUS|SHARE",
-    help="Select the best epoch on this corpus, or on a share of the training texts (0.2) that is held out.  "
-    "[default: 0.2]",
+    metavar="CORPUS|SHARE|cv:K",
+    help="Select the best epoch on this corpus, or on a share of the training texts (0.2) that is held out. cv:5 "
+    "trains on all of them, and judges by folds.  [default: 0.2]",
 )
 @click.option("--test", metavar="CORPUS", help="Corpus to report results on.")
 @click.option(
@@ -133,7 +133,7 @@ def show(result: "FitResult") -> None:
     rows = [[method, *(found[name] for name in _METRICS)] for method, found in result.scores().items()]
     if rows:
         table(["method", *_METRICS.values()], rows)
-        click.echo(f"\nMeasured on {_where(result)}\n{_MEANINGS}")
+        click.echo(f"\n{result.measured_on()}\n{_MEANINGS}")
     click.echo(f"\n{result.mixed()}\n")
     facts({"model": result.model, "page": result.page})
     click.echo("\nThe same by hand:")
@@ -167,16 +167,6 @@ def _show_choice(choice: "Choice") -> None:
         )
         click.echo()
     click.echo(f"{choice.sentence}\n")
-
-
-def _where(result: "FitResult") -> str:
-    """Return what the scores are of, as the end of a sentence."""
-    if result.measured != "dev":
-        return "--test."
-    return (
-        "the texts that selected the epoch, so the scores are a little too good. --test takes texts that nothing was "
-        "selected on."
-    )
 
 
 def _shown(source: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`

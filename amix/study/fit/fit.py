@@ -82,6 +82,7 @@ def fit(
         stage.begin("report", str(page := out / PAGE))
         write_atomic(page, report(out / "run").encode())
     return FitResult(
+        settings=settings,
         out=out,
         page=page,
         model=out / "run" / MODEL,

@@ -235,7 +235,7 @@ def test_the_choice_is_kept_with_the_run(
     assert lines[0].split()[:3] == ["method", "folds", "accuracy"]
     assert lines[1].split()[0] == "wordmixup"
     assert "wordmixup helps this data: of texts that a model had not seen" in done.stdout
-    assert "Rows were mixed by wordmixup, each with probability 0.5." in done.stdout
+    assert "mixed with a probability of 50 %" in done.stdout
     assert "--method wordmixup --p 0.5" in lines[-1]
     assert Choice.read(out / "run" / "choice.json").method == "wordmixup"
     assert "3/5 choose: what helps this data, in 40s" in done.stderr
