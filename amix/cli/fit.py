@@ -1,7 +1,7 @@
 """`amix fit`: a corpus to a classifier and a page, in one go."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
@@ -9,12 +9,17 @@ from amix.cli import precompute as precompute_module
 from amix.cli.output import facts, json_line, json_option, notice, table
 from amix.cli.train import config_options, note_unused
 from amix.cli.watch import watching
+from amix.engine.base.errors import UsageError
+from amix.train.options.config import Method
 
 if TYPE_CHECKING:
     from amix.loaders.shards.manifest import Manifest
+    from amix.study.fit.choice import Choice
     from amix.study.fit.result import FitResult
     from amix.study.fit.settings import FitSettings
 
+METHODS: tuple[Method, ...] = get_args(Method)
+_BUDGET = "20m"
 _OF_CORPUS = ("text_column", "label_column", "pair_column", "config", "labels", "many_classes")
 _METRICS = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
 _MEANINGS = (
@@ -36,9 +41,9 @@ def _corpus_options(command: click.Command) -> click.Command:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--dev",
-    metavar="CORPUS|SHARE",
-    help="Select the best epoch on this corpus, or on a share of the training texts (0.2) that is held out.  "
-    "[default: 0.2]",
+    metavar="CORPUS|SHARE|cv:K",
+    help="Select the best epoch on this corpus, or on a share of the training texts (0.2) that is held out. cv:5 "
+    "trains on all of them, and judges by folds.  [default: 0.2]",
 )
 @click.option("--test", metavar="CORPUS", help="Corpus to report results on.")
 @click.option(
@@ -46,8 +51,21 @@ def _corpus_options(command: click.Command) -> click.Command:
     help="Hub id or folder of the encoder.  [default: sentence-transformers/all-MiniLM-L6-v2, which is small and "
     "reads English]",
 )
+@click.option(
+    "--method",
+    type=click.Choice([*METHODS, "auto"]),
+    default="attentionmix",
+    show_default=True,
+    help="How batches are mixed. auto finds out which method helps this data, by cross-validation on TRAIN, and mixes "
+    "nothing where none does beyond chance.",
+)
+@click.option(
+    "--budget",
+    metavar="TIME",
+    help="With --method auto: how long it may take to find out, such as 1h30m.  [default: 20m]",
+)
 @click.option("--baseline", is_flag=True, help="Also train without mixing, to compare with.")
-@config_options()
+@config_options("method")
 @json_option
 def command(
     train: str,
@@ -55,6 +73,8 @@ def command(
     dev: str | None,
     test: str | None,
     model: str | None,
+    method: Method | Literal["auto"],
+    budget: str | None,
     baseline: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401  each of its option's type
@@ -68,6 +88,7 @@ def command(
     A corpus is a .jsonl[.gz|.zst], .csv or .parquet file, a folder in Hub layout or a Hub id.
     """
     from amix.loaders.corpus import CorpusOptions
+    from amix.study.fit.budget import parse_budget
     from amix.study.fit.settings import FitSettings
     from amix.train.options.file import given_options
 
@@ -75,9 +96,18 @@ def command(
     if corpus["labels"] is not None:
         corpus["labels"] = tuple(name.strip() for name in corpus["labels"].split(","))
     asked = {name: value for name, value in (("dev", dev), ("model", model)) if value is not None}
-    options = given_options(given)
-    settings = FitSettings(train=train, test=test, corpus=CorpusOptions(**corpus), options=options, **asked)
-    note_unused(given, settings.config(1))
+    options, seconds = given_options(given), None
+    if method == "auto":
+        seconds = parse_budget(budget or _BUDGET)
+    elif budget is not None:
+        raise UsageError(f"--budget {budget} is for --method auto. Add that, or leave it out.")
+    else:
+        options["method"] = method
+    settings = FitSettings(
+        train=train, test=test, corpus=CorpusOptions(**corpus), options=options, budget=seconds, **asked
+    )
+    if seconds is None:
+        note_unused(given, settings.config(1))
     result = run_fit(settings, out, baseline=baseline)
     if as_json:
         json_line(result.as_dict())
@@ -98,10 +128,12 @@ def run_fit(settings: "FitSettings", out: Path, *, baseline: bool) -> "FitResult
 
 def show(result: "FitResult") -> None:
     """Print what a fit found, and where it is."""
+    if result.choice is not None:
+        _show_choice(result.choice)
     rows = [[method, *(found[name] for name in _METRICS)] for method, found in result.scores().items()]
     if rows:
         table(["method", *_METRICS.values()], rows)
-        click.echo(f"\nMeasured on {_where(result)}\n{_MEANINGS}")
+        click.echo(f"\n{result.measured_on()}\n{_MEANINGS}")
     click.echo(f"\n{result.mixed()}\n")
     facts({"model": result.model, "page": result.page})
     click.echo("\nThe same by hand:")
@@ -109,14 +141,32 @@ def show(result: "FitResult") -> None:
         click.echo(f"  {line}")
 
 
-def _where(result: "FitResult") -> str:
-    """Return what the scores are of, as the end of a sentence."""
-    if result.measured != "dev":
-        return "--test."
-    return (
-        "the texts that selected the epoch, so the scores are a little too good. --test takes texts that nothing was "
-        "selected on."
-    )
+def _show_choice(choice: "Choice") -> None:
+    if choice.tried:
+        columns = (
+            "method",
+            "folds",
+            "accuracy",
+            "probability of the right answer",
+            "NLL minus none",
+            "interval",
+        )
+        table(
+            columns,
+            [
+                [
+                    each.method,
+                    each.folds,
+                    each.accuracy,
+                    each.probability,
+                    each.difference,
+                    None if each.low is None else f"{each.low:+.3f} to {each.high:+.3f}",
+                ]
+                for each in choice.tried
+            ],
+        )
+        click.echo()
+    click.echo(f"{choice.sentence}\n")
 
 
 def _shown(source: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`

@@ -1,55 +1,31 @@
 """A corpus to a classifier and a page about it: export, precompute, train, report, each as its own command does it."""
 
-import shutil
-import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from amix.engine.base.errors import TrainError
 from amix.engine.base.place import require_writable
 from amix.engine.base.processes import locked
 from amix.engine.base.publish import sweep, write_atomic
 from amix.engine.base.stopping import signals_end
-from amix.engine.extractor.folder import RECORD, open_extractor
-from amix.exporters.export import export
-from amix.exporters.options import ExportOptions
-from amix.loaders.corpus import Corpus, CorpusOptions, open_corpus
-from amix.loaders.precompute.options import PrecomputeOptions
+from amix.loaders.corpus import Corpus, open_corpus
 from amix.loaders.precompute.run import precompute as precompute_quietly
-from amix.loaders.shards.manifest import Manifest
+from amix.study.fit.budget import budget_text
+from amix.study.fit.choice import CHOICE
+from amix.study.fit.choosing import choose
 from amix.study.fit.commands import by_hand
 from amix.study.fit.record import FitRecord
 from amix.study.fit.result import FitResult
 from amix.study.fit.settings import FitSettings
+from amix.study.fit.stages import Precompute, extractor_of, shards_of, trained
 from amix.study.report.reports import report
 from amix.train.options.auto import note_before
 from amix.train.options.config import TrainConfig
 from amix.train.options.dev import parse_dev
-from amix.train.run import checkpoint
-from amix.train.run.accelerator import limited_threads
 from amix.train.run.files import MODEL
-from amix.train.run.result import KeptResult, TrainResult
-from amix.train.run.train import train
 
-PAGE, RESULT = "report.html", "result.json"
-_CHECKPOINT = 100  # optimizer steps, about a minute's work that a kill can cost
-
-
-class Precompute(Protocol):
-    """`precompute`, or the same with a bar."""
-
-    def __call__(
-        self,
-        source: str,
-        out: Path,
-        *,
-        extractor: Path,
-        corpus_options: CorpusOptions | None = None,
-        options: PrecomputeOptions | None = None,
-    ) -> Manifest:
-        """Run a corpus through an extractor."""
+PAGE = "report.html"
 
 
 def fit(
@@ -69,16 +45,25 @@ def fit(
     Everything that can be is checked before the first stage. Raises AmixError.
     """
     require_writable(out)
-    corpora = _opened(settings)
-    record = FitRecord.of(settings, corpora)
+    record = FitRecord.of(settings, _opened(settings))
     record.require_same(out)
+    stage = _Stages(
+        on_stage, ["export", "precompute", *(["choose"] if settings.budget else []), "train", "report"]
+    )
     with locked(out, "fitting", TrainError), signals_end(lambda name: goes_on(out, name)):
         sweep(out)
-        on_stage(f"1/4 export: the attention of layer 0 of {settings.model}")
-        extractor = _extractor(settings, out / "extractor")
+        stage.begin("export", f"the attention of layer 0 of {settings.model}")
+        extractor = extractor_of(settings, out / "extractor")
 
-        on_stage(f"2/4 precompute: {', '.join(source for source, _ in settings.corpora().values())}")
-        texts = _shards(settings, out / "shards", extractor, precompute)
+        stage.begin("precompute", ", ".join(source for source, _ in settings.corpora().values()))
+        texts = shards_of(settings, out / "shards", extractor, precompute)
+
+        choice = None
+        if settings.budget is not None:
+            stage.begin("choose", f"what helps this data, in {budget_text(settings.budget)}")
+            shards, config = out / "shards" / "train", settings.config(texts)
+            choice = choose(shards, settings.model, config, settings.budget, out / CHOICE, on_stage)
+            settings = settings.chosen(choice.method, choice.p)
 
         held_out = 0 if settings.held_out is None else round(settings.held_out.value * texts)
         configs = {"run": settings.config(texts)}
@@ -89,13 +74,15 @@ def fit(
             on_stage(note)
         results = {}
         for name, config in configs.items():
-            on_stage(f"3/4 train: {_in_words(config, texts, held_out)}")
-            results[name] = _trained(settings, out, name, config, record)
+            stage.begin("train", _in_words(config, texts, held_out))
+            results[name] = trained(settings, out, name, config, record)
+        if choice is not None:
+            choice.write(out / "run" / CHOICE)
 
-        page = out / PAGE
-        on_stage(f"4/4 report: {page}")
+        stage.begin("report", str(page := out / PAGE))
         write_atomic(page, report(out / "run").encode())
     return FitResult(
+        settings=settings,
         out=out,
         page=page,
         model=out / "run" / MODEL,
@@ -104,7 +91,19 @@ def fit(
         texts=texts,
         held_out=held_out,
         commands=tuple(by_hand(settings, Path(f"{out}-by-hand"), configs)),
+        choice=choice,
     )
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Announces the stages by their number."""
+
+    tell: Callable[[str], None]
+    names: Sequence[str]
+
+    def begin(self, name: str, about: str) -> None:
+        self.tell(f"{self.names.index(name) + 1}/{len(self.names)} {name}: {about}")
 
 
 def goes_on(out: Path, name: str) -> str:
@@ -119,57 +118,6 @@ def _opened(settings: FitSettings) -> dict[str, Corpus]:
         names = opened["train"].label_names if opened else options.labels
         opened[role] = open_corpus(source, replace(options, labels=names))
     return opened
-
-
-def _extractor(settings: FitSettings, folder: Path) -> Path:
-    """Export the encoder, unless that is done; the fit's record says of which encoder the folder is."""
-    if (folder / RECORD).is_file():
-        open_extractor(folder)  # raises ExtractorError where it is damaged
-    else:
-        with limited_threads(settings.threads):
-            export(settings.model, folder, ExportOptions(layers=[0]))
-    return folder
-
-
-def _shards(settings: FitSettings, folder: Path, extractor: Path, precompute: Precompute) -> int:
-    """Make the shards of every corpus, as far as they are not there, and return the number of training texts."""
-    train = folder / "train"
-    for role, (source, options) in settings.corpora().items():
-        precompute(
-            source,
-            folder / role,
-            extractor=extractor,
-            corpus_options=options,
-            options=PrecomputeOptions(
-                labels_from=None if role == "train" else train, workers=settings.threads
-            ),
-        )
-    return min(Manifest.read(train).samples, settings.samples or sys.maxsize)
-
-
-def _trained(
-    settings: FitSettings, out: Path, name: str, config: TrainConfig, record: FitRecord
-) -> TrainResult:
-    """Train, unless that is done; a run that was stopped goes on from its last checkpoint."""
-    run, shards = out / name, out / "shards"
-    if (run / RESULT).is_file():
-        return KeptResult.read(run / RESULT).result
-    goes_on_from_checkpoint = bool(checkpoint.find(run))
-    if not goes_on_from_checkpoint:
-        shutil.rmtree(run, ignore_errors=True)
-    result = train(
-        shards / "train",
-        run,
-        settings.model,
-        replace(config, checkpoint_steps=config.checkpoint_steps or _CHECKPOINT),
-        dev=settings.dev if settings.dev_is_part else shards / "dev",
-        evals=[] if settings.test is None else [("test", shards / "test")],
-        resume=goes_on_from_checkpoint,
-    )
-    KeptResult(identity=record.asked, result=result).write(run / RESULT)
-    for each in checkpoint.find(run):
-        shutil.rmtree(each)
-    return result
 
 
 def _in_words(config: TrainConfig, texts: int, held_out: int) -> str:

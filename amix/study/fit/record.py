@@ -35,6 +35,7 @@ class FitRecord:
                 "--text-column": settings.corpus.text_column,
                 "--pair-column": settings.corpus.pair_column,
                 "--label-column": settings.corpus.label_column,
+                "--budget": settings.budget,
                 **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
                 # A corpus is known by what it holds, wherever its files are.
                 **{

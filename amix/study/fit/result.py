@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from amix.study.fit.choice import Choice
+from amix.study.fit.settings import FitSettings
 from amix.study.report.mixed import mixing_of
 from amix.study.runs import RunRecord
 from amix.train.options.config import TrainConfig
@@ -16,11 +18,13 @@ class FitResult:
 
     out: its folder.  page: the report, to be opened in a browser.  model: the folder of the classifier.
     configs, results: by name (`run`, and `baseline` where it was asked for), the options of a run and its result.
-    measured: the name of the set that the scores are of: `test`, or `dev` without one; None without either.
+    settings: what was asked for; with the method that was found to help.
     texts: how many there are to train and to select on.  held_out: those of them that were not trained on.
     commands: those that do the same by hand.
+    choice: why this method, where it was to be found out.
     """
 
+    settings: FitSettings
     out: Path
     page: Path
     model: Path
@@ -29,12 +33,22 @@ class FitResult:
     texts: int
     held_out: int
     commands: tuple[str, ...]
+    choice: Choice | None = None
 
     @property
     def measured(self) -> str | None:
         """The set that the scores are of: `test`, or `dev` without one; None without either."""
         run = self.results["run"]
         return next(iter(run.eval), None if run.dev is None else "dev")
+
+    def measured_on(self) -> str:
+        """Return what the scores are of, and how far to trust them: a sentence, or two."""
+        if self.measured != "dev":
+            return f"Measured on {self.settings.test}."
+        better = "--test takes texts that nothing was selected on."
+        if self.settings.dev_is_part and self.settings.held_out is None:
+            return f"Measured on the training texts, each by a model that was trained without it. {better}"
+        return f"Measured on the texts that selected the epoch, so the scores are a little too good. {better}"
 
     def scores(self) -> dict[str, Mapping[str, float]]:
         """Return the metrics of each run by its method."""
@@ -62,4 +76,5 @@ class FitResult:
             "held_out": self.held_out,
             "runs": {name: result.as_dict() for name, result in self.results.items()},
             "commands": list(self.commands),
+            "choice": None if self.choice is None else self.choice.as_dict(),
         }

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amix.engine.base.errors import HeadError
+from amix.engine.base.errors import HeadError, UsageError
 from amix.engine.base.heads import HeadSpec
 from amix.loaders.corpus import CorpusOptions
 from amix.train.options.auto import AUTO
-from amix.train.options.config import TrainConfig
+from amix.train.options.config import Method, TrainConfig
 from amix.train.options.dev import Share, parse_dev
 from amix.train.run.sets import reads_cached_relevance
 
@@ -31,6 +31,7 @@ class FitSettings:
     train, test: corpora, as `amix precompute` takes them.  dev: a corpus, or what else `parse_dev` reads.
     model: Hub id or folder of the encoder.  corpus: how all corpora are read; each is read from the split of its role.
     options: of training, by name. Without `epochs` their number follows from that of the texts.
+    budget: seconds in which to find out what helps the corpus, instead of a `method` among the options; None = no.
     """
 
     train: str
@@ -39,6 +40,7 @@ class FitSettings:
     model: str = MODEL
     corpus: CorpusOptions = field(default_factory=CorpusOptions)
     options: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its option's type
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         config = self.config(1)  # raises ConfigError for options that cannot be
@@ -51,11 +53,18 @@ class FitSettings:
                         "by other layers with the commands 'amix export', 'amix precompute' and 'amix train'."
                     )
 
+        if self.budget is not None and config.head == AUTO:
+            raise UsageError("--head auto and --method auto cannot be used together. Leave --head out.")
+
     def config(self, texts: int) -> TrainConfig:
         """Return the options of training on `texts` texts."""
         size = self.options.get("batch_size", _BATCH_SIZE)
         epochs = min(_MOST, max(_FEWEST, math.ceil(_STEPS * size / texts)))
         return TrainConfig(**{"lr": _LR, "batch_size": _BATCH_SIZE, "epochs": epochs, **self.options})
+
+    def chosen(self, method: Method, p: float | None) -> "FitSettings":
+        """Return the settings with what was found to help."""
+        return replace(self, options={**self.options, "method": method, "p": p}, budget=None)
 
     def corpora(self) -> dict[str, tuple[str, CorpusOptions]]:
         """Return the corpora by role (train, dev, test), each with how it is read. The first one is that of `train`."""

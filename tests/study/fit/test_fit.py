@@ -284,6 +284,25 @@ def test_a_development_corpus_selects_the_epoch_and_is_what_is_measured_without_
     assert "--dev" in done.stdout.splitlines()[-1] and "shards/dev" in done.stdout.splitlines()[-1]
 
 
+def test_folds_take_the_place_of_a_development_set(
+    fitted: tuple[Path, Result], corpora: dict[str, Path], tiny_bert: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    given = (corpora["train"], out, "--dev", "cv:2", "--model", tiny_bert, *COLUMNS, *FAST, "--epochs", 1)
+    done = amix("fit", *given)
+    assert done.exit_code == 0, done.output
+    assert "Measured on the training texts, each by a model that was trained without it." in done.stdout
+    assert len(Predictions.load(out / "run" / "predictions" / "dev.safetensors").rows) == 40
+    assert "1 epochs of 40 texts" in done.stderr
+    # Stopped after its folds, it does not train them again.
+    kept = {path: path.stat().st_mtime_ns for path in (out / "run" / "folds").iterdir()}
+    for name in ("result.json", "model"):
+        path = out / "run" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert amix("fit", *given).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
 def test_sigterm_ends_a_fit_that_goes_on(
     corpora: dict[str, Path], command: list[object], fitted: tuple[Path, Result], tmp_path: Path
 ) -> None:
