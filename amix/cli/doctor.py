@@ -10,9 +10,9 @@ from amix.cli.shell.steps import next_step
 @output.json_option
 def command(as_json: bool) -> None:
     """Report versions, devices and problems of the installation. Exit code 1 when there is a problem."""
-    from amix.cli import diagnosis
+    from amix.cli.diagnosis import examination
 
-    report = diagnosis.examine()
+    report = examination.examine()
     if as_json:
         output.json_line(report.as_dict())
     else:

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from amix.cli.output import facts, json_line, json_option, notice
+from amix.cli.output import facts, json_line, json_option
+from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.progress import Progress
+from amix.cli.shell.steps import said_how_to_go_on, step_after
+from amix.engine.base.words import counted
 
 if TYPE_CHECKING:
     from amix.loaders.shards.records import ShardRecord
@@ -39,30 +43,25 @@ def command(
     RUN. 'amix train' trains a student on OUT. SHARDS may have labels or none ('amix precompute --no-labels'). To go on
     with a run that was stopped, give the same command again.
     """
-    from tqdm import tqdm
-
     from amix.loaders.shards.rewrite.relabel import relabel
     from amix.loaders.shards.workspace import require_place, shards_are_kept
     from amix.study.teachers import labels_by, teachers_of
 
+    check_places(
+        *(Place("RUN", run, ["run"]) for run in runs),
+        Place("SHARDS", shards, ["cache"]),
+        Place("OUT", out, [], is_output=True),
+    )
     require_place(out)
     began = time.perf_counter()
     teachers = [each for run in runs for each in teachers_of(run, scaled=scaled)]
     labels = labels_by(teachers, shards, device)
-    with tqdm(unit=" shards", disable=None, desc="label") as bar:
-
-        def begin(done: int, units: int) -> None:
-            bar.reset(units)
-            bar.update(done)
+    with said_how_to_go_on(shards_are_kept(out, restart)), Progress("label", "shards") as progress:
 
         def advance(record: "ShardRecord") -> None:
-            bar.update()
+            progress.advance()
 
-        try:
-            manifest = relabel(shards, out, labels, restart=restart, on_start=begin, on_unit=advance)
-        except KeyboardInterrupt:
-            notice(shards_are_kept(out, restart)("Ctrl-C"))
-            raise
+        manifest = relabel(shards, out, labels, restart=restart, on_start=progress.begin, on_unit=advance)
     seconds = round(time.perf_counter() - began, 3)
     if as_json:
         json_line(
@@ -79,9 +78,10 @@ def command(
         return
     facts(
         {
-            "shards": f"{out} ({len(manifest.shards)} shards)",
-            "texts": f"{manifest.samples:,}, labelled by {len(teachers)} models",
-            "classes": ", ".join(labels.names),
+            "cache": f"{out} ({counted(len(manifest.shards), 'shard')})",
+            "texts": f"{counted(manifest.samples, 'row')}, labelled by {counted(len(teachers), 'model')}",
+            "classes": list(labels.names),
             "time": f"{seconds:.1f} s",
         }
     )
+    step_after("cache", out)

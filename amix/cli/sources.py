@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from amix.engine.base.words import counted
+
 if TYPE_CHECKING:
     from amix.loaders.corpus import Corpus
     from amix.loaders.shards.manifest import Manifest
@@ -13,11 +15,13 @@ _MOST = 20  # files that are listed
 def corpus_lines(corpus: "Corpus") -> Iterator[str]:
     """Yield which files a corpus is read from, and how many rows each has."""
     files = corpus.files
-    told = [", ".join([f"{file.name}: {_rows(file.row_count or 0)}", *file.remarks]) for file in files]
+    told = [
+        ", ".join([f"{file.name}: {counted(file.row_count or 0, 'row')}", *file.remarks]) for file in files
+    ]
     if len(files) == 1:
         yield f"reading {told[0]}"
     elif files:
-        yield f"reading {len(files)} files, {_rows(sum(file.row_count or 0 for file in files))}"
+        yield f"reading {len(files)} files, {counted(sum(file.row_count or 0 for file in files), 'row')}"
         yield from (f"  {line}" for line in told[:_MOST])
         if len(files) > _MOST:
             yield f"  and {len(files) - _MOST} more, which the manifest lists"
@@ -29,12 +33,9 @@ def reject_lines(manifest: "Manifest", corpus: "Corpus | None") -> Iterator[str]
     from amix.loaders.shards.manifest import REJECTS
 
     rejects = list(manifest.rejects())
-    yield f"{_rows(len(rejects))} could not be used; {manifest.folder / REJECTS} lists them. The commonest reasons:"
+    rows = counted(len(rejects), "row")
+    yield f"{rows} could not be used; {manifest.folder / REJECTS} lists them. The commonest reasons:"
     yield from (f"  {line}" for line in commonest(rejects))
     remedy = None if corpus is None else corpus.remedy(reject.reason for reject in rejects)
     if remedy is not None:
         yield remedy
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from amix.engine.base.errors import CorpusError
+from amix.engine.base.words import counted
 from amix.loaders.shards.records import Reject
 
 SHARE = 0.01  # of the rows that is tolerated where nothing else is said
@@ -62,7 +63,7 @@ class Rejects:
             return
         more = f"more than the {most:,} of {row_count:,} that are tolerated"
         raise CorpusError(
-            f"{len(self._rows):,} rows cannot be used, "
+            f"{counted(len(self._rows), 'row')} cannot be used, "
             f"{f'--max-rejects is {most}' if isinstance(self._limit, int) else more}. {self.described()} "
             "Repair the corpus, or allow more with --max-rejects and run the same command again; finished shards are "
             "kept."

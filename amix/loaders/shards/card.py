@@ -33,8 +33,9 @@ def card(manifest: Manifest, longest: int, location: str = "this/folder") -> str
     received = manifest.relevance == "received"
     queries = "summed over" if received else "from the first token, times the number of"
     code = CODE if layout.dtype == "uint8" else ""
-    members = ["input_ids.npy", f"relevance.npy ({len(heads)} heads x tokens, {layout.dtype})"]
+    members = ["input_ids.npy", f"relevance.npy ({counted(len(heads), 'head')} x tokens, {layout.dtype})"]
     members += [] if names is None else ["its label"]
+    held = f"{counted(manifest.samples, 'text')} with {counted(manifest.tokens, 'token')}"
     size = next((name for limit, name in _SIZES if manifest.samples < limit), "n>1M")
     return f"""---
 configs:
@@ -53,7 +54,7 @@ tags:
 
 # Token ids with attention relevance
 
-Written by amix, the Python package `{DISTRIBUTION}`: {manifest.samples} texts with {manifest.tokens} tokens,
+Written by amix, the Python package `{DISTRIBUTION}`: {held},
 in plain WebDataset tars. Per text: {", ".join(members)}.{code}
 Relevance is the attention that a token receives in one head of a frozen encoder (`{manifest.relevance}`),
 {queries} the text's tokens; rows of `relevance.npy` stand in the order of `heads` in `manifest.json`.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amix.engine.base import publish
+from amix.engine.base.words import counted
 from amix.study.compare.comparison import GRID, Comparison, Row
 from amix.study.compare.grid import Grid
 from amix.study.compare.gridfile import as_document
@@ -67,9 +68,8 @@ def notes(members: Sequence[Row]) -> list[str]:
     said = [note] if (note := _noise(members)) else []
     for row in members:
         if (plain := row.largest_p.count(0.0)) > 0:
-            said.append(
-                f"{row.method}: p auto mixed nothing in {plain} of {len(row.seeds)} runs, which are plain fine-tuning."
-            )
+            runs = f"{plain} of {counted(len(row.seeds), 'run')}, which {'is' if plain == 1 else 'are'}"
+            said.append(f"{row.method}: p auto mixed nothing in {runs} plain fine-tuning.")
     counts = sorted({len(row.seeds) for row in members}, reverse=True)
     if len({frozenset(row.seeds) for row in members}) > 1:
         which = "different" if len(counts) == 1 else " or ".join(map(str, counts))

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from amix.engine.base.words import counted
 from amix.study.compare.comparison import GRID, Comparison, Row
 from amix.study.compare.gridfile import as_document
 from amix.study.compare.summary import BASELINE
@@ -67,7 +68,7 @@ def _named(row: Row) -> object:
     """Return the name of a method, with a note where some of its runs mixed nothing."""
     plain = row.largest_p.count(0.0)
     return (
-        titled(row.method, f"{plain} of {len(row.seeds)} runs mixed nothing", "alert")
+        titled(row.method, f"{plain} of {counted(len(row.seeds), 'run')} mixed nothing", "alert")
         if plain
         else row.method
     )

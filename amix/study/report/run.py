@@ -5,6 +5,7 @@ from typing import get_args
 
 from amix.engine.base.errors import AmixError, HeadError
 from amix.engine.base.heads import HeadSpec
+from amix.engine.base.words import counted
 from amix.study.attention.inspection import Inspector
 from amix.study.report.curves import curve
 from amix.study.report.mixed import judged_on, mixing_of
@@ -78,12 +79,12 @@ def _in_words(name: str, found: Predictions) -> str:
     gap = found.confidence_gap()
     accuracy = found.report()["accuracy"]
     if found.multi_label:
-        return f"On {name}, {len(found.rows):,} texts, every label was right for {percent(accuracy, 1)}."
+        return f"On {name}, {counted(len(found.rows), 'text')}, every label was right for {percent(accuracy, 1)}."
     how = "about as sure as it is right"
     if abs(gap) >= 0.02:
         how = "surer than it is right" if gap > 0 else "more often right than it is sure"
     return (
-        f"On {name}, {len(found.rows):,} texts, the model was right on {percent(accuracy, 1)} and "
+        f"On {name}, {counted(len(found.rows), 'text')}, the model was right on {percent(accuracy, 1)} and "
         f"{percent(accuracy + gap, 1)} sure on average: it is {how}."
     )
 

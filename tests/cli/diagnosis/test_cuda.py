@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from amix.cli import cuda, diagnosis
-from amix.cli.cuda import CudaFacts, cuda_notes, cuda_problems, missing_libraries, package_of
+from amix.cli.diagnosis import cuda, examination
+from amix.cli.diagnosis.cuda import CudaFacts, cuda_notes, cuda_problems, missing_libraries, package_of
 
 SOUND = CudaFacts(
     driver="13.0",
@@ -127,16 +127,16 @@ def test_the_driver_says_which_cuda_it_serves(monkeypatch: pytest.MonkeyPatch) -
 def test_the_report_holds_what_was_probed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    installed = diagnosis.installed_version
+    installed = examination.installed_version
 
     def version(name: str) -> str | None:
         return {"onnxruntime": None, "onnxruntime-gpu": "1.31.1"}.get(name, installed(name))
 
-    monkeypatch.setattr(diagnosis, "installed_version", version)
+    monkeypatch.setattr(examination, "installed_version", version)
     monkeypatch.setattr(cuda, "driver_version", lambda: "13.0")
     monkeypatch.setattr(cuda, "runtime_cuda", lambda: "13.0")
     monkeypatch.setattr(cuda, "missing_libraries", lambda built_with: ("libcudnn.so.9",))
-    report = diagnosis.examine()
+    report = examination.examine()
     assert "pip install nvidia-cudnn-cu13" in [problem.remedy for problem in report.problems]
     assert report.as_dict()["driver_cuda"] == "13.0"
     assert report.facts()["NVIDIA driver"] == "for CUDA up to 13.0"

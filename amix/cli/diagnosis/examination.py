@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import amix
-from amix.cli import cuda
-from amix.cli.cuda import CudaFacts, Problem
+from amix.cli.diagnosis import cuda
+from amix.cli.diagnosis.cuda import CudaFacts, Problem
 from amix.engine.base.installing import install
 from amix.engine.base.machine import available_cores, total_memory
 

@@ -1,0 +1,1 @@
+"""What `amix doctor` finds out."""
