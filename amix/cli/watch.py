@@ -120,7 +120,10 @@ def _shown(tally: "Tally", events: bool) -> Iterator[Watch]:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What the last line of `precompute --json` says. classes: names by id, None without labels."""
+    """What the last line of `precompute --json` says.
+
+    classes: names by id, None without labels.  files: the rows of each local file that was read, by its name.
+    """
 
     shards_folder: str
     samples: int
@@ -130,6 +133,7 @@ class Done:
     rejects: int
     truncated: int
     classes: list[str] | None
+    files: dict[str, int]
     computed_tokens: int
     seconds: float
     manifest_sha256: str
@@ -146,6 +150,7 @@ class Done:
             rejects=manifest.reject_count,
             truncated=manifest.truncated,
             classes=None if manifest.label_names is None else list(manifest.label_names),
+            files=dict(manifest.files),
             computed_tokens=run.computed_tokens,
             seconds=round(seconds, 3),
             manifest_sha256=manifest.sha256,

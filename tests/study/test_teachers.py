@@ -136,7 +136,7 @@ def test_what_cannot_teach_is_refused(
 ) -> None:
     _, one = teachers
     nothing = amix("label", unlabelled, unlabelled, tmp_path / "out")
-    assert (nothing.exit_code, "not a run" in nothing.stderr) == (1, True)
+    assert (nothing.exit_code, "is a cache of shards; RUN takes a run." in nothing.stderr) == (2, True)
     bare = shutil.copytree(one, tmp_path / "bare")
     shutil.rmtree(bare / "model")
     assert "bare: holds no model" in amix("label", bare, unlabelled, tmp_path / "out").stderr

@@ -20,7 +20,7 @@ TRAINING: Groups = {
     ),
     "Optimisation": (
         *("epochs", "lr", "batch_size", "seed", "patience", "gradient_accumulation", "warmup_ratio"),
-        *("weight_decay", "max_grad_norm", "label_smoothing"),
+        *("weight_decay", "max_grad_norm", "label_smoothing", "ensemble"),
     ),
     "Hardware": (
         *("device", "threads", "mixed_precision", "gradient_checkpointing", "compile"),

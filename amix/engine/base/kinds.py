@@ -36,7 +36,7 @@ NAMES: dict[Kind, str] = {
 _STRAY = frozenset({".DS_Store", ".AppleDouble", ".Spotlight-V100", ".directory", "Thumbs.db", "desktop.ini"})
 _RECORD = re.compile(r"shard-\d{8}\.json")
 _WEIGHTS = re.compile(r"(model.*\.safetensors|pytorch_model.*\.bin)(\.index\.json)?")
-_TEXTS = re.compile(r"(?!metrics\.|rejects\.).+\.(jsonl|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
+_TEXTS = re.compile(r"(?!metrics\.|rejects\.).+\.(jsonl|csv|tsv|parquet|arrow)(\.gz|\.zst)?", re.IGNORECASE)
 # In a folder, JSON is mostly settings.
 _TEXT_FILE = re.compile(rf"{_TEXTS.pattern}|.+\.json(\.gz|\.zst)?", re.IGNORECASE)
 

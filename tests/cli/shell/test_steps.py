@@ -86,7 +86,7 @@ def test_an_interrupted_run_says_where_it_goes_on(tmp_path: Path) -> None:
     [
         ("precompute CORPUS out --extractor EXTRACTOR", "amix.loaders.precompute.run", "precompute"),
         ("train SHARDS out --model MODEL", "amix.train.run.train", "train"),
-        ("repack SHARDS out", "amix.loaders.shards.repack", "repack"),
+        ("repack SHARDS out", "amix.loaders.shards.rewrite.repack", "repack"),
         ("compare SHARDS out --eval SHARDS --model MODEL", "amix.study.compare.runner", "run_grid"),
     ],
 )

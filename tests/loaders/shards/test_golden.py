@@ -45,7 +45,7 @@ GOLDEN = {
         "tokenizer.json": TOKENIZER,
     },
     "repacked": {
-        "README.md": "1719189cd805bb551b0a2944842525ee78457fed9b60c84b18f51bfb88b452be",
+        "README.md": "41599069b52530ae4ecc51fd41ae7602b1564f5da68a972789757fb0a0b9209e",
         "manifest.json": "608129bbe5846b13bae4361c9f24cc459fc029d91fce88ca19aaa5a189b1c00e",
         "rejects.jsonl": REJECTS,
         "shard-00000000.json": "cb217734e79df13e199a681da44c9428955f98f3bb6c652764d05b04ed8e94b0",
