@@ -76,7 +76,8 @@ def children(folder: Path) -> dict[str, Kind]:
     """Return what the files and folders in `folder` are, by name, of those that amix knows."""
     with contextlib.suppress(OSError):
         found = {path.name: kind_of(path) for path in sorted(folder.iterdir()) if path.name[0] != "."}
-        return {name: kind for name, kind in found.items() if kind is not None}
+        # A JSON file beside other things is hardly ever a corpus.
+        return {name: kind for name, kind in found.items() if kind is not None and not name.endswith(".json")}
     return {}
 
 
