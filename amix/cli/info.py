@@ -203,7 +203,8 @@ def _model(folder: str) -> dict[str, object]:
 
 def _corpus(place: str) -> dict[str, object]:
     path = Path(place)
-    files = [path] if path.is_file() else [path / name for name in children(path)]
+    inside = [folder / name for folder in (path, path / "data") for name in children(folder)]
+    files = [path] if path.is_file() else [each for each in inside if each.is_file()]
     return {"files": [file.name for file in files], "bytes": sum(file.stat().st_size for file in files)}
 
 

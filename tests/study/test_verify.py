@@ -142,6 +142,9 @@ def test_a_corpus_has_nothing_to_verify(tmp_path: Path) -> None:
     corpus = tmp_path / "train.csv"
     corpus.write_text("text,label\n")
     assert info(corpus) == {"kind": "corpus", "files": ["train.csv"], "bytes": 11}
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    shutil.copy(corpus, tmp_path / "hub" / "data" / "test.csv")
+    assert info(tmp_path / "hub") == {"kind": "corpus", "files": ["test.csv"], "bytes": 11}
     done = amix("verify", corpus)
     assert done.exit_code == 1
     assert "there is nothing to verify" in done.stderr
