@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from amix.engine.base.errors import StorageError, UsageError
-from amix.engine.base.kinds import other_work
+from amix.engine.base.kinds import is_stray, other_work
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.tmp-[0-9a-f]+")  # the name of everything unpublished
 
@@ -128,14 +128,18 @@ def is_utf8(path: Path) -> bool:
 
 
 def require_vacant(folder: Path, what: str) -> None:
-    """Raise UsageError unless `folder` is absent, or empty but for what a killed writer left, and its path is UTF-8."""
+    """Raise UsageError unless `folder` is absent, or empty but for what killed writers and file managers left there.
+
+    Its path must be UTF-8, too.
+    """
     if not is_utf8(folder):
         raise UsageError(
             f"{folder}: the path is not valid UTF-8, and {what} is written by libraries that need that. "
             "Name another path."
         )
     if folder.is_dir():
-        first = next((entry.name for entry in sorted(folder.iterdir()) if not is_leftover(entry.name)), None)
+        names = sorted(entry.name for entry in folder.iterdir())
+        first = next((name for name in names if not is_leftover(name) and not is_stray(name)), None)
         if first is not None:
             raise UsageError(
                 f"{folder}: {other_work(folder, first)}; {what} is written to an absent or empty folder. "

@@ -127,4 +127,7 @@ def test_other_work_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         require_vacant(tmp_path / "thesis.tex", "an extractor")
     assert sha256_file(tmp_path / "thesis.tex").startswith("2d711642")
+    (tmp_path / "browsed").mkdir()
+    (tmp_path / "browsed" / ".DS_Store").touch()
+    require_vacant(tmp_path / "browsed", "an extractor")
     require_vacant(tmp_path / "absent", "an extractor")
