@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from amix.study.fit.settings import MODEL
+from amix.study.fit.defaults import MODEL
 from tests.conftest import named
 from tests.hubcache import offline
 

@@ -1,5 +1,6 @@
 """`amix fit`: a corpus to a classifier and a page, in one go."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -7,9 +8,14 @@ import click
 
 from amix.cli import precompute as precompute_module
 from amix.cli.output import facts, json_line, json_option, notice, table
+from amix.cli.shell.help import GroupedCommand
+from amix.cli.shell.places import Place, check_places, existing
+from amix.cli.shell.progress import tell_epoch
+from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.train import config_options, note_unused
 from amix.cli.watch import watching
 from amix.engine.base.errors import UsageError
+from amix.study.fit.defaults import BATCH_SIZE, BUDGET, EPOCHS, HELD_OUT, LR, MODEL
 from amix.train.options.config import Method
 
 if TYPE_CHECKING:
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
     from amix.study.fit.settings import FitSettings
 
 METHODS: tuple[Method, ...] = get_args(Method)
-_BUDGET = "20m"
-_OF_CORPUS = ("text_column", "label_column", "pair_column", "config", "labels", "many_classes")
+_OF_CORPUS = ("text_column", "label_column", "pair_column", "labels", "many_classes", "encoding", "config")
+_SHOWN = ("epochs", "lr", "batch_size", "seed", "threads", "device")  # of the options of training
 _METRICS = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
 _MEANINGS = (
     "Accuracy: higher is better. NLL and ECE: lower is better; ECE is how far the confidence is, on average, from the "
@@ -31,25 +37,32 @@ _MEANINGS = (
 def _corpus_options(command: click.Command) -> click.Command:
     """Give a command those options of `amix precompute` that say what a corpus holds."""
     options = {option.name: option for option in precompute_module.command.params}
-    command.params = [*command.params, *(options[name] for name in _OF_CORPUS)]
+    command.params = [*command.params, *(options[name] for name in (*_OF_CORPUS, "max_rejects"))]
     return command
 
 
 @_corpus_options
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "Data": ("dev", "test", *_OF_CORPUS, "max_rejects"),
+        "Training": ("model", "method", "budget", "baseline", *_SHOWN),
+        "Output": ("as_json", "debug", "help"),
+    },
+    note="All other options of training work as well, such as --p and --level: 'amix train --help' lists them.",
+)
 @click.argument("train", metavar="TRAIN")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--dev",
     metavar="CORPUS|SHARE|cv:K",
     help="Select the best epoch on this corpus, or on a share of the training texts (0.2) that is held out. cv:5 "
-    "trains on all of them, and judges by folds.  [default: 0.2]",
+    f"trains on all of them, and judges by folds.  [default: {HELD_OUT}]",
 )
 @click.option("--test", metavar="CORPUS", help="Corpus to report results on.")
 @click.option(
     "--model",
-    help="Hub id or folder of the encoder.  [default: sentence-transformers/all-MiniLM-L6-v2, which is small and "
-    "reads English]",
+    help=f"Hub id or folder of the encoder.  [default: {MODEL}, which is small and reads English]",
 )
 @click.option(
     "--method",
@@ -62,10 +75,15 @@ def _corpus_options(command: click.Command) -> click.Command:
 @click.option(
     "--budget",
     metavar="TIME",
-    help="With --method auto: how long it may take to find out, such as 1h30m.  [default: 20m]",
+    help=f"With --method auto: how long it may take to find out, such as 1h30m.  [default: {BUDGET}]",
 )
 @click.option("--baseline", is_flag=True, help="Also train without mixing, to compare with.")
-@config_options("method")
+@config_options(
+    "method",
+    hidden=True,
+    shown=_SHOWN,
+    changed={"epochs": EPOCHS, "lr": LR, "batch_size": BATCH_SIZE},
+)
 @json_option
 def command(
     train: str,
@@ -76,6 +94,7 @@ def command(
     method: Method | Literal["auto"],
     budget: str | None,
     baseline: bool,
+    max_rejects: int | float | None,
     as_json: bool,
     **given: Any,  # noqa: ANN401  each of its option's type
 ) -> None:
@@ -83,10 +102,18 @@ def command(
 
     The encoder is exported (layer 0), the corpora are made into shards, a classifier is trained, and a page is written:
     what 'amix export', 'precompute', 'train' and 'report' do. To go on with a fit that was stopped, give the same
-    command again. Without --epochs there are 3 to 20, about 300 steps.
+    command again.
 
-    A corpus is a .jsonl[.gz|.zst], .csv or .parquet file, a folder in Hub layout or a Hub id.
+    A corpus is what 'amix precompute' takes. Of a data set with splits, TRAIN is read from train, --dev from
+    validation, --test from test.
     """
+    check_places(
+        Place("TRAIN", train, ["corpus"]),
+        Place("OUT", out, ["fit"], is_output=True),
+        Place("--dev", existing(dev), ["corpus"]),
+        Place("--test", existing(test), ["corpus"]),
+        Place("--model", model, ["model"]),
+    )
     from amix.loaders.corpus import CorpusOptions
     from amix.study.fit.budget import parse_budget
     from amix.study.fit.settings import FitSettings
@@ -98,13 +125,19 @@ def command(
     asked = {name: value for name, value in (("dev", dev), ("model", model)) if value is not None}
     options, seconds = given_options(given), None
     if method == "auto":
-        seconds = parse_budget(budget or _BUDGET)
+        seconds = parse_budget(budget or BUDGET)
     elif budget is not None:
         raise UsageError(f"--budget {budget} is for --method auto. Add that, or leave it out.")
     else:
         options["method"] = method
     settings = FitSettings(
-        train=train, test=test, corpus=CorpusOptions(**corpus), options=options, budget=seconds, **asked
+        train=train,
+        test=test,
+        corpus=CorpusOptions(**corpus),
+        max_rejects=max_rejects,
+        options=options,
+        budget=seconds,
+        **asked,
     )
     if seconds is None:
         note_unused(given, settings.config(1))
@@ -119,11 +152,8 @@ def run_fit(settings: "FitSettings", out: Path, *, baseline: bool) -> "FitResult
     """Return the result of a fit, which is shown while it goes on."""
     from amix.study.fit.fit import fit, goes_on
 
-    try:
-        return fit(settings, out, baseline=baseline, precompute=_shown, on_stage=notice)
-    except KeyboardInterrupt:
-        notice(goes_on(out, "Ctrl-C"))
-        raise
+    with said_how_to_go_on(partial(goes_on, out)):
+        return fit(settings, out, baseline=baseline, precompute=_shown, on_stage=notice, on_epoch=tell_epoch)
 
 
 def show(result: "FitResult") -> None:
@@ -139,6 +169,7 @@ def show(result: "FitResult") -> None:
     click.echo("\nThe same by hand:")
     for line in result.commands:
         click.echo(f"  {line}")
+    open_page(result.page)
 
 
 def _show_choice(choice: "Choice") -> None:

@@ -208,7 +208,19 @@ def _corpus(place: str) -> dict[str, object]:
     return {"files": [file.name for file in files], "bytes": sum(file.stat().st_size for file in files)}
 
 
+def _fit(folder: str) -> dict[str, object]:
+    from amix.study.fit.record import FitRecord
+
+    asked = FitRecord.read(Path(folder)).asked
+    return {
+        "page": (Path(folder) / "report.html").is_file(),
+        "holds": {name: NAMES[kind] for name, kind in children(Path(folder)).items() if kind != "corpus"},
+        "asked": {name: value for name, value in asked.items() if value is not None},
+    }
+
+
 _DESCRIBED: Mapping[Kind, Callable[[str], dict[str, object]]] = {
+    "fit": _fit,
     "extractor": _extractor,
     "cache": _shards,
     "unfinished cache": _unfinished,

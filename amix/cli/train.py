@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,20 +53,26 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # older click's
         return number
 
 
-def config_options(*left_out: str, hidden: bool = False) -> Callable[[Command], Command]:
+def config_options(
+    *left_out: str,
+    hidden: bool = False,
+    shown: Collection[str] = (),
+    changed: Mapping[str, object] | None = None,
+) -> Callable[[Command], Command]:
     """Add one option per field of TrainConfig, and `--preset`, for `given_options`.
 
     They have no defaults: what is not given comes from the file.
-    hidden: leave them out of the help, which then refers to that of `amix train`.
+    hidden: leave them out of the help, which then refers to that of `amix train`.  shown: all but these.
+    changed: defaults that the command has instead, for the help.
     """
 
     def add(command: Command) -> Command:
-        defaults = TrainConfig().as_dict()
+        defaults = {**TrainConfig().as_dict(), **(changed or {})}
         for name, rule in reversed(rules().items()):
             if name in left_out:
                 continue
             default = defaults[name]
-            shown = "" if default is None else f"  [default: {default}]"
+            default_shown = "" if default is None else f"  [default: {default}]"
             # Any: what click takes for a type.
             kind: Any = click.Choice(rule.choices) if rule.choices else rule.kind
             if rule.words:
@@ -74,8 +80,9 @@ def config_options(*left_out: str, hidden: bool = False) -> Callable[[Command], 
             flag = f"--{name.replace('_', '-')}"
             if rule.kind is bool:
                 flag = f"{flag}/--no-{flag[2:]}"
-            text = f"{rule.text}{shown}"
-            command = click.option(flag, name, type=kind, default=None, help=text, hidden=hidden)(command)
+            text = f"{rule.text}{default_shown}"
+            is_hidden = hidden and name not in shown
+            command = click.option(flag, name, type=kind, default=None, help=text, hidden=is_hidden)(command)
         preset = click.Choice(tuple(PRESETS))
         return click.option("--preset", type=preset, help=_PRESET, hidden=hidden)(command)
 

@@ -50,6 +50,8 @@ def _checked(kind: Kind | None, folder: str, deep: bool) -> tuple[str, list[str]
     match kind:
         case "extractor":
             return "whole (every byte)", _extractor(Path(folder))
+        case "fit":
+            return "whole, part by part", _fit(Path(folder), deep)
         case "corpus":
             return "", [
                 f"{folder}: is a corpus; there is nothing to verify before 'amix precompute' reads it."
@@ -73,6 +75,21 @@ _HOW: Mapping[Kind, str] = {
     "analysis": "can be read (it has no hash to compare with)",
     "model": "can be read, and its weights are all there (it has no hash to compare with)",
 }
+
+
+def _fit(folder: Path, deep: bool) -> list[str]:
+    from amix.engine.base.errors import TrainError
+    from amix.study.fit.record import FitRecord
+
+    try:
+        FitRecord.read(folder)
+        problems = []
+    except TrainError as problem:
+        problems = [str(problem)]
+    parts = {name: kind for name, kind in children(folder).items() if kind != "corpus"}  # its own JSON
+    for name, kind in parts.items():
+        problems += _checked(kind, str(folder / name), deep)[1]
+    return problems
 
 
 def _extractor(folder: Path) -> list[str]:

@@ -7,6 +7,13 @@ from pathlib import Path
 from amix.engine.base.errors import UsageError
 from amix.engine.base.kinds import NAMES, Kind, children, kind_of
 
+# Where a fit has what else is asked for.
+_OF_FIT: dict[Kind, str] = {
+    "extractor": "extractor",
+    "cache": "shards/train",
+    "run": "run",
+    "model": "run/model",
+}
 _WHERE_FROM: dict[Kind, str] = {
     "extractor": "'amix export' writes one.",
     "cache": "'amix precompute' writes one.",
@@ -97,6 +104,8 @@ def _shown(place: Place) -> str:
 
 def _remedy(place: Place, kind: Kind) -> str:
     wanted, folder = place.kinds[0], Path(str(place.value))
+    if kind == "fit" and wanted in _OF_FIT:
+        return f"That of the fit is {folder / _OF_FIT[wanted]}."
     if kind == "run" and wanted == "model":
         return f"The model of that run is {folder / 'model'}."
     if kind == "folder of caches" and wanted == "cache":

@@ -20,6 +20,10 @@ def next_step(*words: object) -> None:
 def step_after(kind: Kind, folder: str | Path) -> None:
     """Name the command that usually comes after the one that wrote `folder`."""
     match kind:
+        case "fit" if (Path(folder) / "report.html").is_file():
+            open_page(Path(folder) / "report.html")
+        case "fit":
+            notice("Next: the command that began it, which goes on where it stopped.")
         case "extractor":
             next_step("amix", "precompute", "CORPUS", "SHARDS", "--extractor", folder)
         case "cache":

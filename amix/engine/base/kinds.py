@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
+    "fit",
     "extractor",
     "cache",
     "unfinished cache",
@@ -20,6 +21,7 @@ Kind = Literal[
     "corpus",
 ]
 NAMES: dict[Kind, str] = {
+    "fit": "a fit",
     "extractor": "an extractor",
     "cache": "a cache of shards",
     "unfinished cache": "a cache of shards that is not finished",
@@ -83,6 +85,8 @@ def children(folder: Path) -> dict[str, Kind]:
 
 def _of_folder(folder: Path) -> Kind | None:
     names = {path.name for path in folder.iterdir()}
+    if "fit.json" in names:
+        return "fit"
     if "extractor.json" in names:
         return "extractor"
     if "manifest.json" in names and ("tokenizer.json" in names or any(map(_RECORD.fullmatch, names))):

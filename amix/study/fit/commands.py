@@ -25,6 +25,7 @@ def by_hand(settings: FitSettings, folder: Path, configs: Mapping[str, TrainConf
         words: Words = ["amix", "precompute", source, shards / role, "--extractor", extractor]
         words += _flags(CorpusOptions(), corpus)
         words += [] if role == "train" else ["--labels-from", shards / "train"]
+        words += [] if settings.max_rejects is None else ["--max-rejects", _rejects(settings.max_rejects)]
         words += [] if settings.threads is None else ["--workers", str(settings.threads)]
         commands.append(words)
     sets: Words = ["--dev", settings.dev if settings.dev_is_part else shards / "dev"]
@@ -33,6 +34,11 @@ def by_hand(settings: FitSettings, folder: Path, configs: Mapping[str, TrainConf
         run: Words = ["amix", "train", shards / "train", folder / name, "--model", settings.model, *sets]
         commands.append(run + _flags(TrainConfig(), config, _left_out(config)))
     return [shlex.join(map(str, words)) for words in commands]
+
+
+def _rejects(most: int | float) -> str:
+    """Return a limit of rejects as `amix precompute` takes it."""
+    return str(most) if isinstance(most, int) else f"{100 * most:g}%"
 
 
 def _left_out(config: TrainConfig) -> Sequence[str]:

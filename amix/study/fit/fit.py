@@ -9,6 +9,7 @@ from amix.engine.base.place import require_writable
 from amix.engine.base.processes import locked
 from amix.engine.base.publish import sweep, write_atomic
 from amix.engine.base.stopping import signals_end
+from amix.engine.base.words import counted
 from amix.loaders.corpus import Corpus, open_corpus
 from amix.loaders.precompute.run import precompute as precompute_quietly
 from amix.study.fit.budget import budget_text
@@ -24,6 +25,7 @@ from amix.train.options.auto import note_before
 from amix.train.options.config import TrainConfig
 from amix.train.options.dev import parse_dev
 from amix.train.run.files import MODEL
+from amix.train.run.result import EpochSummary
 
 PAGE = "report.html"
 
@@ -35,13 +37,14 @@ def fit(
     baseline: bool = False,
     precompute: Precompute = precompute_quietly,
     on_stage: Callable[[str], None] = lambda stage: None,
+    on_epoch: Callable[[EpochSummary], None] = lambda summary: None,
 ) -> FitResult:
     """Fit a classifier to a corpus, and return what was found.
 
     out: absent or empty, or the folder of a fit with the same settings, which goes on where it was stopped. It gets
         `extractor`, `shards/train` (`dev`, `test`), `run`, `baseline` and the page, and what is finished is kept.
     baseline: also train without mixing.  precompute: how corpora become shards.
-    on_stage: called with a sentence before each stage.
+    on_stage: called with a sentence before each stage.  on_epoch: after each epoch of `run` and `baseline`.
     Everything that can be is checked before the first stage. Raises AmixError.
     """
     require_writable(out)
@@ -75,7 +78,7 @@ def fit(
         results = {}
         for name, config in configs.items():
             stage.begin("train", _in_words(config, texts, held_out))
-            results[name] = trained(settings, out, name, config, record)
+            results[name] = trained(settings, out, name, config, record, on_epoch)
         if choice is not None:
             choice.write(out / "run" / CHOICE)
 
@@ -122,7 +125,7 @@ def _opened(settings: FitSettings) -> dict[str, Corpus]:
 
 def _in_words(config: TrainConfig, texts: int, held_out: int) -> str:
     """Return what is trained how long on what."""
-    words = f"{config.method}, {config.epochs} epochs of {texts - held_out:,} texts"
+    words = f"{config.method}, {counted(config.epochs, 'epoch')} of {texts - held_out:,} texts"
     if held_out:
         words += f"; {held_out:,} more, the same share of each class, are held out to select the epoch"
     return words

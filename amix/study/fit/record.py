@@ -45,6 +45,17 @@ class FitRecord:
             }
         )
 
+    @classmethod
+    def read(cls, out: Path) -> Self:
+        """Read the record in `out`. Raises TrainError for one that is damaged or missing."""
+        path = out / FIT
+        try:
+            return cls(asked=dict(canonical.unseal(path.read_bytes(), str(path), TrainError)["asked"]))
+        except (OSError, KeyError, TypeError, ValueError) as problem:
+            raise TrainError(
+                f"{path}: cannot be read ({problem}). Begin the fit anew in another folder."
+            ) from None
+
     def require_same(self, out: Path) -> None:
         """Write the record to `out`, or compare it with the one that is there.
 
@@ -56,7 +67,7 @@ class FitRecord:
             place.make_folder(out)
             publish.write_atomic(path, canonical.seal({"asked": dict(self.asked)}))
             return
-        before = dict(canonical.unseal(path.read_bytes(), str(path), TrainError).get("asked", {}))
+        before = self.read(out).asked
         different = [
             f"{name} was {before.get(name)!r}, is {self.asked.get(name)!r}"
             for name in {**before, **self.asked}

@@ -9,19 +9,11 @@ from typing import Any
 from amix.engine.base.errors import HeadError, UsageError
 from amix.engine.base.heads import HeadSpec
 from amix.loaders.corpus import CorpusOptions
+from amix.study.fit.defaults import BATCH_SIZE, FEWEST_EPOCHS, HELD_OUT, LR, MODEL, MOST_EPOCHS, STEPS
 from amix.train.options.auto import AUTO
 from amix.train.options.config import Method, TrainConfig
 from amix.train.options.dev import Share, parse_dev
 from amix.train.run.sets import reads_cached_relevance
-
-# Small, on any machine at hand in a few minutes, open to all, and what docs/results.md measures. It reads English.
-MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-HELD_OUT = "0.2"
-
-# Options of training where a fit differs from `amix train`, which takes any size of data and model: small batches, and
-# passes enough for a model to learn a small set.
-_LR, _BATCH_SIZE = 5e-5, 16
-_STEPS, _FEWEST, _MOST = 300, 3, 20  # of the run, and epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +22,7 @@ class FitSettings:
 
     train, test: corpora, as `amix precompute` takes them.  dev: a corpus, or what else `parse_dev` reads.
     model: Hub id or folder of the encoder.  corpus: how all corpora are read; each is read from the split of its role.
+    max_rejects: rows of a corpus that may be unusable, as in `PrecomputeOptions`.
     options: of training, by name. Without `epochs` their number follows from that of the texts.
     budget: seconds in which to find out what helps the corpus, instead of a `method` among the options; None = no.
     """
@@ -39,6 +32,7 @@ class FitSettings:
     test: str | None = None
     model: str = MODEL
     corpus: CorpusOptions = field(default_factory=CorpusOptions)
+    max_rejects: int | float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its option's type
     budget: float | None = None
 
@@ -58,9 +52,9 @@ class FitSettings:
 
     def config(self, texts: int) -> TrainConfig:
         """Return the options of training on `texts` texts."""
-        size = self.options.get("batch_size", _BATCH_SIZE)
-        epochs = min(_MOST, max(_FEWEST, math.ceil(_STEPS * size / texts)))
-        return TrainConfig(**{"lr": _LR, "batch_size": _BATCH_SIZE, "epochs": epochs, **self.options})
+        size = self.options.get("batch_size", BATCH_SIZE)
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(STEPS * size / texts)))
+        return TrainConfig(**{"lr": LR, "batch_size": BATCH_SIZE, "epochs": epochs, **self.options})
 
     def chosen(self, method: Method, p: float | None) -> "FitSettings":
         """Return the settings with what was found to help."""

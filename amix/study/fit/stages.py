@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +19,7 @@ from amix.train.options.config import TrainConfig
 from amix.train.run import checkpoint
 from amix.train.run.accelerator import limited_threads
 from amix.train.run.files import CONFIG, MODEL
-from amix.train.run.result import KeptResult, TrainResult
+from amix.train.run.result import EpochSummary, KeptResult, TrainResult
 from amix.train.run.train import train
 
 RESULT = "result.json"
@@ -60,14 +61,21 @@ def shards_of(settings: FitSettings, folder: Path, extractor: Path, precompute: 
             extractor=extractor,
             corpus_options=options,
             options=PrecomputeOptions(
-                labels_from=None if role == "train" else train, workers=settings.threads
+                labels_from=None if role == "train" else train,
+                workers=settings.threads,
+                max_rejects=settings.max_rejects,
             ),
         )
     return min(Manifest.read(train).samples, settings.samples or sys.maxsize)
 
 
 def trained(
-    settings: FitSettings, out: Path, name: str, config: TrainConfig, record: FitRecord
+    settings: FitSettings,
+    out: Path,
+    name: str,
+    config: TrainConfig,
+    record: FitRecord,
+    on_epoch: Callable[[EpochSummary], None],
 ) -> TrainResult:
     """Train, unless that is done; a run that was stopped goes on from its last checkpoint."""
     run, shards = out / name, out / "shards"
@@ -85,6 +93,7 @@ def trained(
         dev=settings.dev if settings.dev_is_part else shards / "dev",
         evals=[] if settings.test is None else [("test", shards / "test")],
         resume=was_begun,
+        on_epoch=on_epoch,
     )
     KeptResult(identity=record.asked, result=result).write(run / RESULT)
     for each in checkpoint.find(run):

@@ -114,6 +114,42 @@ def test_the_commands_by_hand_do_the_same(
         assert files(other / name) == files(out / name)
 
 
+def test_a_fit_is_known_checked_and_its_parts_are_named(
+    fitted: tuple[Path, Result], tiny_bert: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(fitted[0], out)
+    known = amix("info", out, "--json")
+    assert known.exit_code == 0, known.output
+    found = json.loads(known.stdout.splitlines()[-1])
+    assert found["kind"] == "fit"
+    assert found["holds"] == {
+        "baseline": "a run",
+        "extractor": "an extractor",
+        "run": "a run",
+        "shards": "a folder of caches",
+    }
+    assert (found["asked"]["--text-column"], found["page"]) == ("review", True)
+    whole = amix("verify", out)
+    assert (whole.exit_code, f"{out}: a fit, whole" in whole.stdout) == (0, True)
+    (out / "extractor" / "config.json").write_text("{}")
+    broken = amix("verify", out)
+    assert (broken.exit_code, f"{out / 'extractor'}" in broken.stderr) == (1, True)
+    mistaken = amix("train", out, tmp_path / "run", "--model", tiny_bert)
+    assert mistaken.exit_code == 2
+    assert (
+        f"is a fit; SHARDS takes a cache of shards. That of the fit is {out / 'shards/train'}."
+        in mistaken.stderr
+    )
+
+
+def test_arguments_that_look_swapped_are_named(corpora: dict[str, Path], tmp_path: Path) -> None:
+    done = amix("fit", tmp_path / "out", corpora["train"])
+    assert done.exit_code == 2
+    assert "train.csv" in done.stderr
+    assert corpora["train"].read_text().startswith("review,stars")
+
+
 def test_what_is_finished_is_kept(
     fitted: tuple[Path, Result], corpora: dict[str, Path], command: list[object], tmp_path: Path
 ) -> None:
@@ -293,7 +329,7 @@ def test_folds_take_the_place_of_a_development_set(
     assert done.exit_code == 0, done.output
     assert "Measured on the training texts, each by a model that was trained without it." in done.stdout
     assert len(Predictions.load(out / "run" / "predictions" / "dev.safetensors").rows) == 40
-    assert "1 epochs of 40 texts" in done.stderr
+    assert "1 epoch of 40 texts" in done.stderr
     # Stopped after its folds, it does not train them again.
     kept = {path: path.stat().st_mtime_ns for path in (out / "run" / "folds").iterdir()}
     for name in ("result.json", "model"):
