@@ -135,6 +135,6 @@ def test_a_graph_that_fails_on_a_shape_is_refused_with_its_message(tiny_extracto
         relevance_BHT=np.zeros((1, 4, 4), np.float32),
     )
     with pytest.raises(
-        ExportError, match=r"\(onnxruntime\) cannot run 1 texts of 4 tokens .*another --format"
+        ExportError, match=r"\(onnxruntime\) cannot run 1 text of 4 tokens .*another --format"
     ):
         check(open_session(tiny_extractor), [probe])

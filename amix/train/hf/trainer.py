@@ -46,7 +46,8 @@ class AmixTrainer(Trainer):
 
     Partners and ratios come from (args.seed, the batch's number in the run, the rank), so a resumed run mixes as an
     undisturbed one does. Evaluation mixes nothing: its loss is the plain one. Label smoothing acts on the targets
-    before they are mixed. Raises UsageError for options that cannot be right together.
+    before they are mixed. Raises UsageError for options that cannot be right together, and for a model that
+    `torch.compile` has wrapped. Weights that the model's checkpoint lacks are random, which is warned of.
     """
 
     model: Any  # a classifier, which the Trainer declares as a plain module

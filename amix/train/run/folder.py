@@ -18,12 +18,15 @@ from amix.train.run.files import CONFIG, DEV, MODEL, PREDICTIONS
 from amix.train.score.evaluate import Predictions
 
 
-def open_run(out: Path, resume: bool) -> Path | None:
+def open_run(out: Path, resume: bool, *, writes: bool) -> Path | None:
     """Make sure that `out` may be written to, and return the checkpoint to continue from, if any.
 
-    Raises UsageError when `out` holds other work, or holds a run and `resume` is False.
+    writes: False in all processes but the first.
+    Raises UsageError when `out` holds other work, or holds a run and `resume` is False; StorageError where it cannot be
+    written.
     """
-    place.require_writable(out)
+    if writes:
+        place.require_writable(out)
     if not resume or not (out / CONFIG).is_file():
         if (out / CONFIG).is_file():
             raise UsageError(

@@ -59,7 +59,7 @@ def train(
     config = config.settled(has_dev=chosen is not None)
     accelerator = open_accelerator(config.device, config.mixed_precision)
     with accelerator.main_process_first():  # the first process cleans up before the others look
-        start = open_run(out, resume)
+        start = open_run(out, resume, writes=accelerator.is_main_process)
     if resume and start is None and accelerator.is_main_process:
         _LOG.warning(
             f"--resume: {out} holds no checkpoint, so the run begins anew. --checkpoint-steps N writes checkpoints."

@@ -201,7 +201,10 @@ def test_waiting_threads_spin_only_where_no_other_worker_needs_the_core() -> Non
     assert session_options(3).intra_op_num_threads == 3
 
 
-def test_the_pytorch_backends_take_their_threads_when_they_run(everything: Path) -> None:
+def test_the_pytorch_backends_take_their_threads_when_they_run(
+    everything: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)  # which a command that ran in this process has set
     code = (
         "import os, sys, threading\n"
         "import amix.engine.extractor.torchsession as module\n"
