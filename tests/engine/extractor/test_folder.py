@@ -85,7 +85,7 @@ def test_a_damaged_record_is_refused(copy: Path) -> None:
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExtractorError, match=r"no extractor\.json.*amix export MODEL"):
+    with pytest.raises(ExtractorError, match=r"no extractor\.json\. Name a folder that 'amix export' wrote"):
         open_extractor(tmp_path)
     with pytest.raises(ExtractorError, match="no such folder"):
         open_extractor(tmp_path / "absent")
