@@ -129,6 +129,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from amix.engine.base.place import output_folder
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
 with output_folder(Path(sys.argv[1]), "an extractor", last="record") as stage:
     (stage / "weights").write_bytes(bytes(1000))
     os.kill(os.getpid(), int(sys.argv[2]))
