@@ -307,7 +307,7 @@ class TestRefused:
     def test_models_that_do_not_load(self, refused: Callable[..., None], tmp_path: Path) -> None:
         refused(UsageError, "no such folder", model=str(tmp_path / "none"))
         (tmp_path / "empty").mkdir()
-        refused(TrainError, "cannot be loaded", model=str(tmp_path / "empty"))
+        refused(TrainError, "config.json is missing", model=str(tmp_path / "empty"))
 
     def test_a_model_without_room(
         self, refused: Callable[..., None], tiny_bert: Path, tmp_path: Path
