@@ -2,6 +2,7 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amix.engine.base.errors import DependencyError, FetchError, ShardError, StorageError
+from amix.engine.base.installing import install
 from amix.loaders.shards.remote import CacheOptions, is_remote, shown, transfer
 from amix.loaders.shards.verify import verify
 from amix.loaders.stream.batch import ArrayBatch, Batch
@@ -184,7 +186,7 @@ def test_a_store_that_needs_another_package_names_it(
 
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    with pytest.raises(DependencyError, match=r"s3://.*attentionmix\[s3\]"):
+    with pytest.raises(DependencyError, match=rf"s3://.*{re.escape(install('s3'))}"):
         RelevanceDataset("s3://bucket/x", cache=cache)
 
 

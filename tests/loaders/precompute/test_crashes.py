@@ -72,11 +72,12 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
             os.kill(worker, signal.SIGKILL)
 
 
-def test_a_second_run_is_refused_from_the_first_unit_to_the_manifest(
+def test_a_second_run_is_refused_until_the_manifest_makes_the_cache_whole(
     corpus: Path, tiny_extractor: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     refused: list[list[str]] = []
+    whole: list[str] = []
 
     def intrude(*_: object) -> None:
         with pytest.raises(ShardError, match=r"another process is writing shards there\. Wait for it"):
@@ -86,12 +87,12 @@ def test_a_second_run_is_refused_from_the_first_unit_to_the_manifest(
     def publish(*arguments: Any, **named: Any) -> None:  # Any: whatever it is called with
         intrude()
         publish_manifest(*arguments, **named)
-        intrude()
+        whole.append(precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS).sha256)
 
     monkeypatch.setattr("amix.loaders.precompute.run.publish_manifest", publish)
-    precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS, on_unit=intrude)
-    assert len(refused) == 6
-    assert "manifest.json" in refused[-1]
+    manifest = precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS, on_unit=intrude)
+    assert len(refused) == 5
+    assert whole == [manifest.sha256]
     assert contents(out) == contents(shards)
 
 

@@ -99,7 +99,7 @@ def test_the_command_writes_a_page_and_json(reviews: Path, tmp_path: Path) -> No
     page = (tmp_path / "out" / "analysis.html").read_text()
     assert page.count("<figure>") == 5  # entropy, two special tokens, places, agreement
     assert page.count('class="scale"') == 5
-    assert "Run amix analyse with --tag" in page
+    assert "Run amix analyse with <code>--tag</code>" in page
     assert "layer 1, tenth 10: " in page  # the last tenth of the text, in the last layer
     assert str(reviews.parent) not in page
 

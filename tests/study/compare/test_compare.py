@@ -714,7 +714,7 @@ def test_a_table_says_where_nothing_was_mixed(grid_file: Path, tmp_path: Path) -
     grid, out = read_grid(grid_file), tmp_path / "out"
     done = amix("compare", grid_file, out)
     (line,) = [line for line in done.stdout.splitlines() if "mixed nothing" in line]
-    assert line.startswith("attentionmix 0.1: p auto mixed nothing in 1 of 1 runs")
+    assert line.startswith("attentionmix 0.1: p auto mixed nothing in 1 of 1 run,")
     found = {row.method: row.largest_p for row in summarise(grid, run_grid(grid, out))}
     assert found == {"none": [None, None], "wordmixup": [None, None], "attentionmix 0.1": [0.0]}
     lines = csv.DictReader((out / "runs.csv").read_text().splitlines())
