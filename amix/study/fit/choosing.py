@@ -65,7 +65,10 @@ def choose(
 
 def tried_as(config: TrainConfig, method: Method) -> TrainConfig:
     """Return the options that a method is tried with."""
-    return replace(config, method=method, p=None if method == BASELINE else mixed_share(config))
+    # The last epoch is judged, so there is nothing that patience could wait for.
+    return replace(
+        config, method=method, p=None if method == BASELINE else mixed_share(config), patience=None
+    )
 
 
 def mixed_share(config: TrainConfig) -> float:

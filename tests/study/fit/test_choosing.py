@@ -240,6 +240,6 @@ def test_the_choice_is_kept_with_the_run(
     assert Choice.read(out / "run" / "choice.json").method == "wordmixup"
     assert "3/5 choose: what helps this data, in 40s" in done.stderr
     refused = CliRunner().invoke(main, ["fit", *map(str, words), "--budget", "50s"])
-    assert "--budget was 40.0, is 50.0" in refused.stderr
+    assert "--budget was '40s', is '50s'" in refused.stderr
     odd: Any = CliRunner().invoke(main, ["fit", str(corpus), str(out), "--budget", "50s"])
     assert (odd.exit_code, "--budget 50s is for --method auto" in odd.stderr) == (2, True)
