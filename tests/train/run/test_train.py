@@ -633,7 +633,7 @@ def test_threads_are_those_asked_for_and_afterwards_those_of_before(
     reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, seen = torch.get_num_threads(), []
-    monkeypatch.setattr(run.Run, "train", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(run.Run, "train", lambda *_, **__: seen.append(torch.get_num_threads()))
     monkeypatch.setattr("amix.train.run.accelerator.available_cores", lambda: 1)
     for name, threads in (("one", 3), ("two", None)):
         train(reviews, tmp_path / name, str(tiny_bert), TrainConfig(**FAST, threads=threads))
