@@ -152,6 +152,7 @@ def main() -> None:
     """Attention-guided mixup for text.
 
     \b
+    amix fit         corpus             -> a classifier and a page, by these three in one go
     amix export      encoder            -> extractor/
     amix precompute  corpus, extractor  -> shards/
     amix train       shards, model      -> run/

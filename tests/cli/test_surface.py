@@ -92,6 +92,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert told == [f"{' '.join(arguments)} :" for arguments in every]
 
 
+@pytest.mark.parametrize(("given", "seen"), [(None, "PASSIVE"), ("active", "active")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(
+    given: str | None, seen: str, with_command: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with_command(lambda: click.echo(os.environ["OMP_WAIT_POLICY"]))
+    assert CliRunner().invoke(main, ["info"]).stdout == f"{seen}\n"
+
+
 def test_version() -> None:
     done = CliRunner().invoke(main, ["--version"])
     assert done.stdout == f"amix {amix.__version__}\n"

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from amix.engine.base.errors import AmixError
 from amix.study.fit.choice import Choice, concluded, too_short
-from amix.study.fit.halving import BASELINE, FOLDS, Trial, halve, longest_trial
+from amix.study.fit.halving import BASELINE, FOLDS, MIXERS, Trial, halve, longest_trial
 from amix.train.options.auto import EVEN
 from amix.train.options.config import Method, TrainConfig
 from amix.train.options.dev import Folds
+from amix.train.run.check import Checker
 from amix.train.run.trial import TooSlowError, train_fold
 
 
@@ -55,17 +57,38 @@ def choose(
             unfinished.write(path)
         return kept[method, unit]
 
+    mixers = _usable(shards, model, config, on_trial)
+    if not mixers:
+        return Choice(method=BASELINE, sentence="No method can mix with this model and these options.")
     try:
-        choice = concluded(halve(trial, budget), mixed_share(config))
+        choice = concluded(halve(trial, budget, mixers), mixed_share(config))
     except TooSlowError as problem:
         choice = Choice(method=BASELINE, sentence=too_short(problem.seconds, budget))
     choice.write(path)
     return choice
 
 
+def _usable(shards: Path, model: str, config: TrainConfig, tell: Callable[[str], None]) -> list[Method]:
+    """Return the mixers that can be trained. Raises AmixError where not even `none` can."""
+    checker = Checker(shards, model, ())
+    checker.check(tried_as(config, BASELINE), None)
+    usable: list[Method] = []
+    for method in MIXERS:
+        try:
+            checker.check(tried_as(config, method), None)
+        except AmixError as problem:
+            tell(f"{method} is left out: {problem}")
+        else:
+            usable.append(method)
+    return usable
+
+
 def tried_as(config: TrainConfig, method: Method) -> TrainConfig:
     """Return the options that a method is tried with."""
-    return replace(config, method=method, p=None if method == BASELINE else mixed_share(config))
+    # The last epoch is judged, so there is nothing that patience could wait for.
+    return replace(
+        config, method=method, p=None if method == BASELINE else mixed_share(config), patience=None
+    )
 
 
 def mixed_share(config: TrainConfig) -> float:

@@ -10,10 +10,8 @@ from amix.study.fit.settings import FitSettings
 from amix.train.options.config import METHOD_OPTIONS, TrainConfig
 from amix.train.options.identity import FREE
 
-_RESULT = (
-    "device",
-    "threads",
-)  # of the options that do not decide what is trained: they change its last bits
+# They do not decide what is trained, but its last bits.
+_RESULT = ("device", "threads")
 Words = list[str | Path]
 
 

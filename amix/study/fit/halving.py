@@ -34,19 +34,22 @@ def longest_trial(budget: float) -> float:
     return budget / trials_of(1)
 
 
-def halve(trial: Callable[[Method, int], Trial], budget: float) -> dict[Method, list[Trial]]:
+def halve(
+    trial: Callable[[Method, int], Trial], budget: float, mixers: Sequence[Method] = MIXERS
+) -> dict[Method, list[Trial]]:
     """Return the trials of every method that was tried, those of `none` first.
 
     All methods of a round are tried on the same folds. After it the better half is kept (Jamieson and Talwalkar 2016),
     by the mean difference in NLL to `none`, and every round has an equal share of the budget. `none` is in all rounds.
     trial: tries a method on a unit.  budget: in seconds of trials. A trial that was begun is finished.
+    mixers: the methods to try, at least one; with a small budget only the first of them.
     """
     first = trial(BASELINE, 0)
     found: dict[Method, list[Trial]] = {BASELINE: [first]}
     number = max(
-        [count for count in range(1, len(MIXERS) + 1) if trials_of(count) * first.seconds <= budget] or [1]
+        [count for count in range(1, len(mixers) + 1) if trials_of(count) * first.seconds <= budget] or [1]
     )
-    alive = list(MIXERS[:number])
+    alive = list(mixers[:number])
     rounds = _rounds(number)
     unit = 0
     for round_ in range(rounds):

@@ -8,8 +8,10 @@ from typing import Self
 from amix.engine.base import canonical, place, publish
 from amix.engine.base.errors import TrainError, UsageError
 from amix.loaders.corpus.corpus import Corpus
+from amix.study.fit.budget import budget_text
 from amix.study.fit.settings import FitSettings
 from amix.train.model.classifier import model_identity
+from amix.train.options.config import TrainConfig
 from amix.train.options.identity import identity_of
 
 FIT = "fit.json"
@@ -35,8 +37,8 @@ class FitRecord:
                 "--text-column": settings.corpus.text_column,
                 "--pair-column": settings.corpus.pair_column,
                 "--label-column": settings.corpus.label_column,
-                "--budget": settings.budget,
-                **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+                "--budget": None if settings.budget is None else budget_text(settings.budget),
+                **_flags(options),
                 # A corpus is known by what it holds, wherever its files are.
                 **{
                     f"{_CONTENTS}{named[role]}": canonical.digest(each.identity)[:12]
@@ -67,7 +69,8 @@ class FitRecord:
             place.make_folder(out)
             publish.write_atomic(path, canonical.seal({"asked": dict(self.asked)}))
             return
-        before = self.read(out).asked
+        # An option that is younger than the fit was not used there, which is what its default means.
+        before = {**_flags(identity_of(TrainConfig())), **self.read(out).asked}
         different = [
             f"{name} was {before.get(name)!r}, is {self.asked.get(name)!r}"
             for name in {**before, **self.asked}
@@ -80,3 +83,7 @@ class FitRecord:
                 f"{out}: holds a fit of other settings: {'; '.join(options or different)}. Repeat the command with "
                 "which it was begun, or name another folder."
             )
+
+
+def _flags(options: Mapping[str, object]) -> dict[str, object]:
+    return {f"--{name.replace('_', '-')}": value for name, value in options.items()}

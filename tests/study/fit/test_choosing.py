@@ -139,6 +139,21 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     return done
 
 
+class AllUsable:
+    """A `Checker` that finds nothing wrong."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def check(self, config: TrainConfig, dev: str | None) -> int:
+        return 0
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "Checker", AllUsable)
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_a_choice_that_was_stopped_goes_on(pretended: list[tuple[str, int, int]], tmp_path: Path) -> None:
     config = TrainConfig(epochs=1, seed=3)
     whole = choose(tmp_path, "model", config, 40.0, tmp_path / "whole.json")
@@ -161,6 +176,22 @@ def test_a_choice_that_was_stopped_goes_on(pretended: list[tuple[str, int, int]]
     assert pretended == trials
 
 
+def test_methods_that_the_model_cannot_be_mixed_by_are_left_out(
+    pretended: list[tuple[str, int, int]], reviews: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    config = TrainConfig(epochs=1, seed=3, layers="9", level="hidden:9", device="cpu")
+    choice = choose(reviews, str(tiny_bert), config, 20.0, tmp_path / "choice.json", told.append)
+    left_out = [line for line in told if "is left out" in line]
+    assert [line.split()[0] for line in left_out] == ["attentionmix", "tmix"]
+    assert "BertForSequenceClassification has 2 layers" in left_out[0]
+    assert {each.method for each in choice.tried} == {"none", "wordmixup", "sentencemixup", "ssmix"}
+    alone = TrainConfig(epochs=1, batch_size=1, device="cpu")
+    choice = choose(reviews, str(tiny_bert), alone, 20.0, tmp_path / "none.json")
+    assert choice == Choice(method="none", sentence="No method can mix with this model and these options.")
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_a_budget_that_is_too_short_is_said_with_what_would_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -240,6 +271,6 @@ def test_the_choice_is_kept_with_the_run(
     assert Choice.read(out / "run" / "choice.json").method == "wordmixup"
     assert "3/5 choose: what helps this data, in 40s" in done.stderr
     refused = CliRunner().invoke(main, ["fit", *map(str, words), "--budget", "50s"])
-    assert "--budget was 40.0, is 50.0" in refused.stderr
+    assert "--budget was '40s', is '50s'" in refused.stderr
     odd: Any = CliRunner().invoke(main, ["fit", str(corpus), str(out), "--budget", "50s"])
     assert (odd.exit_code, "--budget 50s is for --method auto" in odd.stderr) == (2, True)
