@@ -179,7 +179,9 @@ def test_two_processes_train_folds_and_an_ensemble_like_one(
     write_config(tmp_path / "run.yaml", config, Inputs(dev="cv:2"))
     alone = train(reviews, tmp_path / "one", str(still_bert), config, dev="cv:2", evals=[("test", held_out)])
     flags = ("--config", tmp_path / "run.yaml", "--eval", f"test={held_out}", "--json")
-    result = json.loads(launched("torchrun", reviews, tmp_path / "two", still_bert, *flags))
+    result = json.loads(
+        launched("torchrun", *TRAIN, reviews, tmp_path / "two", "--model", still_bert, *flags)
+    )
     assert (result["steps"], result["tokens"]) == (alone.steps, alone.tokens)
     close(losses(tmp_path / "two"), losses(tmp_path / "one"))
     close(result["dev"], alone.dev)
