@@ -17,7 +17,7 @@ from amix.cli.train import config_options, jobs_option, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
 from amix.train.options.auto import note_before
-from amix.train.options.config import USES
+from amix.train.options.methods import USES
 
 if TYPE_CHECKING:
     from amix.study.compare.grid import Corpus, Grid, Method

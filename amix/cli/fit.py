@@ -16,7 +16,7 @@ from amix.cli.train import config_options, note_unused
 from amix.cli.watch import watching
 from amix.engine.base.errors import UsageError
 from amix.study.fit.defaults import BATCH_SIZE, BUDGET, EPOCHS, HELD_OUT, LR, MODEL
-from amix.train.options.config import Method
+from amix.train.options.methods import Method
 
 if TYPE_CHECKING:
     from amix.loaders.shards.manifest import Manifest

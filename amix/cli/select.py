@@ -96,7 +96,7 @@ def command(
     if heads is not None:
         specs = [str(spec) for spec in candidate_specs(heads, manifest.heads, shards)]
     if budget is None:
-        from amix.train.run.subset import draw_subset
+        from amix.train.run.data.subset import draw_subset
 
         numbers = draw_subset(manifest.samples, samples, subset_seed, Path(shards))
         ranked = rank_heads(shards, load_embeddings(model, manifest), numbers, specs=specs)

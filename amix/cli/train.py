@@ -18,9 +18,10 @@ from amix.engine.base.errors import UsageError
 from amix.engine.base.stopping import signals_end
 from amix.engine.base.words import counted
 from amix.train.options.auto import AUTO, note_after, note_before
-from amix.train.options.config import METHOD_OPTIONS, PRESETS, TrainConfig, rules
+from amix.train.options.config import TrainConfig, rules
 from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs, read_config, resolve
+from amix.train.options.methods import METHOD_OPTIONS, PRESETS
 from amix.train.options.rules import Rule
 from amix.train.run.files import CONFIG
 

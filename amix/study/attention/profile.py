@@ -18,7 +18,7 @@ from amix.study.compare.runner import run_grid
 from amix.train.heads.proxy import rank_heads
 from amix.train.options.auto import EVEN
 from amix.train.options.dev import parse_dev
-from amix.train.run.subset import draw_subset
+from amix.train.run.data.subset import draw_subset
 
 
 @dataclass(frozen=True, kw_only=True)

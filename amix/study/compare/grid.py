@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amix.engine.base.errors import ConfigError
-from amix.train.options.config import USES, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.dev import parse_dev
+from amix.train.options.methods import USES
 from amix.train.options.rules import require_set_name
 
 Options = Mapping[str, object]  # of training, by name, as `TrainConfig` takes them

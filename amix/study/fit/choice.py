@@ -18,7 +18,7 @@ from amix.study.fit.halving import (
     trials_of,
 )
 from amix.study.fit.interval import fold_interval
-from amix.train.options.config import Method
+from amix.train.options.methods import Method
 
 CHOICE = "choice.json"
 _ERROR = 0.05  # an interval of 95 %

@@ -9,8 +9,9 @@ from amix.engine.base.errors import AmixError
 from amix.study.fit.choice import Choice, concluded, too_short
 from amix.study.fit.halving import BASELINE, FOLDS, MIXERS, Trial, halve, longest_trial
 from amix.train.options.auto import EVEN
-from amix.train.options.config import Method, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.dev import Folds
+from amix.train.options.methods import Method
 from amix.train.run.check import Checker
 from amix.train.run.trial import TooSlowError, train_fold
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from amix.loaders.corpus import CorpusOptions
 from amix.study.fit.settings import FitSettings
-from amix.train.options.config import METHOD_OPTIONS, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.identity import FREE
+from amix.train.options.methods import METHOD_OPTIONS
 
 # They do not decide what is trained, but its last bits.
 _RESULT = ("device", "threads")

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from amix.train.options.config import Method
+from amix.train.options.methods import Method
 
 BASELINE: Method = "none"
 # Those that helped most often come first, for budgets that allow fewer.

@@ -11,9 +11,10 @@ from amix.engine.base.heads import HeadSpec
 from amix.loaders.corpus import CorpusOptions
 from amix.study.fit.defaults import BATCH_SIZE, FEWEST_EPOCHS, HELD_OUT, LR, MODEL, MOST_EPOCHS, STEPS
 from amix.train.options.auto import AUTO
-from amix.train.options.config import Method, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.dev import Share, parse_dev
-from amix.train.run.sets import reads_cached_relevance
+from amix.train.options.methods import Method
+from amix.train.run.data.sets import reads_cached_relevance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ import yaml
 from amix import __version__
 from amix.engine.base import publish
 from amix.engine.base.errors import ConfigError
-from amix.train.options.config import PRESETS, TrainConfig, rules
+from amix.train.options.config import TrainConfig, rules
 from amix.train.options.dev import dev_text
+from amix.train.options.methods import PRESETS
 from amix.train.options.rules import Rule
 
 PRESET = "preset"  # names several options at once

@@ -14,7 +14,7 @@ from amix.train.options.auto import AUTO
 from amix.train.options.config import TrainConfig
 from amix.train.options.dev import parse_dev
 from amix.train.run.accelerator import open_accelerator, seeded
-from amix.train.run.sets import Sets, open_sets
+from amix.train.run.data.sets import Sets, open_sets
 from amix.train.run.setup import build_loader, build_objective, checkpoint_gradients
 
 # Measured: the interpreter with its libraries, and the weights with their gradients, both moments of AdamW and a copy

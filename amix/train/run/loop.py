@@ -21,10 +21,10 @@ from amix.train.options.auto import AUTO, START
 from amix.train.options.config import TrainConfig
 from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint, Progress, State, Weights
+from amix.train.run.data.sets import Sets
 from amix.train.run.log import LossLine, MetricsLog, ScoreLine
 from amix.train.run.optim import build_optimizer, learning_rate, set_learning_rate
 from amix.train.run.result import EpochSummary, Metrics
-from amix.train.run.sets import Sets
 from amix.train.run.setup import build_loader, build_objective, checkpoint_gradients
 from amix.train.run.step import TrainingStep
 from amix.train.run.tally import Loss, Tally

@@ -11,9 +11,9 @@ from amix.engine.base import canonical
 from amix.train.model.classifier import Classifier, load_classifier
 from amix.train.options.config import TrainConfig
 from amix.train.run.accelerator import seeded
+from amix.train.run.data.sets import Sets
 from amix.train.run.log import MetricsLog
 from amix.train.run.loop import Run
-from amix.train.run.sets import Sets
 
 
 def load_network(model: str, sets: Sets, seed: int, accelerator: Accelerator) -> Classifier:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from amix.train.run.data.sets import Sets
 from amix.train.run.ensemble import Member
 from amix.train.run.folds import OutOfFold
 from amix.train.run.log import MetricsLog, ScoreLine
 from amix.train.run.loop import Run
 from amix.train.run.result import EnsembleResult
-from amix.train.run.sets import Sets
 from amix.train.score.ensemble import mean_of, temperature_of
 from amix.train.score.evaluate import Predictions, predictions
 

@@ -12,7 +12,7 @@ from amix.train.objective.mixers import build_mixer
 from amix.train.objective.objective import Objective
 from amix.train.objective.online import OnlineRelevance
 from amix.train.options.config import TrainConfig
-from amix.train.run.sets import Sets
+from amix.train.run.data.sets import Sets
 
 
 def build_objective(config: TrainConfig, network: Classifier, sets: Sets) -> Objective:

@@ -18,6 +18,7 @@ from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.options.identity import identity_of
 from amix.train.run.accelerator import limited_threads, open_accelerator, seeded
+from amix.train.run.data.sets import Sets, open_sets, reads_cached_relevance
 from amix.train.run.ensemble import remove_strangers, train_others
 from amix.train.run.files import MODEL
 from amix.train.run.folder import open_run, publish_model, publish_predictions, run_folder
@@ -26,7 +27,6 @@ from amix.train.run.log import MetricsLog
 from amix.train.run.maker import RunMaker, load_network
 from amix.train.run.report import Report
 from amix.train.run.result import EpochSummary, TrainResult
-from amix.train.run.sets import Sets, open_sets, reads_cached_relevance
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from amix.engine.base.errors import TrainError
 from amix.train.options.config import TrainConfig
 from amix.train.options.dev import Folds
 from amix.train.run.accelerator import limited_threads, open_accelerator, seeded
+from amix.train.run.data.sets import open_sets
 from amix.train.run.log import MetricsLog
 from amix.train.run.loop import Run
 from amix.train.run.maker import load_network
-from amix.train.run.sets import open_sets
 from amix.train.score.evaluate import Predictions
 
 

@@ -17,9 +17,10 @@ from amix.study.fit.choice import Choice, concluded
 from amix.study.fit.choosing import choose
 from amix.study.fit.halving import MIXERS, Trial, differences, halve, spent
 from amix.study.fit.interval import fold_interval, t_quantile
-from amix.train.options.config import Method, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.dev import Folds
-from amix.train.run.subset import deal_folds
+from amix.train.options.methods import Method
+from amix.train.run.data.subset import deal_folds
 from amix.train.run.trial import FoldResult, TooSlowError, train_fold
 from amix.train.score.evaluate import Predictions
 

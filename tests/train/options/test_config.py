@@ -8,8 +8,9 @@ import pytest
 
 from amix.engine.base.errors import ConfigError, HeadError, UsageError
 from amix.loaders.stream import order as loader_order
-from amix.train.options.config import METHOD_OPTIONS, PRESETS, USES, Method, TrainConfig, rules
+from amix.train.options.config import TrainConfig, rules
 from amix.train.options.file import Inputs, read_config, resolve, write_config
+from amix.train.options.methods import METHOD_OPTIONS, PRESETS, USES, Method
 
 
 def yaml_file(folder: Path, text: str) -> Path:

@@ -14,8 +14,8 @@ from amix.train.objective.mixers import followed
 from amix.train.options.config import TrainConfig
 from amix.train.run import folds as folds_module
 from amix.train.run import loop
+from amix.train.run.data.subset import deal_folds, draw_subset
 from amix.train.run.folds import Fold
-from amix.train.run.subset import deal_folds, draw_subset
 from amix.train.run.train import train
 from amix.train.score.evaluate import Predictions
 
@@ -58,7 +58,7 @@ def test_all_texts_train_and_each_is_judged_without_it(
     monkeyed = tmp_path / "by-hand"
     rest = drawn[fold != 1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amix.train.run.sets.draw_subset", lambda *_: rest)
+        patch.setattr("amix.train.run.data.sets.draw_subset", lambda *_: rest)
         train(reviews, monkeyed, str(tiny_bert), config, evals=[("all", reviews)])
     by_hand = Predictions.load(monkeyed / "predictions" / "eval-all.safetensors")
     assert np.allclose(by_hand.logits_NC[drawn[fold == 1]], kept.logits_NC[fold == 1], atol=1e-5)

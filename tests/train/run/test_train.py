@@ -21,14 +21,15 @@ from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.model.forward import forward
 from amix.train.objective import objective
 from amix.train.objective.mixers import followed
-from amix.train.options.config import USES, TrainConfig
+from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs, read_config, resolve
+from amix.train.options.methods import USES
 from amix.train.run import loop as run
+from amix.train.run.data.sets import open_sets
+from amix.train.run.data.subset import draw_subset, hold_out
 from amix.train.run.log import HeadLine, LossLine, ScoreLine, parse_line, read_log
 from amix.train.run.optim import build_optimizer, learning_rate
 from amix.train.run.result import KeptResult, TrainResult
-from amix.train.run.sets import open_sets
-from amix.train.run.subset import draw_subset, hold_out
 from amix.train.run.train import train
 from amix.train.score.evaluate import Predictions, open_eval_set, predict
 from amix.train.score.metrics import calibration, report
@@ -699,7 +700,7 @@ def test_auto_opens_the_shards_and_draws_the_texts_once(
         return draw_subset(samples, wanted, seed, where)
 
     monkeypatch.setattr(RelevanceDataset, "__init__", opening)
-    monkeypatch.setattr("amix.train.run.sets.draw_subset", drawing)
+    monkeypatch.setattr("amix.train.run.data.sets.draw_subset", drawing)
     shards = tmp_path / "shards"
     shutil.copytree(reviews, shards)
     config = TrainConfig(**FAST, head="auto", samples=24)

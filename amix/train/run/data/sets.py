@@ -16,8 +16,8 @@ from amix.train.options.auto import AUTO
 from amix.train.options.config import TrainConfig
 from amix.train.options.dev import Dev, Folds, Share
 from amix.train.options.rules import require_set_name
-from amix.train.run.noise import noisy_labels
-from amix.train.run.subset import deal_folds, draw_subset, hold_out
+from amix.train.run.data.noise import noisy_labels
+from amix.train.run.data.subset import deal_folds, draw_subset, hold_out
 from amix.train.score.evaluate import EvalSet, label_names, open_eval_set, part_of
 
 _LOG = logging.getLogger(__name__)

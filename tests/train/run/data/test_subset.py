@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amix.engine.base.errors import UsageError
-from amix.train.run.subset import draw_subset, hold_out
+from amix.train.run.data.subset import draw_subset, hold_out
 
 
 def test_a_subset_is_drawn_without_the_labels_and_nests() -> None:

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as npst
 from amix.engine.base.errors import UsageError
 from amix.train.options.config import NoiseKind, TrainConfig
 from amix.train.options.dev import Share
-from amix.train.run.noise import noisy_labels
-from amix.train.run.sets import open_sets
+from amix.train.run.data.noise import noisy_labels
+from amix.train.run.data.sets import open_sets
 from amix.train.run.train import train
 from tests.conftest import MakeShards
 

@@ -1,0 +1,1 @@
+"""What a run reads: its sets, the part of the training texts that it uses, and labels made wrong on purpose."""
