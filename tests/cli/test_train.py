@@ -85,7 +85,7 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     assert result["largest_p"] == 0.0  # in the one epoch
     before, after = (line for line in done.stderr.splitlines() if line.startswith("Note: "))
     assert before.startswith("Note: --p auto mixes nothing in the first epoch, and this run has no other.")
-    assert after.startswith("Note: nothing was mixed, so this is plain fine-tuning.")
+    assert after.startswith("Note: the model that was kept saw nothing mixed, so this is plain fine-tuning.")
 
     # The saved configuration is one to start from; flags win over it.
     again = amix("train", shards, tmp_path / "second", "--config", run / "config.yaml", "--epochs", 2)

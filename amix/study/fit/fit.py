@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amix.engine.base.errors import TrainError
-from amix.engine.base.place import require_writable
+from amix.engine.base.place import make_folder, require_writable
 from amix.engine.base.processes import locked
 from amix.engine.base.publish import sweep, write_atomic
 from amix.engine.base.stopping import signals_end
@@ -53,8 +53,10 @@ def fit(
     stage = _Stages(
         on_stage, ["export", "precompute", *(["choose"] if settings.budget else []), "train", "report"]
     )
+    make_folder(out)
     with locked(out, "fitting", TrainError), signals_end(lambda name: goes_on(out, name)):
         sweep(out)
+        record.write(out)
         stage.begin("export", f"the attention of layer 0 of {settings.model}")
         extractor = extractor_of(settings, out / "extractor")
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from amix.engine.base import canonical, place, publish
+from amix.engine.base import canonical, publish
 from amix.engine.base.errors import TrainError, UsageError
+from amix.engine.base.kinds import is_stray
+from amix.engine.base.publish import is_leftover
 from amix.loaders.corpus.corpus import Corpus
 from amix.study.fit.budget import budget_text
 from amix.study.fit.settings import FitSettings
@@ -58,16 +60,20 @@ class FitRecord:
                 f"{path}: cannot be read ({problem}). Begin the fit anew in another folder."
             ) from None
 
+    def write(self, out: Path) -> None:
+        """Publish the record in `out`, a folder that the caller has locked, unless a fit goes on there."""
+        if not _is_begun(out):
+            publish.write_atomic(out / FIT, canonical.seal({"asked": dict(self.asked)}))
+
     def require_same(self, out: Path) -> None:
-        """Write the record to `out`, or compare it with the one that is there.
+        """Compare the record with the one in `out`, if a fit was begun there.
 
         Raises UsageError naming what differs, and where `out` holds other work.
         """
-        path = out / FIT
-        if not path.is_file():
+        if not (out / FIT).is_file():
             publish.require_vacant(out, "a fit")
-            place.make_folder(out)
-            publish.write_atomic(path, canonical.seal({"asked": dict(self.asked)}))
+            return
+        if not _is_begun(out):
             return
         # An option that is younger than the fit was not used there, which is what its default means.
         before = {**_flags(identity_of(TrainConfig())), **self.read(out).asked}
@@ -83,6 +89,12 @@ class FitRecord:
                 f"{out}: holds a fit of other settings: {'; '.join(options or different)}. Repeat the command with "
                 "which it was begun, or name another folder."
             )
+
+
+def _is_begun(out: Path) -> bool:
+    """Tell whether a fit got further than its record, which is all that one leaves whose model is refused."""
+    names = {path.name for path in out.iterdir()} - {FIT}
+    return (out / FIT).is_file() and not all(is_leftover(name) or is_stray(name) for name in names)
 
 
 def _flags(options: Mapping[str, object]) -> dict[str, object]:

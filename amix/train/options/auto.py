@@ -58,7 +58,7 @@ def note_after(largest_p: float | None) -> str | None:
     if largest_p != 0.0:
         return None
     return (
-        "Note: nothing was mixed, so this is plain fine-tuning. --p auto mixes where the model is over-confident on "
-        "--dev, which it was not after any epoch that could still change the mixing; then there is little to gain. "
-        f"More --epochs make a model more confident; --p {EVEN:g} mixes half of the rows in any case."
+        "Note: the model that was kept saw nothing mixed, so this is plain fine-tuning. --p auto mixes once the model "
+        "is over-confident on --dev, which it was not before that epoch. More --epochs make a model more confident; "
+        f"--p {EVEN:g} mixes half of the rows in any case."
     )

@@ -35,6 +35,7 @@ class Progress:
     losses, unpaired: of the batches since the last line of the log; `unpaired` = rows without a partner of the kind
         that was asked for.
     p: probability of being mixed, where it follows the development set.  largest_p: of the epochs that are over.
+    best_p: what `largest_p` was when the best epoch was over.
     tokens: that went through the model to train it, once for each pass.
     """
 
@@ -45,6 +46,7 @@ class Progress:
     unpaired: int = 0
     p: float | None = None
     largest_p: float = 0.0
+    best_p: float = 0.0
     tokens: int = 0
     best_epoch: int | None = None
     best_metrics: dict[str, float] | None = None

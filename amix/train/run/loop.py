@@ -218,7 +218,7 @@ class Run:
         best = at.best_metrics
         rank = (metrics["accuracy"], -metrics["nll"])
         if best is None or rank > (best["accuracy"], -best["nll"]):
-            at.best_epoch, at.best_metrics = at.epoch, metrics
+            at.best_epoch, at.best_metrics, at.best_p = at.epoch, metrics, at.largest_p
             self.best = checkpoint.weights_of(self.network)
         return metrics
 

@@ -54,7 +54,8 @@ class TrainResult:
         which is what every method should be compared with.
     ensemble: the result of several models together, None where one was trained.
     head: head spec of the relevance used for mixing, None without; with `auto` the spec that was chosen.
-    largest_p: the largest share of rows to be mixed in an epoch, where the share followed the development set.
+    largest_p: the largest share of rows to be mixed in an epoch up to that of the model, where the share followed the
+        development set.
     epoch: the one the model is from, counted from 1.  seconds: of this call.
     steps: of the optimizer, in all, those of folds and of an ensemble's other models included.
     tokens: tokens that went through these models in training, counted once for each forward pass.

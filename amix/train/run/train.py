@@ -18,6 +18,7 @@ from amix.train.options.dev import parse_dev
 from amix.train.options.file import Inputs
 from amix.train.options.identity import identity_of
 from amix.train.run.accelerator import limited_threads, open_accelerator, seeded
+from amix.train.run.checkpoint import Progress
 from amix.train.run.data.sets import Sets, open_sets, reads_cached_relevance
 from amix.train.run.ensemble import remove_strangers, train_others
 from amix.train.run.files import MODEL
@@ -116,13 +117,20 @@ def train(
         model=out / MODEL,
         **report.scores(),
         head=_mixed_by(config, sets),
-        largest_p=None if run.at.p is None else run.at.largest_p,
+        largest_p=_largest_p(run.at),
         epoch=epoch,
         steps=run.at.step + sum(each.steps for each in parts),
         tokens=run.at.tokens + sum(each.tokens for each in parts),
         seconds=time.perf_counter() - began,
         changed_labels=sets.changed_labels,
     )
+
+
+def _largest_p(at: Progress) -> float | None:
+    """Return the largest `p` that the model which was kept was trained with, None where `p` followed nothing."""
+    if at.p is None:
+        return None
+    return at.largest_p if at.best_epoch is None else at.best_p
 
 
 def _mixed_by(config: TrainConfig, sets: Sets) -> str | None:

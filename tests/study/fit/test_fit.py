@@ -272,6 +272,17 @@ def test_what_cannot_be_is_said_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_was_refused_leaves_the_folder_free_for_another(
+    corpora: dict[str, Path], command: list[object], tiny_bert: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_bert, broken := tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"a download that was cut")
+    done = amix("fit", corpora["train"], tmp_path / "out", *command, "--model", broken)
+    assert done.exit_code == 1 and str(broken) in done.stderr
+    done = amix("fit", corpora["train"], tmp_path / "out", *command, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+
+
 def test_other_work_is_left_alone(corpora: dict[str, Path], command: list[object], tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("work")
     done = amix("fit", corpora["train"], tmp_path, *command)
