@@ -17,6 +17,7 @@ from amix.cli.train import config_options, jobs_option, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
 from amix.train.options.auto import note_before
+from amix.train.options.config import TrainConfig
 from amix.train.options.methods import USES
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--heads",
-    help="Heads or means, with commas: attentionmix is run once with each. A layer (0) or all stands for each of its "
-    "heads.  [default: 0.mean]",
+    help="Heads or means, with commas: what mixes by relevance is run once with each. A layer (0) or all stands "
+    "for each of its heads.  [default: 0.mean]",
 )
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many seeds: 0, 1, ..."
@@ -125,14 +126,12 @@ def command(
         options = given_options(flags)
         if dev is not None and not names_shards:
             options[DEV] = dev
-        # With relevance_source online, heads are those of the model, whatever the cache holds.
-        source = model if options.get("relevance_source") == "online" else None
         numbers = [parse_samples(each.strip(), "--samples") for each in samples.split(",")]
         grid = checked(
             Grid(
                 model=model,
                 corpora=corpora,
-                methods=_methods(methods, heads, corpora.values(), source),
+                methods=_methods(methods, heads, corpora.values(), model, options),
                 seeds=range(seeds),
                 samples={number: {} for number in numbers},
                 options=options,
@@ -151,12 +150,15 @@ def _require_no_flags(config: str, flags: Mapping[str, object]) -> None:
 
 
 def _methods(
-    methods: str, heads: str | None, corpora: Iterable["Corpus"], online: str | None
+    methods: str,
+    heads: str | None,
+    corpora: Iterable["Corpus"],
+    model: str,
+    options: Mapping[str, Any],  # Any: each of its option's type
 ) -> dict[str, "Method"]:
-    """Return the methods by label: attentionmix once for each of `heads`.
+    """Return the methods by label: those that mix by relevance once for each of `heads`.
 
-    online: a model whose heads are used; None = those that the caches hold.
-    Raises UsageError for a method that there is not.
+    options: of training.  Raises UsageError for a method that there is not.
     """
     from amix.study.compare.candidates import compared_specs
     from amix.study.compare.grid import Method
@@ -171,15 +173,18 @@ def _methods(
             )
     if heads is None:
         return {method: Method() for method in named}
-    if "attentionmix" not in named:
+    guided = [name for name in named if "head" in TrainConfig(**{**options, "method": name}).uses]
+    if not guided:
         raise UsageError(f"--heads {heads}: none of --methods {methods} uses heads. Add attentionmix.")
+    # With relevance_source online, heads are those of the model, whatever the caches hold.
+    online = model if options.get("relevance_source") == "online" else None
+    specs = compared_specs(heads, [corpus.train for corpus in corpora], online)
     found: dict[str, Method] = {}
     for method in named:
-        if method != "attentionmix":
+        if method in guided:
+            found |= {f"{method} {spec}": Method(options={"head": str(spec)}) for spec in specs}
+        else:
             found[method] = Method()
-            continue
-        for spec in compared_specs(heads, [corpus.train for corpus in corpora], online):
-            found[f"{method} {spec}"] = Method(options={"head": str(spec)})
     return found
 
 
