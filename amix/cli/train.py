@@ -182,7 +182,7 @@ def command(
     if not is_first:
         return
 
-    if (after := note_after(result.largest_p)) is not None:
+    if (after := note_after(config.p, result.largest_p)) is not None:
         notice(after)
     if result.changed_labels is not None:
         notice(

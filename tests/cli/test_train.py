@@ -139,7 +139,7 @@ def test_a_run_writes_down_how_often_it_mixes(shards: Path, tiny_bert: Path, tmp
         (("--level", "hidden:3"), 1, "BertForSequenceClassification has 2 layers"),
         (("--method", "tmix", "--layers", "7,9,12"), 1, "options 'layers' and 'level' go from 0"),
         (("--method", "mixup"), 2, "'mixup' is not one of 'none', 'wordmixup', 'sentencemixup'"),
-        (("--p", "2"), 2, "p is 2.0; it must be auto, or a number between 0 and 1"),
+        (("--p", "2"), 2, "p is 2.0; it must be auto, learnt, or a number between 0 and 1"),
         (("--head", "7.7"), 2, "does not hold it"),
         (("--device", "cuda:99"), 1, "cuda:99"),
         (("--config", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read"),

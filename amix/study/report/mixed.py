@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from amix.study.report.page import percent
 from amix.study.runs import RunRecord
-from amix.train.options.auto import AUTO, EVEN, START
+from amix.train.options.auto import AUTO, EVEN, KNOWN, LEARNT, START
 from amix.train.options.dev import Folds, parse_dev
-from amix.train.run.log import HeadLine, LossLine, ScoreLine
+from amix.train.run.log import HeadLine, LossLine, ScoreLine, ShareLine
 
 _PLAIN = "so this is plain fine-tuning"
 
@@ -50,9 +50,30 @@ def mixing_of(run: RunRecord) -> Mixing:
         by_epoch = (START, *(line.metrics["p"] for line in dev[:-1] if "p" in line.metrics))
         sentence, is_missing = _followed(run, by_epoch, kept)
         return Mixing(sentence=sentence + _unpaired(run), is_missing=is_missing, by_epoch=by_epoch, kept=kept)
+    if config.p == LEARNT:
+        began = next((line.epoch for line in run.log if isinstance(line, ShareLine)), None)
+        last = max((line.epoch for line in run.log if isinstance(line, LossLine)), default=0)
+        by_epoch = tuple(0.0 if began is None or each <= began else EVEN for each in range(1, last + 1))
+        sentence, is_missing = _once_learnt(run, by_epoch, kept)
+        return Mixing(sentence=sentence + _unpaired(run), is_missing=is_missing, by_epoch=by_epoch, kept=kept)
     p = float(config.p or 0.0)
     how = "Every row was mixed" if p == 1 else f"Each row was mixed with a probability of {percent(p)}"
     return Mixing(sentence=f"{how} by {config.method}{_head(run)}.{_unpaired(run)}", kept=kept)
+
+
+def _once_learnt(run: RunRecord, by_epoch: tuple[float, ...], kept: int | None) -> tuple[str, bool]:
+    """Return what `p learnt` mixed in a sentence, and whether it was nothing."""
+    if not any(by_epoch[:kept]):
+        return (
+            f"The model saw nothing mixed, {_PLAIN}. p learnt waits until the mean training loss of an epoch is below "
+            f"{KNOWN:g}, which it was not before this model's last one. More --epochs lower it; --p {EVEN:g} mixes "
+            "half of the rows in any case."
+        ), True
+    begins = next(number for number, share in enumerate(by_epoch, 1) if share)
+    return (
+        f"Each row was mixed with a probability of {percent(EVEN)} by {run.config.method}{_head(run)} from epoch "
+        f"{begins} on, when the mean training loss had fallen below {KNOWN:g} (p learnt)."
+    ), False
 
 
 def _followed(run: RunRecord, by_epoch: tuple[float, ...], kept: int | None) -> tuple[str, bool]:

@@ -36,7 +36,7 @@ class RankingIdentity:
             shards=dataset.manifest.sha256,
             samples=None if numbers is None else publish.sha256_bytes(numbers.astype("<i8").tobytes()),
             embeddings=publish.sha256_bytes(embeddings_VD.detach().float().cpu().numpy().tobytes()),
-            rule=auto.RULES["head"],
+            rule=auto.RULES["head", auto.AUTO],
         )
 
     @property

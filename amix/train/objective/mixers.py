@@ -8,7 +8,7 @@ from amix.engine.mixing.pairmix import PairMixer, SentenceMixup, TMix, WordMixup
 from amix.engine.mixing.ssmix import SSMix
 from amix.train.model.classifier import Classifier
 from amix.train.model.hidden import deepest_site
-from amix.train.options.auto import GAIN, START
+from amix.train.options.auto import EVEN, GAIN, KNOWN, START
 from amix.train.options.config import TrainConfig
 
 
@@ -21,13 +21,21 @@ def followed(p: float, gap: float) -> float:
     return min(1.0, max(0.0, p + GAIN * gap))
 
 
+def once_learnt(p: float, loss: float) -> float:
+    """Return the next epoch's probability of being mixed where it waits until the training texts are known.
+
+    loss: mean over an epoch in which rows were mixed with probability `p`, in nats.
+    """
+    return EVEN if loss < KNOWN else p
+
+
 def build_mixer(config: TrainConfig, network: Classifier) -> Mixer:
     """Return the mixer of a configuration; its `p` is that of the first epoch.
 
     config: settled.  network: unwrapped; `layers=auto` is scaled to it.
     """
     assert config.p is not None, "settled"
-    p, partner = START if config.p == "auto" else config.p, config.partner
+    p, partner = START if isinstance(config.p, str) else config.p, config.partner
     match config.method:
         case "none":
             return NoMix()

@@ -6,10 +6,14 @@ The sentences are made from the constants, so a run under other constants is rec
 from typing import Literal
 
 AUTO: Literal["auto"] = "auto"
+LEARNT: Literal["learnt"] = "learnt"
 
 EVEN = 0.5  # half of the rows are mixed: what attentionmix does without a development set
 START = 0.0  # where p=auto begins: a model learns fastest from clean texts while it knows little
 GAIN = 2.0  # a confidence gap of 0.25, usual on small sets, has every second row mixed after one epoch, all after two
+# p=learnt begins to mix after an epoch whose mean loss is below this, in nats: the texts are as good as known by heart,
+# for their labels have a probability of 0.9 (geometric mean).
+KNOWN = 0.1
 FOLDS = 5  # of the cross-validation that ranks heads
 
 
@@ -23,12 +27,22 @@ def rule_of_p(start: float, gain: float) -> str:
     return f"from {start:g}, plus {times(gain)} the confidence gap"
 
 
+def rule_of_learnt(known: float, even: float) -> str:
+    """Return how p=learnt moves, in words."""
+    return f"{even:g} once the mean loss of an epoch is below {known:g}"
+
+
 def rule_of_head(folds: int) -> str:
     """Return how head=auto is chosen, in words."""
     return f"ridge regression on {folds} folds, its freedom counting the mean"
 
 
-RULES = {"p": rule_of_p(START, GAIN), "head": rule_of_head(FOLDS)}
+# By option and value.
+RULES = {
+    ("p", AUTO): rule_of_p(START, GAIN),
+    ("p", LEARNT): rule_of_learnt(KNOWN, EVEN),
+    ("head", AUTO): rule_of_head(FOLDS),
+}
 
 
 FEW_EPOCHS = 3  # after so few a model is seldom over-confident
@@ -53,12 +67,21 @@ def note_before(p: float | str | None, epochs: int) -> str | None:
     )
 
 
-def note_after(largest_p: float | None) -> str | None:
-    """Return what to know after a run that mixed nothing, None after another. largest_p: as in `TrainResult`."""
+def note_after(p: float | str | None, largest_p: float | None) -> str | None:
+    """Return what to know after a run that mixed nothing, None after another.
+
+    p: of the options.  largest_p: as in `TrainResult`.
+    """
     if largest_p != 0.0:
         return None
+    when = (
+        f"--p learnt mixes once the mean training loss of an epoch is below {KNOWN:g}, which it was not before that "
+        "epoch. More --epochs lower it"
+        if p == LEARNT
+        else "--p auto mixes once the model is over-confident on --dev, which it was not before that epoch. More "
+        "--epochs make a model more confident"
+    )
     return (
-        "Note: the model that was kept saw nothing mixed, so this is plain fine-tuning. --p auto mixes once the model "
-        "is over-confident on --dev, which it was not before that epoch. More --epochs make a model more confident; "
-        f"--p {EVEN:g} mixes half of the rows in any case."
+        f"Note: the model that was kept saw nothing mixed, so this is plain fine-tuning. {when}; --p {EVEN:g} mixes "
+        "half of the rows in any case."
     )

@@ -12,7 +12,7 @@ from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
 from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Saliency, Special, Tail
 from amix.engine.mixing.site import hidden_layer
-from amix.train.options.auto import AUTO, EVEN, GAIN, START, times
+from amix.train.options.auto import AUTO, EVEN, GAIN, KNOWN, START, times
 from amix.train.options.methods import USES, Method
 from amix.train.options.rules import Rule, option, rules_of
 
@@ -43,10 +43,11 @@ class TrainConfig:
         "Which row of the batch a row is mixed with. similar: one whose words are similar on average; at first one of "
         "the nearest, at the end of training any.",
     )
-    p: float | Literal["auto"] | None = option(
+    p: float | Literal["auto", "learnt"] | None = option(
         None,
         f"Probability that a row is mixed. auto starts at {START:g}; after every epoch it rises by {times(GAIN)} the "
-        "confidence gap on --dev (mean confidence minus accuracy), or falls where the gap is negative. Without --p: 1; "
+        "confidence gap on --dev (mean confidence minus accuracy), or falls where the gap is negative. learnt: 0 until "
+        f"the mean loss of an epoch is below {KNOWN:g}, then {EVEN:g}. Without --p: 1; "
         f"for attentionmix auto with --dev, and {EVEN:g} without.",
         low=0,
         high=1,

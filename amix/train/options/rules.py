@@ -73,7 +73,7 @@ class Rule:
         if self.kind is str:
             return f"one of: {', '.join(self.choices)}" if self.choices else "a text"
         low, high = self.note.low, self.note.high
-        words = "".join(f"{word}, or " for word in self.words)
+        words = f"{', '.join(self.words)}, or " if self.words else ""
         words += "a whole number" if self.kind is int else "a number"
         if low > -math.inf and high < math.inf and not self.note.above:
             return f"{words} between {low:g} and {high:g}"

@@ -33,7 +33,7 @@ class Progress:
     """How far a run has come. Epochs and batches count from 0.
 
     losses, unpaired: of the batches since the last line of the log; `unpaired` = rows without a partner of the kind
-        that was asked for.
+        that was asked for.  epoch_loss: of the batches of this epoch together.
     p: probability of being mixed, where it follows the development set.  largest_p: of the epochs that are over.
     best_p: what `largest_p` was when the best epoch was over.
     tokens: that went through the model to train it, once for each pass.
@@ -44,6 +44,7 @@ class Progress:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     unpaired: int = 0
+    epoch_loss: float = 0.0
     p: float | None = None
     largest_p: float = 0.0
     best_p: float = 0.0

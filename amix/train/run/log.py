@@ -48,6 +48,19 @@ class HeadLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShareLine:
+    """The probability of a row to be mixed from the next epoch on, where it follows the training loss."""
+
+    step: int
+    epoch: int
+    p: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the line as JSON values."""
+        return {"step": self.step, "epoch": self.epoch, "kind": "p", "p": self.p}
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreLine:
     """The metrics of a set at the end of an epoch (`dev`), or of the model that was kept (`eval`) or its ensemble.
 
@@ -66,7 +79,7 @@ class ScoreLine:
         return {**line, **self.metrics}
 
 
-Line = LossLine | HeadLine | ScoreLine
+Line = LossLine | HeadLine | ShareLine | ScoreLine
 
 
 def parse_line(text: str | bytes) -> Line:
@@ -77,6 +90,8 @@ def parse_line(text: str | bytes) -> Line:
             return LossLine(**values)
         case "head":
             return HeadLine(**values)
+        case "p":
+            return ShareLine(**values)
         case "dev" | "eval" | "ensemble" as kind:
             step, epoch, name = (values.pop(key, None) for key in ("step", "epoch", "name"))
             return ScoreLine(step=step, epoch=epoch, kind=kind, name=name, metrics=values)
@@ -134,6 +149,10 @@ class MetricsLog:
     def loss(self, line: LossLine) -> None:
         """Log a mean loss."""
         self._write(line, {"train/loss": line.loss, "train/lr": line.lr})
+
+    def share(self, line: ShareLine) -> None:
+        """Log that rows are mixed from now on."""
+        self._write(line, {"train/p": line.p})
 
     def score(self, line: ScoreLine) -> None:
         """Log the metrics of a set."""

@@ -16,13 +16,13 @@ from amix.loaders.stream.batch import Batch
 from amix.train.model.batch import shortest_and_longest, to_device
 from amix.train.model.classifier import Classifier
 from amix.train.model.forward import require_site
-from amix.train.objective.mixers import followed
-from amix.train.options.auto import AUTO, START
+from amix.train.objective.mixers import followed, once_learnt
+from amix.train.options.auto import AUTO, LEARNT, START
 from amix.train.options.config import TrainConfig
 from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint, Progress, State, Weights
 from amix.train.run.data.sets import Sets
-from amix.train.run.log import LossLine, MetricsLog, ScoreLine
+from amix.train.run.log import LossLine, MetricsLog, ScoreLine, ShareLine
 from amix.train.run.optim import build_optimizer, learning_rate, set_learning_rate
 from amix.train.run.result import EpochSummary, Metrics
 from amix.train.run.setup import build_loader, build_objective, checkpoint_gradients
@@ -63,7 +63,7 @@ class Run:
         self.step = TrainingStep(accelerator, network, self.objective, self.loader, config.seed)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.at = Progress(p=START if config.p == AUTO else None)
+        self.at = Progress(p=START if isinstance(config.p, str) else None)
         self.best: Weights | None = None
         self.tally = Tally(accelerator)
 
@@ -102,10 +102,7 @@ class Run:
         with tqdm(total=self.steps, initial=self.at.step, desc=name, unit="step", disable=quiet) as bar:
             while self.at.epoch < self.config.epochs and not self._is_stale():
                 began = time.perf_counter()
-                self.train_epoch(log, bar)
-                loss = self.tally.collect_epoch(
-                    self.at
-                )  # one that has diverged raises an error naming the step
+                loss = self.train_epoch(log, bar)
                 metrics = self._judge_epoch(log, out_of_fold)
                 if self.accelerator.is_main_process:
                     on_epoch(
@@ -128,8 +125,8 @@ class Run:
         self.network.load_state_dict(self.best)
         return self.at.best_epoch
 
-    def train_epoch(self, log: MetricsLog, bar: "tqdm[Never]") -> None:
-        """Run what is left of the epoch, and count it as done."""
+    def train_epoch(self, log: MetricsLog, bar: "tqdm[Never]") -> float:
+        """Run what is left of the epoch, count it as done, and return the mean loss of its batches."""
         at = self.at
         self.network.train()
         if at.batch == 0:
@@ -151,7 +148,14 @@ class Run:
                 bar.set_postfix(epoch=at.epoch + 1, loss=f"{mean:.4f}")
             if at.batch < self.batches:
                 self._checkpoint_if_due()
+        loss = self.tally.collect_epoch(at)  # one that has diverged raises an error naming the step
         at.epoch, at.batch = at.epoch + 1, 0
+        if at.p is not None and self.config.p == LEARNT:
+            at.largest_p = max(at.largest_p, at.p)
+            if (p := once_learnt(at.p, loss)) != at.p:
+                at.p = p
+                log.share(ShareLine(step=at.step, epoch=at.epoch, p=p))
+        return loss
 
     def _backward(self, batch: Batch, share: float) -> None:
         """Add the gradient of a batch to those of its optimizer step. share: weight of the batch's mean loss."""
@@ -200,7 +204,7 @@ class Run:
     def follow(self, found: Predictions, log: MetricsLog) -> dict[str, float]:
         """Log and return the metrics of predictions after an epoch, which may change how often rows are mixed."""
         at, metrics, extra = self.at, found.report(), {}
-        if at.p is not None:
+        if at.p is not None and self.config.p == AUTO:
             at.largest_p = max(at.largest_p, at.p)
             at.p = followed(at.p, found.confidence_gap())
             extra["p"] = at.p

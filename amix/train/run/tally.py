@@ -27,7 +27,6 @@ class Tally:
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         self._losses: list[Loss] = []
-        self._of_epoch: list[float] = []
         self._unpaired = self._tokens = 0
 
     def add(self, loss: Loss) -> None:
@@ -55,7 +54,8 @@ class Tally:
                         f"{', '.join(noted.keys)}. Lower --lr, or use --mixed-precision no."
                     )
             at.losses += losses
-            self._of_epoch += losses
+            for loss in losses:  # one by one, so that the sum does not depend on when it is asked for
+                at.epoch_loss += loss
             counts = torch.tensor([self._unpaired, self._tokens], device=self._accelerator.device)
             unpaired, tokens = self._accelerator.reduce(counts, "sum").tolist()
             at.unpaired += unpaired
@@ -64,9 +64,9 @@ class Tally:
         return _mean(at.losses)
 
     def collect_epoch(self, at: Progress) -> float:
-        """Collect, and return the mean loss of the epoch that ends, or of what a resumed run did of it."""
+        """Collect, and return the mean loss of the epoch that ends."""
         self.collect(at)
-        mean, self._of_epoch = _mean(self._of_epoch), []
+        mean, at.epoch_loss = at.epoch_loss / max(at.batch, 1), 0.0
         return mean
 
 

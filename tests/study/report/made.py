@@ -12,7 +12,7 @@ from amix.study.runs import RunRecord
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs
 from amix.train.run.files import DEV, PREDICTIONS
-from amix.train.run.log import Line, LossLine, ScoreLine
+from amix.train.run.log import Line, LossLine, ScoreLine, ShareLine
 from amix.train.score.evaluate import Predictions
 
 WORDS = "a model is right as often as it understands the commentary in an entertaining intermission".split()
@@ -32,6 +32,8 @@ def run_record(
     log: list[Line] = []
     for epoch, p in enumerate(dev_p, 1):
         log.append(LossLine(step=10 * epoch, epoch=epoch, loss=1 / epoch, lr=1e-4, unpaired=unpaired))
+        if config.p == "learnt" and p and not any(dev_p[: epoch - 1]):
+            log.append(ShareLine(step=10 * epoch, epoch=epoch, p=p))
         more = {"p": p} if config.p == "auto" else {}
         log.append(ScoreLine(step=10 * epoch, epoch=epoch, kind="dev", name="dev", metrics=metrics | more))
     log.append(ScoreLine(step=10 * len(dev_p), epoch=kept, kind="eval", name="test", metrics=metrics))

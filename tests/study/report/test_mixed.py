@@ -29,6 +29,16 @@ from tests.study.report.made import run_record
         ({"kept": 1}, "it is from epoch 1, and p auto began to mix in epoch 3", True),
         ({"kept": 2}, "it is from epoch 2, and p auto began to mix in epoch 3", True),
         ({"kept": 3}, "(p auto); up to epoch 3, whose model was kept, it was at most 40 %", False),
+        (
+            {"p": "learnt", "kept": 2},
+            "The model saw nothing mixed, so this is plain fine-tuning. p learnt waits",
+            True,
+        ),
+        (
+            {"p": "learnt"},
+            "by attentionmix with head 0.mean from epoch 3 on, when the mean training loss had",
+            False,
+        ),
         ({"p": 0.0}, "Nothing was mixed, so this is plain fine-tuning: p is 0.", True),
         ({"strength": 0.0}, "Nothing was mixed, so this is plain fine-tuning: strength is 0.", True),
         (

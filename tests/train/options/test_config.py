@@ -127,7 +127,7 @@ def test_the_papers_preset_undoes_every_option_of_attentionmix_but_where_relevan
         ("batch-size: 8", "Did you mean 'batch_size'?"),
         ("zzz: 1", "The keys are: method, head"),
         ("lr: fast", "run.yaml: lr is 'fast'; it must be a number above 0"),
-        ("p: 2", "run.yaml: p is 2.0; it must be auto, or a number between 0 and 1"),
+        ("p: 2", "run.yaml: p is 2.0; it must be auto, learnt, or a number between 0 and 1"),
         ("lr: 1e-5\nlr: 1e-4", "key 'lr' is there twice"),
         ("lr: [1", "not valid YAML"),
         ("- lr", "holds a list"),
@@ -187,7 +187,7 @@ def test_auto_layers_end_where_the_model_can_be_mixed() -> None:
 def test_the_kind_and_choices_of_an_option_come_from_its_type() -> None:
     known = rules()
     assert known["method"].choices == get_args(Method) == tuple(USES)
-    assert (known["p"].kind, known["p"].words, known["p"].optional) == (float, ("auto",), True)
+    assert (known["p"].kind, known["p"].words, known["p"].optional) == (float, ("auto", "learnt"), True)
     assert (known["alpha"].kind, known["alpha"].words, known["alpha"].optional) == (float, (), True)
     assert (known["max_lambda"].kind, known["device"].kind) == (bool, str)
     assert known["shuffle"].choices == get_args(loader_order.Shuffle)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,15 @@ from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.model.forward import forward
 from amix.train.objective import objective
 from amix.train.objective.mixers import followed
+from amix.train.options.auto import EVEN, KNOWN
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs, read_config, resolve
 from amix.train.options.methods import USES
+from amix.train.run import checkpoint
 from amix.train.run import loop as run
 from amix.train.run.data.sets import open_sets
 from amix.train.run.data.subset import draw_subset, hold_out
+from amix.train.run.files import MODEL
 from amix.train.run.log import HeadLine, LossLine, ScoreLine, parse_line, read_log
 from amix.train.run.optim import build_optimizer, learning_rate
 from amix.train.run.result import KeptResult, TrainResult
@@ -560,6 +564,35 @@ def test_how_often_to_mix_follows_the_development_set(
     assert result.largest_p == pytest.approx(max(0.0, *found[: result.epoch - 1]))
     with pytest.raises(UsageError, match="p auto needs --dev"):
         train(reviews, tmp_path / "x", str(tiny_bert), longer)
+
+
+def test_mixing_can_wait_until_the_training_texts_are_known(
+    reviews: Path, still_bert: Path, tmp_path: Path
+) -> None:
+    every: dict[str, Any] = {"log_steps": 1, "checkpoint_steps": 1, "checkpoints_kept": 99}
+    few: dict[str, Any] = {"lr": 5e-3, "samples": 16, "epochs": 20}
+    config = TrainConfig(**{**FAST, **few, **every, "p": "learnt"})
+    result = train(reviews, tmp_path / "run", str(still_bert), config)
+    log = lines(tmp_path / "run")
+    (began,) = (line for line in log if line.get("kind") == "p")
+    losses = [
+        statistics.fmean(line["loss"] for line in log if "loss" in line and line["epoch"] == epoch)
+        for epoch in range(1, config.epochs + 1)
+    ]
+    assert 1 < began["epoch"] < config.epochs
+    assert losses[began["epoch"] - 1] < KNOWN <= min(losses[: began["epoch"] - 1])
+    assert result.largest_p == began["p"] == EVEN
+
+    # It is the mean of a whole epoch, also of one that was interrupted.
+    again = tmp_path / "again"
+    shutil.copytree(tmp_path / "run", again)
+    shutil.rmtree(again / MODEL)
+    size = max(line["step"] for line in log) // config.epochs
+    for folder in checkpoint.find(again):
+        if int(folder.name.rpartition("-")[2]) >= began["epoch"] * size:
+            shutil.rmtree(folder)
+    assert train(reviews, again, str(still_bert), config, resume=True).eval == result.eval
+    assert lines(again) == log
 
 
 def test_a_method_without_mixing_knows_no_p(
