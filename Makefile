@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 OPTIMUM_VENV ?= .venv-optimum
 TRITON ?= .triton
+INSTALLED ?= .venv-installed
+DIST_TOOLS ?= .venv-dist
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -22,7 +24,7 @@ OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loader
 OPTIMUM_TESTS += --ignore=tests/train/run/test_parallel.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-optimum demo test quick test-all test-optimum test-triton slow check format clean distclean
+.PHONY: help venv venv-optimum demo test quick test-all test-optimum test-triton test-installed slow dist check format clean distclean
 
 help:
 	@echo 'make quick         install, and run the tests that take no time: the inner loop, less than a minute'
@@ -30,6 +32,8 @@ help:
 	@echo 'make test-all      the same with the many further cases that .ci/run runs too (marker: exhaustive)'
 	@echo 'make test-optimum  the core for transformers 4.57 and Optimum, in an environment of its own'
 	@echo 'make test-triton   the GPU kernel in Triton'\''s interpreter, which needs no GPU'
+	@echo 'make dist          build wheel and source distribution, and check them'
+	@echo 'make test-installed  the wheel in an environment without extras, as users get it'
 	@echo 'make slow          run all tests, and note in tests/slow.txt which of them make quick leaves out'
 	@echo 'make check         install, and run linters, the type checker and the room rules'
 	@echo 'make format        sort imports and format the code'
@@ -84,6 +88,25 @@ $(TRITON)/.installed: $(STAMP)
 test-triton: $(TRITON)/.installed
 	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(BIN)/$(PYTEST) tests/engine/extractor/test_kernel.py
 
+# What is published. The tools live apart: they bring many packages, and building needs none of ours.
+$(DIST_TOOLS)/.installed:
+	$(PYTHON) -m venv $(DIST_TOOLS)
+	$(DIST_TOOLS)/bin/python -m pip install -q build==1.6.1 check-wheel-contents==0.6.3 twine==7.0.0 $$(grep '^hatchling==' constraints.txt)
+	@touch $@
+
+dist: $(DIST_TOOLS)/.installed
+	rm -rf dist
+	$(DIST_TOOLS)/bin/python -m build -q --no-isolation
+	$(DIST_TOOLS)/bin/twine check --strict dist/*
+	$(DIST_TOOLS)/bin/check-wheel-contents dist/*.whl
+
+test-installed: venv dist
+	rm -rf $(INSTALLED)
+	$(PYTHON) -m venv $(INSTALLED)
+	$(INSTALLED)/bin/python -m pip install -q $$(grep '^torch==' constraints.txt)
+	$(INSTALLED)/bin/python -m pip install -q -c constraints.txt dist/*.whl
+	AMIX_INSTALLED=$(INSTALLED) $(BIN)/python -m pytest -q tests/installed
+
 slow: venv
 	$(BIN)/$(PYTEST) --record-slow
 
@@ -103,4 +126,4 @@ clean:
 	find amix tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(OPTIMUM_VENV) $(TRITON)
+	rm -rf $(VENV) $(OPTIMUM_VENV) $(INSTALLED) $(DIST_TOOLS) $(TRITON)
