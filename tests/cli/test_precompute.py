@@ -113,7 +113,7 @@ def test_a_corpus_in_another_encoding_says_what_to_do(tmp_path: Path, tiny_extra
     assert "reading reviews.csv: 16 rows, fields between semicolons" in done.stderr
     assert "8 x not UTF-8 (first: row 2, line 4)" in done.stderr
     assert "windows-1252 ('un film délicieux;good')" in done.stderr
-    assert "--encoding windows-1252 --restart" in done.stderr
+    assert "--encoding windows-1252 ('amix precompute' also with --restart)" in done.stderr
     done = amix(*given, "--encoding", "windows-1252")
     assert "was begun with corpus.files.0.encoding = None, now it is cp1252" in done.stderr
 

@@ -54,7 +54,7 @@ class Corpus:
         }
         with contextlib.closing(self.rows()) as rows:
             if next(rows, None) is None:
-                raise CorpusError(f"{source.what}: holds no rows. Name a corpus with at least one text.")
+                raise _no_rows(source)
 
     @property
     def files(self) -> Sequence[SourceFile]:
@@ -114,11 +114,23 @@ def _decide_labels(source: Source, options: CorpusOptions) -> tuple[Labels, int 
     if labels is not None:
         return labels, None
     survey = Survey(source.what, column, options, strings_only=source.strings_only)
-    number = -1
-    for number, values, _ in source.records([column]):
-        if values is not None:
+    number, readable, flaw = -1, 0, None
+    for number, values, reject in source.records([column]):
+        if values is None:
+            flaw = flaw or reject or "cannot be read"
+        else:
+            readable += 1
             survey.add(number, values[0])
+    if number < 0:
+        raise _no_rows(source)
+    if not readable:  # whatever the label column holds is not the matter then
+        remedy = source.remedy([str(flaw)]) or "Repair the file."
+        raise CorpusError(f"{source.what}: none of its rows can be read (the first: {flaw}). {remedy}")
     return survey.finish(), number + 1
+
+
+def _no_rows(source: Source) -> CorpusError:
+    return CorpusError(f"{source.what}: holds no rows. Name a corpus with at least one text.")
 
 
 def open_corpus(source: str, options: CorpusOptions) -> Corpus:

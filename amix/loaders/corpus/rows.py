@@ -1,10 +1,13 @@
 """What to read of a corpus, and the rows that come out."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amix.engine.base.errors import CorpusError
-from amix.loaders.corpus.names import listed
+from amix.loaders.corpus.names import listed, lookalikes
+
+UNLABELLED = "Texts without labels are for 'amix precompute --no-labels'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,18 @@ def require_columns(what: str, columns: Sequence[str], options: CorpusOptions, a
     """Raise CorpusError unless each column asked for is among `columns`, once. advice: what else may be wrong."""
     wanted = [(options.text_column, "--text-column", ""), (options.pair_column, "--pair-column", "")]
     if not options.no_labels:
-        wanted.append((options.label_column, "--label-column", ", or use --no-labels"))
+        wanted.append((options.label_column, "--label-column", f" {UNLABELLED}"))
     for column, option, otherwise in wanted:
         if column is not None and column not in columns:
+            near = [each for each in columns if lookalikes([column, each])]
+            if len(near) == 1:
+                raise CorpusError(
+                    f"{what}: has no column {column!r}, but {near[0]!r}. Give {option} {shlex.quote(near[0])}."
+                )
+            names = [each if each == each.strip() else repr(each) for each in columns]
             raise CorpusError(
-                f"{what}: has no column {column!r}. It has: {listed(columns, 30)}. "
-                f"Name the right one with {option}{otherwise}.{advice}"
+                f"{what}: has no column {column!r}. It has: {listed(names, 30)}. "
+                f"Name the right one with {option}.{otherwise}{advice}"
             )
         if column is not None and columns.count(column) > 1:
             raise CorpusError(f"{what}: names {column!r} twice among its columns. Rename one of them.")

@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Mapping
 
 from amix.engine.base.errors import CorpusError
+from amix.engine.base.words import counted
 from amix.loaders.corpus.labels import FractionError, Labels, UnusableError, kind_of, numbered, parsed
 from amix.loaders.corpus.lists import Lists, holds_names
 from amix.loaders.corpus.names import listed, lookalikes, shown
-from amix.loaders.corpus.rows import CorpusOptions
+from amix.loaders.corpus.rows import UNLABELLED, CorpusOptions
 
 _LOG = logging.getLogger(__name__)
 
 _MOST_CLASSES = 10_000  # without --many-classes
 _FEW_CLASSES = 10  # any number of rows may have so many
 _ROWS_PER_CLASS = 5  # on average, if there are more classes
+_MISSING = frozenset({"nan", "<na>", "n/a", "#n/a", "null"})
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
 
@@ -103,7 +105,26 @@ class Survey:
                 return self._from_numbers(parse=True)
             if all(map(_DECIMAL.fullmatch, self._strings)):
                 self._refuse_fractions()
-        return Labels(self._given or self._occurring(dict(sorted(self._strings.items()))), "string")
+        if self._given is not None:
+            return Labels(self._given, "string")
+        self._warn_of_odd_names()
+        return Labels(self._occurring(dict(sorted(self._strings.items()))), "string")
+
+    def _warn_of_odd_names(self) -> None:
+        """Warn of names that pandas writes for something else: for a missing value, and for a list."""
+        missing = [name for name in self._strings if name.lower() in _MISSING]
+        if missing:
+            rows = sum(self._strings[name] for name in missing)
+            _LOG.warning(
+                f"{self._where} has the class {listed(missing)} ({counted(rows, 'row')}). If that means that a label "
+                "is missing, leave it empty: rows without a label are left out."
+            )
+        lists = [name for name in self._strings if name.startswith("[") and name.endswith("]")]
+        if lists:
+            _LOG.warning(
+                f"{self._where} holds lists written as text, such as {shown(lists[0])}. Each is read as the name of "
+                "one class. Where texts have several labels, write JSON Lines or Parquet, which keep lists."
+            )
 
     def _from_numbers(self, *, parse: bool) -> Labels:
         self._refuse_fractions()
@@ -182,7 +203,7 @@ class Survey:
             raise CorpusError(
                 f"{self._where} holds numbers with fractions, such as {shown(value)} in row {row}: a regression "
                 "target. amix trains classifiers. Divide the numbers into classes and write the names of these, "
-                "name another column with --label-column, or use --no-labels."
+                "or name another column with --label-column."
             )
 
     def _no_label(self) -> CorpusError:
@@ -190,13 +211,13 @@ class Survey:
         why = f" (row {row}: {reason})" if self._unusable or self._numbers else ""
         return CorpusError(
             f"{self._where} holds no label that can be used{why}. "
-            "Name the right one with --label-column, or use --no-labels."
+            f"Name the right one with --label-column. {UNLABELLED}"
         )
 
     def _too_many(self, classes: str) -> CorpusError:
         return CorpusError(
             f"{self._where} has {classes}: it looks like an id column, running text or a number to predict. Name the "
-            "right one with --label-column, or use --no-labels. If these are the classes, say so with --many-classes."
+            "right one with --label-column. If these are the classes, say so with --many-classes."
         )
 
 

@@ -24,16 +24,19 @@ def tolerated(limit: int | float | None, rows: int) -> int:
 class Rejects:
     """Counts rows that cannot be used, and stops the run past the limit.
 
-    limit: as in `tolerated`.  row_count: of the corpus; None if that is known at the end only, where `finish` is told.
+    source: the corpus, for messages.  limit: as in `tolerated`.
+    row_count: of the corpus; None if that is known at the end only, where `finish` is told.
     remedy: asked with the reasons for what can be done about them.
     """
 
     def __init__(
         self,
+        source: str,
         limit: int | float | None,
         row_count: int | None,
         remedy: Callable[[Iterable[str]], str | None] = lambda reasons: None,
     ) -> None:
+        self._source = source
         self._limit = limit
         self._row_count = row_count
         self._remedy = remedy
@@ -63,7 +66,7 @@ class Rejects:
             return
         more = f"more than the {most:,} of {row_count:,} that are tolerated"
         raise CorpusError(
-            f"{counted(len(self._rows), 'row')} cannot be used, "
+            f"{self._source}: {counted(len(self._rows), 'row')} cannot be used, "
             f"{f'--max-rejects is {most}' if isinstance(self._limit, int) else more}. {self.described()} "
             "Repair the corpus, or allow more with --max-rejects and run the same command again; finished shards are "
             "kept."

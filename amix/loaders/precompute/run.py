@@ -99,7 +99,7 @@ def precompute(
             return finished
         done = workspace.records(recipe)
         workspace.prepare()
-        rejects = Rejects(options.max_rejects, corpus.row_count, corpus.remedy)
+        rejects = Rejects(source, options.max_rejects, corpus.row_count, corpus.remedy)
         for record in done.values():
             rejects.add(record.rejects)
         published = set(done)

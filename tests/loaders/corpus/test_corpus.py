@@ -72,7 +72,7 @@ def test_a_row_whose_pair_cannot_be_used_is_rejected(tmp_path: Path, write_jsonl
     [
         ({"text_column": "body"}, "--text-column"),
         ({"pair_column": "other"}, "--pair-column"),
-        ({"label_column": "stars"}, "--label-column, or use --no-labels"),
+        ({"label_column": "stars"}, "Texts without labels are for 'amix precompute --no-labels'."),
     ],
 )
 def test_a_wrong_column_name_lists_the_right_ones(

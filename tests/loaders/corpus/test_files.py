@@ -234,7 +234,7 @@ def test_encodings_are_proposed_and_given(tmp_path: Path) -> None:
     remedy = corpus.remedy(reasons)
     assert remedy is not None
     assert "un café délicieux" in remedy
-    assert "--encoding windows-1252 --restart" in remedy
+    assert "--encoding windows-1252 ('amix precompute' also with --restart)" in remedy
     assert corpus.remedy(["text is empty"]) is None
     assert texts(opened(path, encoding="windows-1252"))[1] == "un café délicieux \u2013 très bon"
     assert opened(path, encoding="windows-1252").identity != corpus.identity

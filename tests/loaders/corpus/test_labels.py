@@ -278,3 +278,20 @@ def test_without_labels_the_column_is_not_touched(labelled: Labelled) -> None:
     corpus = labelled("a", 3, None, [], no_labels=True)
     assert corpus.label_names is None
     assert reasons(corpus) == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ("nan", "has the class nan (1 row). If that means that a label is missing, leave it empty"),
+        ("['a', 'b']", "holds lists written as text, such as ['a', 'b']"),
+    ],
+)
+def test_names_that_stand_for_something_else_are_told(
+    labelled: Labelled, caplog: pytest.LogCaptureFixture, odd: str, told: str
+) -> None:
+    assert odd in (labelled("a", "b", odd).label_names or ())
+    assert told in caplog.text
+    caplog.clear()
+    labelled("a", "b", odd, labels=("a", "b", odd))
+    assert not caplog.messages

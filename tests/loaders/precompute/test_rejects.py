@@ -42,13 +42,13 @@ def test_reasons_that_differ_by_place_and_values_are_one_kind() -> None:
 
 def test_a_share_waits_for_the_number_of_rows_where_it_is_unknown() -> None:
     rejects = [Reject(row, "text is empty") for row in range(11)]
-    known = Rejects(None, 1000)
+    known = Rejects("a.csv", None, 1000)
     known.add(rejects[:10])
     with pytest.raises(
-        CorpusError, match="11 rows cannot be used, more than the 10 of 1,000 that are tolerated"
+        CorpusError, match=r"a\.csv: 11 rows cannot be used, more than the 10 of 1,000 that are tolerated"
     ):
         known.add(rejects[10:])
-    unknown = Rejects(None, None)
+    unknown = Rejects("a.csv", None, None)
     unknown.add(rejects)
     unknown.finish(1100)
     with pytest.raises(CorpusError, match="more than the 10 of 1,099"):
@@ -56,6 +56,6 @@ def test_a_share_waits_for_the_number_of_rows_where_it_is_unknown() -> None:
 
 
 def test_the_remedy_is_said_with_the_reasons() -> None:
-    rejects = Rejects(0, 10, lambda reasons: f"Read {', '.join(reasons)}.")
+    rejects = Rejects("a.csv", 0, 10, lambda reasons: f"Read {', '.join(reasons)}.")
     with pytest.raises(CorpusError, match=r"--max-rejects is 0.*1 x not UTF-8.*Read line 3: not UTF-8\."):
         rejects.add([Reject(1, "line 3: not UTF-8")])

@@ -51,6 +51,8 @@ class Csv:
         """Return what else may be wrong with a header that lacks a column."""
         if self._wanted & set(self._header):
             return ""
+        if self._header[0].startswith("sep="):
+            return " The first line is a note on the separator, as Excel writes it. Remove it."
         names = ["text", "label", *(f"c{number}" for number in range(3, len(self._header) + 1))]
         header = self._delimiter.join(names[: len(self._header)])
         return f" If that is a row, the file has no header: put one on top, such as {header!r}."

@@ -125,7 +125,7 @@ def proposal(files: Iterable[DataFile]) -> str | None:
         told = " or ".join(f"{shown(encoding)} ({words!r})" for encoding, words in readings)
         return (
             f"{file.name}: looks like {told}. If that reads right, run again with "
-            f"--encoding {shown(readings[0][0]).lower()} --restart."
+            f"--encoding {shown(readings[0][0]).lower()} ('amix precompute' also with --restart)."
         )
     return None
 

@@ -80,7 +80,7 @@ def test_a_header_is_needed_and_names_every_column_once(tmp_path: Path) -> None:
         CorpusError, match=r"no column 'text'. It has: a fine film, 1.*no header: put one .*'text,label'"
     ):
         opened(tmp_path, b"a fine film,1\na dull film,0\n")
-    with pytest.raises(CorpusError, match=r"no column 'label'. It has: text, stars.*--no-labels\.$"):
+    with pytest.raises(CorpusError, match=r"no column 'label'. It has: text, stars.*--no-labels'\.$"):
         opened(tmp_path, b"text,stars\na,0\n")
     with pytest.raises(CorpusError, match="names 'text' twice"):
         opened(tmp_path, b"text,label,text\na,0,b\n")
@@ -235,3 +235,29 @@ def test_what_the_csv_module_writes_comes_back(tmp_path: Path, texts: list[str],
     writer.writerows([[str(number), "x" + text] for number, text in enumerate(texts)])
     corpus = opened(tmp_path, stream.getvalue().encode(), no_labels=True)
     assert [row.text for row in corpus.rows()] == ["x" + text for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (b"Text,label\na,0\n", r"no column 'text', but 'Text'\. Give --text-column Text\.$"),
+        (b"text, label\na,0\n", r"no column 'label', but ' label'\. Give --label-column ' label'\.$"),
+        (b"review , label\na,0\n", r"It has: 'review ', ' label'\."),
+        (b"sep=;\ntext;label\na;0\n", r"The first line is a note on the separator, .* Remove it\.$"),
+    ],
+)
+def test_a_header_that_is_nearly_right_is_told_from_a_wrong_one(
+    tmp_path: Path, header: bytes, told: str
+) -> None:
+    with pytest.raises(CorpusError, match=told):
+        opened(tmp_path, header)
+
+
+def test_rows_of_which_none_can_be_read_are_not_taken_for_a_wrong_label_column(tmp_path: Path) -> None:
+    rows = "".join(f"un caf\xe9 d\xe9licieux {number},a\n" for number in range(9))
+    with pytest.raises(CorpusError, match=r"none of its rows can be read.*UTF-8.*--encoding windows-1252"):
+        opened(tmp_path, b"text,label\n" + rows.encode("cp1252"))
+    with pytest.raises(CorpusError, match=r"none of its rows can be read.*3 fields, the header has 2"):
+        opened(tmp_path, b"text,label\na,b,0\n")
+    with pytest.raises(CorpusError, match="holds no rows"):
+        opened(tmp_path, b"text,label\n")
