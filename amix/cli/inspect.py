@@ -70,11 +70,11 @@ def command(
     if html is not None:
         require_writable_file(html)
     inspector = Inspector(shards)
-    text = inspector.text(inspector.first_row() if row is None else row)
+    text = inspector.text(inspector.first_row() if row is None else row, "--row")
     head = head or inspector.default_head()
     relevance = inspector.relevance(text, head)
     mixer = AttentionMix(**mixing)
-    other = None if other_row is None else inspector.text(other_row)
+    other = None if other_row is None else inspector.text(other_row, "--with")
 
     found: dict[str, object] = {"head": head, **_described(text, relevance)}
     mix = None

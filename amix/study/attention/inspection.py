@@ -99,12 +99,15 @@ class Inspector:
             )
         return int(rows[0])
 
-    def text(self, row: int) -> InspectedText:
-        """Return the text of a corpus row. Raises UsageError naming the range, or why the row has no sample."""
+    def text(self, row: int, option: str = "--row") -> InspectedText:
+        """Return the text of a corpus row.
+
+        option: what named the row. Raises UsageError naming the range, or why the row has no sample.
+        """
         rows = self.dataset.rows()
         position = int(np.searchsorted(rows, row))
         if position == len(rows) or rows[position] != row:
-            raise UsageError(self._absence(row, rows))
+            raise UsageError(f"{option} {row}: {self._absence(row, rows)}")
         sample = self.dataset[position]
         return InspectedText(
             number=position,
@@ -180,13 +183,8 @@ class Inspector:
     def _absence(self, row: int, rows: NDArray[np.int64]) -> str:
         folder = self.dataset.folder
         if not len(rows):
-            return f"--row {row}: {folder} holds no samples. Every row was rejected; see its rejects.jsonl."
+            return f"{folder} holds no samples. Every row was rejected; see its rejects.jsonl."
         reason = next((why for number, why in self.manifest.rejects() if number == row), None)
         if reason is not None:
-            return (
-                f"--row {row}: this row was rejected when {folder} was made ({reason.rstrip('.')}). "
-                "Name another row."
-            )
-        return (
-            f"--row {row}: {folder} holds the rows {rows[0]} to {rows[-1]} of its corpus. Name one of them."
-        )
+            return f"this row was rejected when {folder} was made ({reason.rstrip('.')}). Name another row."
+        return f"{folder} holds the rows {rows[0]} to {rows[-1]} of its corpus. Name one of them."
