@@ -1,5 +1,6 @@
 """`amix fit`: a corpus to a classifier and a page, in one go."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,6 +13,7 @@ from amix.cli.shell.help import GroupedCommand
 from amix.cli.shell.places import Place, check_places, existing
 from amix.cli.shell.progress import tell_epoch
 from amix.cli.shell.steps import open_page, said_how_to_go_on
+from amix.cli.sources import reject_lines
 from amix.cli.train import config_options, note_unused
 from amix.cli.watch import watching
 from amix.engine.base.errors import UsageError
@@ -28,6 +30,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 _OF_CORPUS = ("text_column", "label_column", "pair_column", "labels", "many_classes", "encoding", "config")
 _SHOWN = ("epochs", "lr", "batch_size", "seed", "threads", "device")  # of the options of training
 _METRICS = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
+_ALL_LABELS = "Accuracy is the share of texts all of whose labels are right. "
 _MEANINGS = (
     "Accuracy: higher is better. NLL and ECE: lower is better; ECE is how far the confidence is, on average, from the "
     "share of right answers."
@@ -163,9 +166,14 @@ def show(result: "FitResult") -> None:
     rows = [[method, *(found[name] for name in _METRICS)] for method, found in result.scores().items()]
     if rows:
         table(["method", *_METRICS.values()], rows)
-        click.echo(f"\n{result.measured_on()}\n{_MEANINGS}")
+        click.echo(f"\n{result.measured_on()}\n{_ALL_LABELS if result.multi_label else ''}{_MEANINGS}")
     click.echo(f"\n{result.mixed()}\n")
     facts({"model": result.model, "page": result.page})
+    every = ", top_k=None" if result.multi_label else ""  # else it shows the likeliest class alone
+    click.echo(
+        "\nTo label new texts in Python:\n"
+        f'  transformers.pipeline("text-classification", {json.dumps(str(result.model))}, truncation=True{every})(texts)'
+    )
     click.echo("\nThe same by hand:")
     for line in result.commands:
         click.echo(f"  {line}")
@@ -202,10 +210,17 @@ def _show_choice(choice: "Choice") -> None:
 
 def _shown(source: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN401  those of `precompute`
     """Run `precompute` with a bar."""
+    from amix.loaders.corpus.names import listed
     from amix.loaders.precompute.progress import Tally
     from amix.loaders.precompute.run import precompute
 
     with watching(out, Tally(), events=False) as watch:
-        return precompute(
+        manifest = precompute(
             source, out, **options, on_corpus=watch.open, on_start=watch.begin, on_unit=watch.add
         )
+    if manifest.reject_count:
+        for line in reject_lines(manifest, watch.corpus):
+            notice(line)
+    if options["options"].labels_from is None:  # the others have the same classes
+        notice(f"classes: {listed(manifest.label_names or ())}")
+    return manifest

@@ -176,7 +176,7 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     tally = Tally()
     with (
         said_how_to_go_on(shards_are_kept(out, options.restart)),
-        watching(out, tally, events=as_json) as watch,
+        watching(out, tally, events=as_json, again="; with --restart it begins anew") as watch,
     ):
         manifest = precompute(
             corpus,

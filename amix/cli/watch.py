@@ -84,8 +84,11 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(out: Path, tally: "Tally", *, events: bool) -> Iterator[Watch]:
-    """Show a run that is counted by `tally` until the block ends; if it fails, say what it leaves in `out`."""
+def watching(out: Path, tally: "Tally", *, events: bool, again: str = "") -> Iterator[Watch]:
+    """Show a run that is counted by `tally` until the block ends; if it fails, say what it leaves in `out`.
+
+    again: how to begin anew, with a comma or the like before it.
+    """
     try:
         with _shown(tally, events) as watch:
             yield watch
@@ -93,7 +96,7 @@ def watching(out: Path, tally: "Tally", *, events: bool) -> Iterator[Watch]:
         if tally.units:
             notice(
                 f"{out}: keeps the {counted(tally.units, 'shard')} that this run finished. When the cause is mended, "
-                "the same command goes on from there; with --restart it begins anew."
+                f"the same command goes on from there{again}."
             )
         raise
 

@@ -221,7 +221,7 @@ def test_off_a_terminal_every_epoch_is_a_line(
     done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, "--dev", shards, "--eval", shards,
                 "--samples", 8, *FAST, "--epochs", 2, "--resume")  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert f"--resume: {tmp_path / 'run'} holds no checkpoint, so the run begins anew." in caplog.text
+    assert f"{tmp_path / 'run'}: holds no checkpoint, so training begins with the first epoch." in caplog.text
     assert f"--eval {shards}: --dev selects on the same shards" in caplog.text
     *said, last = done.stderr.splitlines()
     epochs = [line for line in said if line.startswith("epoch")]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amix.engine.base.errors import TrainError
+from amix.engine.base.errors import CorpusError, TrainError
 from amix.engine.base.place import make_folder, require_writable
 from amix.engine.base.processes import locked
 from amix.engine.base.publish import sweep, write_atomic
@@ -56,11 +56,14 @@ def fit(
     make_folder(out)
     with locked(out, "fitting", TrainError), signals_end(lambda name: goes_on(out, name)):
         sweep(out)
-        record.write(out)
+        if (changed := record.write(out)) is not None:
+            on_stage(changed)
         stage.begin("export", f"the attention of layer 0 of {settings.model}")
         extractor = extractor_of(settings, out / "extractor")
 
-        stage.begin("precompute", ", ".join(source for source, _ in settings.corpora().values()))
+        stage.begin("precompute", ", ".join(settings.names().values()))
+        if (unread := settings.unread()) is not None:
+            on_stage(unread)
         texts = shards_of(settings, out / "shards", extractor, precompute)
 
         choice = None
@@ -68,6 +71,7 @@ def fit(
             stage.begin("choose", f"what helps this data, in {budget_text(settings.budget)}")
             shards, config = out / "shards" / "train", settings.config(texts)
             choice = choose(shards, settings.model, config, settings.budget, out / CHOICE, on_stage)
+            on_stage(choice.sentence)
             settings = settings.chosen(choice.method, choice.p)
 
         held_out = 0 if settings.held_out is None else round(settings.held_out.value * texts)
@@ -121,7 +125,12 @@ def _opened(settings: FitSettings) -> dict[str, Corpus]:
     opened: dict[str, Corpus] = {}
     for role, (source, options) in settings.corpora().items():
         names = opened["train"].label_names if opened else options.labels
-        opened[role] = open_corpus(source, replace(options, labels=names))
+        opened[role] = found = open_corpus(source, replace(options, labels=names))
+        if role == "train" and not found.multi_label and found.label_names and len(found.label_names) < 2:
+            raise CorpusError(
+                f"{source}: has the one class {found.label_names[0]!r} in the column {options.label_column!r}, and a "
+                "classifier needs two. Name the right column with --label-column."
+            )
     return opened
 
 
@@ -129,5 +138,6 @@ def _in_words(config: TrainConfig, texts: int, held_out: int) -> str:
     """Return what is trained how long on what."""
     words = f"{config.method}, {counted(config.epochs, 'epoch')} of {texts - held_out:,} texts"
     if held_out:
-        words += f"; {held_out:,} more, the same share of each class, are held out to select the epoch"
+        others = counted(held_out, "other is", "others are")
+        words += f"; {others} held out to select the epoch, the same share of each class"
     return words

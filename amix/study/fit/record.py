@@ -1,16 +1,18 @@
 """What a fit was asked for, kept in its folder, so that another one is refused there."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from amix.engine.base import canonical, publish
 from amix.engine.base.errors import TrainError, UsageError
-from amix.engine.base.kinds import is_stray
+from amix.engine.base.kinds import is_stray, kind_of
 from amix.engine.base.publish import is_leftover
 from amix.loaders.corpus.corpus import Corpus
 from amix.study.fit.budget import budget_text
+from amix.study.fit.choice import CHOICE
 from amix.study.fit.settings import FitSettings
 from amix.train.model.classifier import model_identity
 from amix.train.options.config import TrainConfig
@@ -18,6 +20,7 @@ from amix.train.options.identity import identity_of
 
 FIT = "fit.json"
 _CONTENTS = "the contents of "
+_ROLES = {"train": "TRAIN", "dev": "--dev", "test": "--test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,6 @@ class FitRecord:
     @classmethod
     def of(cls, settings: FitSettings, corpora: Mapping[str, Corpus]) -> Self:
         """Return the record of a fit. Raises UsageError or TrainError for a model that is not there."""
-        named = {"train": "TRAIN", "dev": "--dev", "test": "--test"}
         options = identity_of(settings.config(texts=1)) | {"epochs": settings.options.get("epochs")}
         return cls(
             asked={
@@ -43,7 +45,7 @@ class FitRecord:
                 **_flags(options),
                 # A corpus is known by what it holds, wherever its files are.
                 **{
-                    f"{_CONTENTS}{named[role]}": canonical.digest(each.identity)[:12]
+                    f"{_CONTENTS}{_ROLES[role]}": canonical.digest(each.identity)[:12]
                     for role, each in corpora.items()
                 },
             }
@@ -60,35 +62,63 @@ class FitRecord:
                 f"{path}: cannot be read ({problem}). Begin the fit anew in another folder."
             ) from None
 
-    def write(self, out: Path) -> None:
-        """Publish the record in `out`, a folder that the caller has locked, unless a fit goes on there."""
-        if not _is_begun(out):
-            publish.write_atomic(out / FIT, canonical.seal({"asked": dict(self.asked)}))
+    def write(self, out: Path) -> str | None:
+        """Publish the record in `out`, a folder that the caller has locked, unless a fit goes on there.
+
+        What a fit of other settings left, which `require_same` let pass, is removed. Returns a sentence about it.
+        """
+        different = self._different(out) if _is_begun(out) else {}
+        if _is_begun(out) and not different:
+            return None
+        for path in _stale(out, different):
+            shutil.rmtree(path)
+        publish.write_atomic(out / FIT, canonical.seal({"asked": dict(self.asked)}))
+        if not different:
+            return None
+        return f"{out}: a fit of other settings was begun here, and nothing was trained yet. It begins anew."
 
     def require_same(self, out: Path) -> None:
         """Compare the record with the one in `out`, if a fit was begun there.
 
-        Raises UsageError naming what differs, and where `out` holds other work.
+        Raises UsageError naming what differs, and where `out` holds other work. A fit that trained nothing yet may be
+        given other settings, so that a mistake in a corpus can be mended; but no finished shards are given up.
         """
         if not (out / FIT).is_file():
             publish.require_vacant(out, "a fit")
             return
         if not _is_begun(out):
             return
+        different = self._different(out)
+        is_trained = any((out / name).exists() for name in ("run", "baseline", CHOICE))
+        if not different or not (
+            is_trained or any(kind_of(path) == "cache" for path in _stale(out, different))
+        ):
+            return
+        # Another column makes other contents, too: naming the column is enough.
+        options = [said for name, said in different.items() if not name.startswith(_CONTENTS)]
+        raise UsageError(
+            f"{out}: holds a fit of other settings: {'; '.join(options or different.values())}. Repeat the command "
+            "with which it was begun, or name another folder."
+        )
+
+    def _different(self, out: Path) -> dict[str, str]:
+        """Return what was asked for otherwise in `out`, by name, in words."""
         # An option that is younger than the fit was not used there, which is what its default means.
         before = {**_flags(identity_of(TrainConfig())), **self.read(out).asked}
-        different = [
-            f"{name} was {before.get(name)!r}, is {self.asked.get(name)!r}"
+        return {
+            name: f"{name} was {before.get(name)!r}, is {self.asked.get(name)!r}"
             for name in {**before, **self.asked}
             if before.get(name) != self.asked.get(name)
-        ]
-        # Another column makes other contents, too: naming the column is enough.
-        options = [each for each in different if not each.startswith(_CONTENTS)]
-        if different:
-            raise UsageError(
-                f"{out}: holds a fit of other settings: {'; '.join(options or different)}. Repeat the command with "
-                "which it was begun, or name another folder."
-            )
+        }
+
+
+def _stale(out: Path, different: Collection[str]) -> list[Path]:
+    """Return what `out` holds that does not come from what is asked for now.  different: names of what has changed."""
+    if "--model" in different:
+        parts = [out / "extractor", *(out / "shards" / role for role in _ROLES)]
+    else:
+        parts = [out / "shards" / role for role, name in _ROLES.items() if f"{_CONTENTS}{name}" in different]
+    return [path for path in parts if path.exists()]
 
 
 def _is_begun(out: Path) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from amix.loaders.shards.manifest import Manifest
 from amix.study.fit.choice import Choice
 from amix.study.fit.settings import FitSettings
 from amix.study.report.mixed import mixing_of
@@ -41,10 +42,15 @@ class FitResult:
         run = self.results["run"]
         return next(iter(run.eval), None if run.dev is None else "dev")
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text may have several labels."""
+        return Manifest.read(self.out / "shards" / "train").multi_label
+
     def measured_on(self) -> str:
         """Return what the scores are of, and how far to trust them: a sentence, or two."""
         if self.measured != "dev":
-            return f"Measured on {self.settings.test}."
+            return f"Measured on {self.settings.names()['test']}."
         better = "--test takes texts that nothing was selected on."
         if self.settings.dev_is_part and self.settings.held_out is None:
             return f"Measured on the training texts, each by a model that was trained without it. {better}"

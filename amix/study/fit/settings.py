@@ -1,14 +1,17 @@
 """What a fit is asked for, and what it does where it is not asked."""
 
+import contextlib
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amix.engine.base.errors import HeadError, UsageError
+from amix.engine.base.errors import CorpusError, HeadError, UsageError
 from amix.engine.base.heads import HeadSpec
 from amix.loaders.corpus import CorpusOptions
+from amix.loaders.corpus.find import find_files
 from amix.study.fit.defaults import BATCH_SIZE, FEWEST_EPOCHS, HELD_OUT, LR, MODEL, MOST_EPOCHS, STEPS
 from amix.train.options.auto import AUTO
 from amix.train.options.config import TrainConfig
@@ -72,6 +75,26 @@ class FitSettings:
             if source is not None
         }
 
+    def names(self) -> dict[str, str]:
+        """Return how messages name the corpora, by role: with the split, where a corpus has several."""
+        return {
+            role: source if _is_one_split(source) else f"{source} ({options.split})"
+            for role, (source, options) in self.corpora().items()
+        }
+
+    def unread(self) -> str | None:
+        """Return a sentence about splits of TRAIN, a folder, that are not read though they could be."""
+        if not Path(self.train).is_dir():
+            return None
+        found = []
+        for role, given in (("dev", None if self.dev == HELD_OUT else self.dev), ("test", self.test)):
+            with contextlib.suppress(CorpusError):
+                if given is None and find_files(self.train, _split(self.train, role), self.corpus.config):
+                    found.append(f"--{role} {shlex.quote(self.train)}")
+        if not found:
+            return None
+        return f"{self.train}: holds other splits, which are not read. {' '.join(found)} would read them."
+
     @property
     def threads(self) -> int | None:
         """How many cores to use, None = all."""
@@ -96,6 +119,10 @@ class FitSettings:
 
 def _split(source: str, role: str) -> str:
     """Return the split to read: the one that is called as usual, where a corpus has splits."""
-    if Path(source).is_file() or any(character in source for character in "*?["):
+    if _is_one_split(source):
         return CorpusOptions.split
     return {"train": "train", "dev": "validation", "test": "test"}[role]
+
+
+def _is_one_split(source: str) -> bool:
+    return Path(source).is_file() or any(character in source for character in "*?[")

@@ -63,7 +63,7 @@ def train(
         start = open_run(out, resume, writes=accelerator.is_main_process)
     if resume and start is None and accelerator.is_main_process:
         _LOG.warning(
-            f"--resume: {out} holds no checkpoint, so the run begins anew. --checkpoint-steps N writes checkpoints."
+            f"{out}: holds no checkpoint, so training begins with the first epoch. --checkpoint-steps N writes some."
         )
     sets = open_sets(shards, config, chosen, evals)
     tokenizer = load_tokenizer(model, sets.manifest)

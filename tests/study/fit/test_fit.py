@@ -87,7 +87,7 @@ def test_it_says_what_was_found_what_was_mixed_and_where_everything_is(fitted: t
     assert "Each row was mixed with a probability of 50 % by attentionmix with head 0.mean." in done.stdout
     assert f"model  {out / 'run' / 'model'}\npage   {out / 'report.html'}\n" in done.stdout
     assert (out / "report.html").read_text().startswith("<!doctype html>")
-    assert "32 texts; 8 more, the same share of each class, are held out to select the epoch" in done.stderr
+    assert "32 texts; 8 others are held out to select the epoch, the same share of each class" in done.stderr
     dev = Predictions.load(out / "run" / "predictions" / "dev.safetensors")
     assert (len(dev.rows), sorted(dev.truth.tolist())) == (8, [0] * 4 + [1] * 4)
     assert not checkpoint.find(out / "run")
@@ -367,3 +367,54 @@ def test_sigterm_ends_a_fit_that_goes_on(
     assert f"{out}: ended by SIGTERM. What is finished is kept: the same command goes on there." in said
     assert amix(*words).exit_code == 0
     assert files(out / "run") == files(fitted[0] / "run")
+
+
+def test_a_corpus_that_was_refused_can_be_mended_and_fitted_to_the_same_folder(
+    corpora: dict[str, Path], command: list[object], tmp_path: Path
+) -> None:
+    corpus, out = tmp_path / "train.csv", tmp_path / "out"
+    text = corpora["train"].read_text()
+    corpus.write_text(text.replace(",good", ","))
+    done = amix("fit", corpus, out, *command)
+    assert done.exit_code == 1 and "has the one class 'bad' in the column 'stars'" in done.stderr
+    assert not out.exists()
+    corpus.write_text(text + "a fine play,\n" * 11)
+    done = amix("fit", corpus, out, *command)
+    assert done.exit_code == 1 and f"{corpus}: 11 rows cannot be used" in done.stderr
+    corpus.write_text(text + "a fine play,\n")
+    done = amix("fit", corpus, out, *command, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert "nothing was trained yet. It begins anew." in done.stderr
+    assert "1 row could not be used" in done.stderr
+    assert "classes: bad, good" in done.stderr
+
+
+def test_finished_shards_are_not_given_up_for_other_settings(
+    corpora: dict[str, Path], command: list[object], fitted: tuple[Path, Result], tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "train.csv"
+    for part in ("extractor", "shards"):
+        shutil.copytree(fitted[0] / part, out / part)
+    shutil.copy(fitted[0] / "fit.json", out)
+    other.write_text(corpora["train"].read_text() + "a fine play,good\n")
+    done = amix("fit", other, out, *command)
+    assert done.exit_code == 2 and "the contents of TRAIN was '" in done.stderr
+    before = (out / "shards/train/manifest.json").read_bytes()
+    done = amix("fit", corpora["train"], out, *command, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert (out / "shards/train/manifest.json").read_bytes() == before
+
+
+def test_splits_that_could_be_read_are_pointed_out(corpora: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        shutil.copy(corpora["train"], tmp_path / f"{name}.csv")
+    folder = str(tmp_path)
+    assert f"--dev {folder} --test {folder} would read them." in (FitSettings(train=folder).unread() or "")
+    assert FitSettings(train=folder, dev="cv:5", test=folder).unread() is None
+    assert FitSettings(train=str(tmp_path / "train.csv")).unread() is None
+    named = FitSettings(train=folder, dev=folder, test=str(tmp_path / "test.csv")).names()
+    assert named == {
+        "train": f"{folder} (train)",
+        "dev": f"{folder} (validation)",
+        "test": f"{tmp_path / 'test.csv'}",
+    }
