@@ -169,10 +169,10 @@ def show(result: "FitResult") -> None:
         click.echo(f"\n{result.measured_on()}\n{_ALL_LABELS if result.multi_label else ''}{_MEANINGS}")
     click.echo(f"\n{result.mixed()}\n")
     facts({"model": result.model, "page": result.page})
-    every = ", top_k=None" if result.multi_label else ""  # else it shows the likeliest class alone
+    # Without `top_k` only the likeliest class is shown.
+    given = f"{json.dumps(str(result.model))}, truncation=True{', top_k=None' if result.multi_label else ''}"
     click.echo(
-        "\nTo label new texts in Python:\n"
-        f'  transformers.pipeline("text-classification", {json.dumps(str(result.model))}, truncation=True{every})(texts)'
+        f'\nTo label new texts in Python:\n  transformers.pipeline("text-classification", {given})(texts)'
     )
     click.echo("\nThe same by hand:")
     for line in result.commands:

@@ -86,6 +86,10 @@ def test_it_says_what_was_found_what_was_mixed_and_where_everything_is(fitted: t
         ]
     assert "Each row was mixed with a probability of 50 % by attentionmix with head 0.mean." in done.stdout
     assert f"model  {out / 'run' / 'model'}\npage   {out / 'report.html'}\n" in done.stdout
+    assert (
+        f'transformers.pipeline("text-classification", "{out / "run" / "model"}", truncation=True)('
+        in done.stdout
+    )
     assert (out / "report.html").read_text().startswith("<!doctype html>")
     assert "32 texts; 8 others are held out to select the epoch, the same share of each class" in done.stderr
     dev = Predictions.load(out / "run" / "predictions" / "dev.safetensors")
