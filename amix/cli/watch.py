@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amix.cli.output import json_line, notice, number
+from amix.cli.output import json_line, notice
 from amix.cli.shell.progress import SILENCE
 from amix.cli.sources import corpus_lines
 from amix.engine.base.errors import AmixError
@@ -164,5 +164,5 @@ def speed(run: "RunTotals") -> str:
     """Return how fast this run was, and how much of the cache is its work; nothing where it computed nothing."""
     if run.tokens_per_second is None:
         return ""
-    did = f"{counted(run.samples, 'text')} in this run, {number(run.tokens_per_second)} tokens/s"
+    did = f"{counted(run.samples, 'text')} in this run, {run.tokens_per_second:,.0f} tokens/s"
     return f" ({did}, {counted(run.workers, 'worker')})"

@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from amix.cli.output import notice, number
+from amix.cli.output import notice
 
 if TYPE_CHECKING:
     from amix.train.run.result import EpochSummary
@@ -67,5 +67,5 @@ def tell_epoch(summary: "EpochSummary") -> None:
     scores = [] if summary.dev is None else [f"{name} {summary.dev[name]:.4f}" for name in _SCORES]
     dev = f"; dev {', '.join(scores)}" if scores else ""
     notice(
-        f"epoch {summary.epoch} of {summary.epochs}: loss {number(summary.loss)}{dev}; {summary.seconds:.1f} s"
+        f"epoch {summary.epoch} of {summary.epochs}: loss {summary.loss:.4f}{dev}; {summary.seconds:.1f} s"
     )
