@@ -1,11 +1,9 @@
 """What decides the bytes of a cache that is computed from a corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amix.engine.extractor.folder import Backend, Extractor
 from amix.loaders.corpus import Corpus, CorpusOptions
-from amix.loaders.precompute.batching import Budget
-from amix.loaders.precompute.environment import environment
 from amix.loaders.precompute.options import PrecomputeOptions
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.recipe import Recipe
@@ -20,10 +18,12 @@ def recipe_of(
     *,
     head_indices: Sequence[int],
     backend: Backend,
-    devices: Sequence[str],
-    budget: Budget,
+    environment: Mapping[str, str],
 ) -> Recipe:
-    """Return the recipe of a run. head_indices: heads to store, as positions among those of the extractor."""
+    """Return the recipe of a run.
+
+    head_indices: heads to store, as positions among those of the extractor.  environment: where units are computed.
+    """
     return Recipe.of(
         heads=[extractor.heads[index] for index in head_indices],
         layout=_layout(extractor, corpus, corpus_options, options, len(head_indices)),
@@ -38,7 +38,7 @@ def recipe_of(
             "pad_id": extractor.pad_id,
         },
         corpus=corpus.identity,
-        environment=environment(backend, devices, budget),
+        environment=dict(environment),
     )
 
 
