@@ -8,11 +8,11 @@ import platform
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Self
+from typing import Self
 
 import ray
 
@@ -66,27 +66,22 @@ class _Job:
 class PrecomputeWorker:
     """Builds shards; one session each. Its methods are called by the driver, two at a time at most."""
 
-    def __init__(self, told: Sequence[Any], size: int) -> None:
-        """Take Ray's addresses of UnitSettings and Corpus, and how many rows a unit has. Nothing is opened yet."""
-        settings: UnitSettings
-        corpus: Corpus
-        settings, corpus = ray.get(list(told))
-        os.environ.update(tokenizer_environment(settings.device, settings.threads))
-        self._settings = settings
-        self._corpus = corpus
+    def __init__(self, size: int) -> None:
+        """Take how many rows a unit has. The first call has to be `greet`."""
         self._size = size
         self._pipeline: _Pipeline | None = None
         self._lock = threading.Lock()
 
-    def greet(self) -> Greeting | Failure:
-        """Return what this node computes with, when it can see all that it needs."""
-        given = self._settings
+    def greet(self, settings: UnitSettings, corpus: Corpus) -> Greeting | Failure:
+        """Take what to build with. Return what this node computes with, when it can see all that it needs."""
+        os.environ.update(tokenizer_environment(settings.device, settings.threads))
+        self._settings, self._corpus, given = settings, corpus, settings
         try:
             if not given.out.is_dir():
                 raise StorageError(
                     f"{given.out}: there is no such folder. OUT must be on a file system that all nodes share."
                 )
-            self._corpus.require_unchanged()
+            corpus.require_unchanged()
             fingerprint = open_extractor(given.extractor).fingerprint
             found = environment(given.backend, (given.device,), given.budget)
         except Exception as problem:

@@ -70,18 +70,18 @@ class Dispatch:
         for member in self._members:  # of a driver that was killed: its lock is ours now, so it is gone
             _kill(member.name)
         _wait_until_gone([member.name for member in self._members])
-        # In a list, so that Ray hands out the addresses: a restarted worker fetches what they hold again, from here.
         self._told = [ray.put(self._settings), ray.put(self._work.corpus)]
         worker = ray.remote(PrecomputeWorker)
         for member in self._members:
             actor = worker.options(name=member.name, **self._options)
-            self._handles[member.name] = actor.remote(self._told, self._work.size)
+            self._handles[member.name] = actor.remote(self._work.size)
             self._greet(member)
 
     def _greet(self, member: Member) -> None:
-        # Ray keeps this call until the worker is there, also while it is restarted somewhere else.
+        # Ray keeps this call until the worker is there, also while it is restarted somewhere else. What it is told
+        # comes with the call, since arguments of the constructor may be lost until then.
         greet = self._handles[member.name].greet.options(max_task_retries=-1, name="greet")
-        self._calls[greet.remote()] = member, None
+        self._calls[greet.remote(*self._told)] = member, None
 
     def _hand_out(self) -> None:
         for member in self._members:
@@ -126,8 +126,8 @@ class Dispatch:
             _LOG.warning(f"{member.name} ended for good: {in_one_line(problem)}")
             if not self._members:
                 raise ShardError(
-                    f"no worker is left; the last one ended with: {in_one_line(problem)}. Finished shards are kept: run "
-                    "the same command again to go on."
+                    f"no worker is left; the last one ended with: {in_one_line(problem)}. Finished shards are kept: "
+                    "run the same command again to go on."
                 )
             return
         was_there = member.node is not None

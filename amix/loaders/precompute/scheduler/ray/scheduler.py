@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from amix.loaders.precompute.scheduler.worker import Failure
 from amix.loaders.precompute.sizing import graph_bytes, worker_bytes
 from amix.loaders.precompute.unit import UnitSettings
 
-_PATIENCE = "2"  # tries to reach a cluster, of some seconds each; by default minutes pass
+_PATIENCE = 10.0  # seconds to reach a cluster by its address
 
 
 class RayScheduler:
@@ -89,15 +90,18 @@ class RayScheduler:
         yield _RayCrew(work, names, share.threads, self._needs(share))
 
     def _connect(self) -> None:
-        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", _PATIENCE)
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # tries; by default minutes pass
         try:
+            host, _, port = self._address.rpartition(":")
+            if host and port.isdigit():
+                socket.create_connection((host, int(port)), _PATIENCE).close()
             ray.init(
                 self._address,
                 namespace=NAMESPACE,
                 log_to_driver=False,  # it would print what workers log on our standard output
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, RuntimeError, ValueError) as problem:
+        except (OSError, RuntimeError, ValueError) as problem:
             raise UsageError(
                 f"--address {self._address}: no Ray cluster can be reached there ({in_one_line(problem)}). Start one "
                 "with 'ray start --head', or name one with --address HOST:PORT."
