@@ -30,16 +30,21 @@ def recipe_of(
         max_length=min(options.max_length, extractor.max_length),
         label_names=corpus.label_names,
         samples_per_shard=options.samples_per_shard,
-        extractor={
-            "fingerprint": extractor.fingerprint,
-            "graph_sha256": extractor.graph_sha256[backend],
-            "tokenizer_sha256": extractor.files[TOKENIZER],
-            "special_ids": list(extractor.special_ids),
-            "pad_id": extractor.pad_id,
-        },
+        extractor=extractor_in_recipe(extractor, backend),
         corpus=corpus.identity,
         environment=dict(environment),
     )
+
+
+def extractor_in_recipe(extractor: Extractor, backend: Backend) -> dict[str, object]:
+    """Return what a recipe says about an extractor."""
+    return {
+        "fingerprint": extractor.fingerprint,
+        "graph_sha256": extractor.graph_sha256[backend],
+        "tokenizer_sha256": extractor.files[TOKENIZER],
+        "special_ids": list(extractor.special_ids),
+        "pad_id": extractor.pad_id,
+    }
 
 
 def tokenizer_of(extractor: Extractor) -> TokenizerFile:

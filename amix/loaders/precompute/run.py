@@ -70,7 +70,7 @@ def precompute(
         max_length=min(options.max_length, opened.max_length),
         workers=options.workers,
     )
-    with scheduler_of(options, computing, devices, out) as scheduler:
+    with scheduler_of(options, computing, devices) as scheduler:
         recipe = recipe_of(
             opened,
             corpus,

@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 from typing import assert_never
 
 from amix.engine.base.errors import DependencyError, UsageError
@@ -26,9 +25,7 @@ def require_scheduler(options: PrecomputeOptions, devices: Sequence[str]) -> Non
         )
 
 
-def scheduler_of(
-    options: PrecomputeOptions, computing: Computing, devices: Sequence[str], out: Path
-) -> Scheduler:
+def scheduler_of(options: PrecomputeOptions, computing: Computing, devices: Sequence[str]) -> Scheduler:
     """Return the scheduler that the options ask for; it is not connected yet."""
     match options.scheduler:
         case "local":
@@ -38,6 +35,6 @@ def scheduler_of(
         case "ray":
             from amix.loaders.precompute.scheduler.ray.scheduler import RayScheduler
 
-            return RayScheduler(computing, devices, options.address, out)
+            return RayScheduler(computing, devices, options.address)
         case _:
             assert_never(options.scheduler)

@@ -2,8 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from ray._private.node import Node
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import: no test may reach for the network
 
@@ -32,11 +36,12 @@ class Nodes:
     def shutdown(self) -> None:
         self._cluster.shutdown()
 
-    def _add(self) -> object:
-        return self._cluster.add_node(node_ip_address="127.0.0.3", **self._size())
+    def _add(self) -> "Node":
+        node: Node = self._cluster.add_node(node_ip_address="127.0.0.3", **self._size())
+        return node
 
     @staticmethod
-    def _size() -> dict[str, int]:
+    def _size() -> dict[str, Any]:
         return {"num_cpus": 1, "object_store_memory": 100_000_000}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Self
 
 import ray
@@ -77,7 +78,7 @@ class PrecomputeWorker:
         os.environ.update(tokenizer_environment(settings.device, settings.threads))
         self._settings, self._corpus, given = settings, corpus, settings
         try:
-            if not given.out.is_dir():
+            if isinstance(given.out, Path) and not given.out.is_dir():
                 raise StorageError(
                     f"{given.out}: there is no such folder. OUT must be on a file system that all nodes share."
                 )

@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import ray
@@ -36,12 +35,11 @@ _PATIENCE = 10.0  # seconds to reach a cluster by its address
 class RayScheduler:
     """Computes units in actors, one session each. Placing, restarting and scaling are left to Ray."""
 
-    def __init__(self, computing: Computing, devices: Sequence[str], address: str | None, out: Path) -> None:
+    def __init__(self, computing: Computing, devices: Sequence[str], address: str | None) -> None:
         """Take what to compute with, and where the cluster is: None = the one that this machine belongs to."""
         self._computing = computing
         (self._device,) = devices
         self._address = address or "auto"
-        self._out = out
         self._disconnect = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -84,10 +82,7 @@ class RayScheduler:
         rows = work.corpus.row_count
         units = None if rows is None else max(1, -(-rows // work.size) - len(work.done))
         workers = share.workers if units is None else min(share.workers, units)
-        digest = hashlib.sha256(str(self._out.absolute()).encode()).hexdigest()[:8]
-        # Of OUT, so that a run finds the workers of one that was killed.
-        names = [f"precompute {self._out.name} {digest}, worker {number}" for number in range(workers)]
-        yield _RayCrew(work, names, share.threads, self._needs(share))
+        yield _RayCrew(work, workers, share.threads, self._needs(share))
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # tries; by default minutes pass
@@ -126,11 +121,10 @@ class RayScheduler:
 
 
 class _RayCrew:
-    def __init__(self, work: Work, names: list[str], threads: int, needs: Mapping[str, Any]) -> None:
-        self.workers = len(names)
+    def __init__(self, work: Work, workers: int, threads: int, needs: Mapping[str, Any]) -> None:
+        self.workers = workers
         self.threads = threads
         self._work = work
-        self._names = names
         self._options = {
             **needs,
             "namespace": NAMESPACE,
@@ -141,7 +135,12 @@ class _RayCrew:
 
     def map(self, settings: UnitSettings) -> Generator[UnitSummary, None, None]:
         """Yield summaries of published units."""
-        yield from Dispatch(self._work, settings, self._names, self._options).run()
+        out = str(settings.out)
+        digest = hashlib.sha256(out.encode()).hexdigest()[:8]
+        # Of OUT, so that a run finds the workers of one that was killed.
+        run = f"precompute {out.rstrip('/').rpartition('/')[2]} {digest}"
+        names = [f"{run}, worker {number}" for number in range(self.workers)]
+        yield from Dispatch(self._work, settings, names, self._options).run()
 
 
 @contextlib.contextmanager
