@@ -15,6 +15,7 @@ from amix.engine.base.errors import ShardError
 from amix.loaders.precompute.progress import Start, UnitSummary
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
 from amix.loaders.precompute.scheduler.ray.dispatch import NAMESPACE
+from amix.loaders.precompute.scheduler.ray.scheduler import RayScheduler
 from tests.conftest import write_jsonl
 from tests.loaders.conftest import contents
 from tests.loaders.precompute.runs import assert_whole_so_far, command, records, wait_until
@@ -156,6 +157,26 @@ def test_what_a_node_does_not_see_is_said_with_its_name(
         Exception, match=r"own\.jsonl: has .* bytes, and had .* This was found by precompute out"
     ):
         precompute(str(own), tmp_path / "out", extractor=tiny_extractor, options=options, on_start=change)
+
+
+def test_a_node_that_computes_with_something_else_is_refused(
+    corpus: Path,
+    tiny_extractor: Path,
+    options: PrecomputeOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = RayScheduler.environment
+
+    def of_another_node(scheduler: RayScheduler) -> dict[str, str]:
+        return {**found(scheduler), "instructions": "x86_64 none"}
+
+    monkeypatch.setattr(RayScheduler, "environment", of_another_node)
+    with pytest.raises(
+        ShardError, match=r"node .*: environment\.instructions is .* it is x86_64 none, so its bytes"
+    ):
+        precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=options)
+    assert not records(tmp_path / "out")
 
 
 def test_a_signal_ends_a_run_and_its_workers(
