@@ -16,7 +16,7 @@ PYTEST := python -m pytest -q -n $(JOBS) --dist worksteal
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
-EXTRAS := cpu,onnx,pos,sentencepiece,dev,dev-s3
+EXTRAS := cpu,onnx,pos,ray,sentencepiece,dev,dev-s3
 OPTIMUM_EXTRAS := cpu,optimum,sentencepiece,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
 OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loaders/corpus

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from amix.loaders.shards.verify import verify
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
@@ -74,6 +76,17 @@ def test_an_example_makes_its_shards_itself(tiny_bert: Path) -> None:
     done = run(EXAMPLES / "plain_pytorch.py", "--model", tiny_bert, "--epochs", "1")
     assert done.returncode == 0, done.stderr
     check_table(done.stdout, texts=200)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra [ray]")
+def test_a_pipeline_of_ray_data_ends_in_shards(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    done = run(EXAMPLES / "ray_pipeline.py", "--model", tiny_bert, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("200 sentences in 4 shards\n")
+    assert verify(tmp_path / "out", deep=True) == []
 
 
 def test_without_lightning_a_sentence_says_so() -> None:

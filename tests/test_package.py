@@ -128,7 +128,7 @@ def test_the_wheel_brings_command_licence_and_extras(wheel: zipfile.ZipFile) -> 
 
 # List of tested versions -> the extras that are installed with it.
 TESTED = {
-    "constraints.txt": ("cpu", "onnx", "s3", "pos", "sentencepiece", "demo", "dev", "dev-s3"),
+    "constraints.txt": ("cpu", "onnx", "s3", "pos", "ray", "sentencepiece", "demo", "dev", "dev-s3"),
     "constraints-optimum.txt": ("cpu", "optimum", "sentencepiece", "demo", "dev"),
 }
 

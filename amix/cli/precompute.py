@@ -14,6 +14,7 @@ from amix.cli.sources import reject_lines
 from amix.cli.watch import Done, speed, watching
 from amix.engine.base.words import counted
 from amix.engine.extractor.folder import Backend
+from amix.loaders.precompute.options import Scheduler
 from amix.loaders.shards.choices import RelevanceDtype
 
 if TYPE_CHECKING:
@@ -108,6 +109,16 @@ def _rows_or_share(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option(
     "--samples-per-shard", type=int, default=4096, show_default=True, help="Corpus rows of a shard."
+)
+@click.option(
+    "--scheduler",
+    type=click.Choice(get_args(Scheduler)),
+    default="local",
+    show_default=True,
+    help="Where the workers are: processes of this machine, or actors on a cluster of Ray.",
+)
+@click.option(
+    "--address", help="Address of the Ray cluster.  [default: the cluster that this machine belongs to]"
 )
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @click.option("--limit", type=int, metavar="N", help="Read only the first N rows.")

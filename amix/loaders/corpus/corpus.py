@@ -19,7 +19,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class Corpus:
-    """A checked corpus, open for reading in order as often as needed.
+    """A checked corpus, open for reading in order as often as needed. Pickled, it can be read in another process.
 
     row_count: rows that `rows()` yields, rejected ones too; the limit, or None, if it is not known before reading.
     identity: JSON; what decides the rows: contents, columns, class names and limit, but no local path.
@@ -64,6 +64,14 @@ class Corpus:
     def remedy(self, reasons: Iterable[str]) -> str | None:
         """Return what to do about rows that cannot be used for these reasons, or None if only the user can know."""
         return self._source.remedy(reasons)
+
+    def entry(self, start: int) -> int:
+        """Return the row from which `rows(start)` has to read: near it in Parquet and JSON Lines, else 0."""
+        return self._source.entry(start)
+
+    def require_unchanged(self) -> None:
+        """Raise CorpusError where this machine does not see the data that was opened, as far as that can be told."""
+        self._source.require_unchanged()
 
     def rows(self, start: int = 0) -> Generator[Row, None, None]:
         """Yield rows in corpus order from row number `start` up to the limit, a few in memory at a time."""

@@ -33,6 +33,10 @@ class DataFile:
     compression: Compression | None
     name: str
 
+    def __reduce__(self) -> tuple[type["DataFile"], tuple[object, ...]]:
+        # Sent to a process that may be in another folder, the path has to be absolute.
+        return DataFile, (self.path.absolute(), self.format, self.compression, self.name)
+
     @property
     def plain_name(self) -> str:
         """The name without the ending of a packed file."""

@@ -57,6 +57,10 @@ class Reader(Protocol):
         """Yield the records from row `start` of this file on, numbered from `base`; return the row count."""
         ...
 
+    def entry(self, start: int) -> int:
+        """Return the row from which the file has to be read to get at row `start`."""
+        ...
+
 
 class FileSource:
     """Files of one format, in order."""
@@ -69,19 +73,20 @@ class FileSource:
         self.strings_only = files[0].format == "csv"
         if options.encoding is not None:
             codec_name(options.encoding)
-        fingerprints = [_fingerprint(file) for file in files]
+        hashed = [_hashed(file) for file in files]
         # Reasons of rejects are written into the shards, so they name the number of a file, not its path.
         places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
         self._readers = [_reader(file, place, options) for file, place in zip(files, places, strict=True)]
         for file, reader in zip(files, self._readers, strict=True):
             _require_columns(file, reader, options)
         self._counts = [reader.row_count for reader in self._readers]
+        self._sizes = [size for size, _ in hashed]
         self.identity: dict[str, object] = {
             "kind": "files",
             "format": files[0].format,
             "files": [
-                {**fingerprint, **reader.dialect}
-                for fingerprint, reader in zip(fingerprints, self._readers, strict=True)
+                {"sha256": sha256, "size": size, "compression": file.compression, **reader.dialect}
+                for (size, sha256), file, reader in zip(hashed, files, self._readers, strict=True)
             ],
         }
         for sentence in copies(files, self._first_rows(options)):
@@ -107,9 +112,31 @@ class FileSource:
         """Yield records from row number `start` on."""
         base = 0
         for number, reader in enumerate(self._readers):
-            count = yield from reader.records(columns, max(0, start - base), base)
-            self._counts[number] = count
+            count = self._counts[number]
+            if count is None or base + count > start:
+                count = yield from reader.records(columns, max(0, start - base), base)
+                self._counts[number] = count
             base += count
+
+    def entry(self, start: int) -> int:
+        """Return the row from which the files have to be read to get at row `start`."""
+        base = 0
+        for reader, count in zip(self._readers, self._counts, strict=True):
+            if count is None or base + count > start:
+                return base + reader.entry(start - base)
+            base += count
+        return base
+
+    def require_unchanged(self) -> None:
+        """Raise CorpusError where a file is missing, or has another size than when it was hashed."""
+        for file, size in zip(self._files, self._sizes, strict=True):
+            with reading(file.path):
+                found = file.path.stat().st_size
+            if found != size:
+                raise CorpusError(
+                    f"{file.path}: has {found:,} bytes, and had {size:,} when the run started. Every machine must see "
+                    "the same file, and it must not change while it is read."
+                )
 
     def count(self, limit: int | None) -> None:
         """Read all rows, or up to the limit, unless they are counted already."""
@@ -139,11 +166,11 @@ class FileSource:
             yield [values for _, values, _ in first if values is not None]
 
 
-def _fingerprint(file: DataFile) -> dict[str, object]:
+def _hashed(file: DataFile) -> tuple[int, str]:
+    """Return the size and the sha256 of a file."""
     require_as_named(file)
     with reading(file.path):
-        size = file.path.stat().st_size
-        return {"sha256": sha256_file(file.path), "size": size, "compression": file.compression}
+        return file.path.stat().st_size, sha256_file(file.path)
 
 
 def _reader(file: DataFile, place: str, options: CorpusOptions) -> Reader:

@@ -109,6 +109,13 @@ class HubSource:
                 f"{self.what}: the stream ended with an error at row {number} ({_shown(problem)}). Run again."
             ) from problem
 
+    def entry(self, start: int) -> int:
+        """Return 0: a stream skips what it is not asked for."""
+        return 0
+
+    def require_unchanged(self) -> None:
+        """Do nothing: a commit is the same everywhere."""
+
     def count(self, limit: int | None) -> None:
         """Count nothing: a pass over the stream would fetch all of it."""
 

@@ -51,6 +51,14 @@ class Source(Protocol):
         """Yield records from row number `start` on. Raises CorpusError where the data ends too early."""
         ...
 
+    def entry(self, start: int) -> int:
+        """Return the row from which the data has to be read to get at row `start`: 0 where it can only be skipped."""
+        ...
+
+    def require_unchanged(self) -> None:
+        """Raise CorpusError where this machine does not see the data that was opened, as far as that can be told."""
+        ...
+
     def count(self, limit: int | None) -> None:
         """Learn how many of the first `limit` rows there are, if one pass without computing can tell."""
         ...

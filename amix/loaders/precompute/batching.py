@@ -1,6 +1,8 @@
 """Which texts of a unit go through the encoder together: a function of their lengths, encoder and kind of device.
 
 Never of the machine: on a GPU the last bits of a text's relevance depend on the shape of its batch.
+
+Axes: B batch, T tokens.
 """
 
 import math
@@ -8,7 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from amix.engine.base.padding import padded, token_mask
 from amix.engine.extractor.folder import Backend, Extractor
+from amix.engine.extractor.runner import Batch
+from amix.loaders.precompute.tokenize import Encoded
 
 # Small enough for the score tensors of a layer to stay in the processor's caches, large enough for fast products.
 MAX_TOKENS = 2048  # rows x longest
@@ -84,3 +91,12 @@ def length_batches(lengths: Sequence[int], budget: Budget | None = None) -> Iter
         batch.append(position)
     if batch:
         yield batch
+
+
+def collated(texts: Sequence[Encoded]) -> Batch:
+    """Return ids, mask and token types (B, T) of these texts, padded on the right."""
+    mask_BT = token_mask(np.array([len(text.ids) for text in texts]))
+    ids_BT = padded(np.concatenate([text.ids for text in texts]), mask_BT)
+    types = [text.token_type_ids for text in texts if text.token_type_ids is not None]
+    types_BT = padded(np.concatenate(types), mask_BT) if types else np.zeros_like(ids_BT)
+    return Batch(ids_BT, mask_BT.astype(np.int64), types_BT)

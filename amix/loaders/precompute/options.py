@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from amix.engine.base.errors import UsageError
 from amix.engine.extractor.folder import Backend
 from amix.loaders.shards.choices import RelevanceDtype
+
+Scheduler = Literal["local", "ray"]
 
 SHORTEST = 8  # tokens; with fewer, special tokens would be all that is left of a text
 
@@ -20,6 +22,8 @@ class PrecomputeOptions:
     max_length: the most tokens of a text, with special ones; never more than the encoder takes.
     device: `cpu`, `cuda:N`, or several GPUs with commas, which the workers take in turn.
     workers: processes; None = one per core as far as memory allows, or one per GPU. More than that share the GPUs.
+    scheduler: `local`: workers are processes here; `ray`: actors on a cluster of Ray.  address: of the cluster; None =
+        the one that this machine belongs to.
     samples_per_shard: corpus rows of a shard.  restart: remove what an earlier run wrote.
     max_rejects: unusable rows that are tolerated: a number, or a share as a float; None is 1 %, but at least 10 rows.
     labels_from: another cache whose class names and numbers to use.  keep_text: store texts beside their ids.
@@ -29,6 +33,8 @@ class PrecomputeOptions:
     dtype: RelevanceDtype = "float16"
     max_length: int = 512
     workers: int | None = None
+    scheduler: Scheduler = "local"
+    address: str | None = None
     device: str = "cpu"
     backend: Backend | None = None
     samples_per_shard: int = 4096
@@ -41,6 +47,8 @@ class PrecomputeOptions:
         dtypes = get_args(RelevanceDtype)
         if self.dtype not in dtypes:
             raise UsageError(f"--dtype is '{self.dtype}'; it must be one of: {', '.join(dtypes)}.")
+        if self.address is not None and self.scheduler == "local":
+            raise UsageError("--address is for --scheduler ray, which is not given.")
         if self.max_length < SHORTEST:
             raise UsageError(f"--max-length is {self.max_length}; it must be at least {SHORTEST} tokens.")
         for name in ("samples_per_shard", "workers"):

@@ -1,11 +1,9 @@
 """What decides the bytes of a cache that is computed from a corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amix.engine.extractor.folder import Backend, Extractor
 from amix.loaders.corpus import Corpus, CorpusOptions
-from amix.loaders.precompute.batching import Budget
-from amix.loaders.precompute.environment import environment
 from amix.loaders.precompute.options import PrecomputeOptions
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.recipe import Recipe
@@ -20,26 +18,33 @@ def recipe_of(
     *,
     head_indices: Sequence[int],
     backend: Backend,
-    devices: Sequence[str],
-    budget: Budget,
+    environment: Mapping[str, str],
 ) -> Recipe:
-    """Return the recipe of a run. head_indices: heads to store, as positions among those of the extractor."""
+    """Return the recipe of a run.
+
+    head_indices: heads to store, as positions among those of the extractor.  environment: where units are computed.
+    """
     return Recipe.of(
         heads=[extractor.heads[index] for index in head_indices],
         layout=_layout(extractor, corpus, corpus_options, options, len(head_indices)),
         max_length=min(options.max_length, extractor.max_length),
         label_names=corpus.label_names,
         samples_per_shard=options.samples_per_shard,
-        extractor={
-            "fingerprint": extractor.fingerprint,
-            "graph_sha256": extractor.graph_sha256[backend],
-            "tokenizer_sha256": extractor.files[TOKENIZER],
-            "special_ids": list(extractor.special_ids),
-            "pad_id": extractor.pad_id,
-        },
+        extractor=extractor_in_recipe(extractor, backend),
         corpus=corpus.identity,
-        environment=environment(backend, devices, budget),
+        environment=dict(environment),
     )
+
+
+def extractor_in_recipe(extractor: Extractor, backend: Backend) -> dict[str, object]:
+    """Return what a recipe says about an extractor."""
+    return {
+        "fingerprint": extractor.fingerprint,
+        "graph_sha256": extractor.graph_sha256[backend],
+        "tokenizer_sha256": extractor.files[TOKENIZER],
+        "special_ids": list(extractor.special_ids),
+        "pad_id": extractor.pad_id,
+    }
 
 
 def tokenizer_of(extractor: Extractor) -> TokenizerFile:

@@ -6,7 +6,7 @@ Axes: B batch, H heads, T tokens.
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from amix.engine.base import canonical
 from amix.engine.base.machine import peak_memory
-from amix.engine.base.padding import padded, token_mask
 from amix.engine.base.prefetch import Prefetched
 from amix.engine.extractor.folder import Backend
 from amix.engine.extractor.runner import Batch
 from amix.engine.extractor.session import Session, open_session
 from amix.loaders.corpus import Row
-from amix.loaders.precompute.batching import Budget, length_batches
+from amix.loaders.precompute.batching import Budget, collated, length_batches
 from amix.loaders.precompute.progress import UnitSummary
 from amix.loaders.precompute.tokenize import Encoded, TextEncoder
 from amix.loaders.shards.layout import Layout
@@ -206,7 +205,7 @@ class UnitBuilder:
                 if not asked and left <= late * sum(unit.lengths):
                     ask()
                     asked = True
-                batch = _batch(unit, positions)
+                batch = collated([unit.encoded[position] for position in positions])
                 unit.computed += batch.input_ids.size
                 yield (unit, positions), batch
             if not asked:  # every row was rejected
@@ -222,16 +221,6 @@ class UnitBuilder:
             token_type_ids=text.token_type_ids if layout.token_types else None,
             text=row.text if layout.text else None,
         )
-
-
-def _batch(unit: _Prepared, positions: Sequence[int]) -> Batch:
-    """Return ids, mask and token types (B, T) of the texts at these positions, padded on the right."""
-    texts = [unit.encoded[position] for position in positions]
-    mask_BT = token_mask(np.array([len(text.ids) for text in texts]))
-    ids_BT = padded(np.concatenate([text.ids for text in texts]), mask_BT)
-    types = [text.token_type_ids for text in texts if text.token_type_ids is not None]
-    types_BT = padded(np.concatenate(types), mask_BT) if types else np.zeros_like(ids_BT)
-    return Batch(ids_BT, mask_BT.astype(np.int64), types_BT)
 
 
 def _as_json(row: Row) -> dict[str, object]:

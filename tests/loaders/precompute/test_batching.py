@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from amix.engine.base.errors import DeviceError
 from amix.engine.extractor.folder import Extractor, open_extractor
 from amix.loaders.precompute import environment as environment_module
-from amix.loaders.precompute import run
 from amix.loaders.precompute.batching import GPU_TOKENS, Budget, gpu_bytes, length_batches
 from amix.loaders.precompute.environment import environment
+from amix.loaders.precompute.scheduler import local
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,16 @@ def test_a_gpu_without_room_is_refused_with_what_helps(
 ) -> None:
     need = gpu_bytes(extractor, Budget.of(extractor, "cuda"), 64)
     free = {0: 2 * need, 1: need - 1, 2: None}
-    monkeypatch.setattr(run, "free_bytes", free.get)
-    run._require_room(need, 64, ("cuda:0",), 2)
-    run._require_room(need, 64, ("cuda:2", "cuda:0"), 4)  # nothing is known of the one
-    run._require_room(need, 64, ("cpu",), 64)
+    monkeypatch.setattr(local, "free_bytes", free.get)
+    local.require_room(need, 64, ("cuda:0",), 2)
+    local.require_room(need, 64, ("cuda:2", "cuda:0"), 2)  # nothing is known of the one
+    local.require_room(need, 64, ("cpu",), 64)
     with pytest.raises(DeviceError, match=r"cuda:0 has .* GB free, .* in each of 3 workers\. .*--workers"):
-        run._require_room(need, 64, ("cuda:0",), 3)
+        local.require_room(need, 64, ("cuda:0",), 3)
     with pytest.raises(
         DeviceError, match=r"cuda:1 has .* up to 64 tokens .*--max-length.*--layers.*--dtype float16"
     ):
-        run._require_room(need, 64, ("cuda:0", "cuda:1"), 2)
+        local.require_room(need, 64, ("cuda:0", "cuda:1"), 1)
 
 
 def test_what_decides_the_last_bits_on_a_gpu_is_recorded(

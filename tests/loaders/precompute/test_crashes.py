@@ -43,7 +43,7 @@ def test_a_worker_ends_with_its_parent_even_in_a_call_that_stops_the_interpreter
         from amix.loaders.shards.layout import Layout
         from amix.loaders.shards.recipe import Recipe
         from amix.loaders.precompute.unit import UnitSettings
-        from amix.loaders.precompute.workers import WorkerPool
+        from amix.loaders.precompute.scheduler.pool import WorkerPool
 
         class Endless:
             def __reduce__(self):

@@ -468,7 +468,7 @@ def test_a_whole_cache_needs_no_session(
     def refuse(*_: object, **__: object) -> None:
         raise DeviceError("no memory left")
 
-    monkeypatch.setattr("amix.loaders.precompute.run.open_session", refuse)
+    monkeypatch.setattr("amix.loaders.precompute.scheduler.local.open_session", refuse)
     assert precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS) == first
     (out / "shard-00000000.tar").unlink()
     with pytest.raises(DeviceError):

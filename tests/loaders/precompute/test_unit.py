@@ -20,8 +20,8 @@ from amix.engine.extractor.session import Session
 from amix.loaders.corpus import Row
 from amix.loaders.precompute import unit as unit_module
 from amix.loaders.precompute.batching import Budget
+from amix.loaders.precompute.scheduler.worker import tokenizer_environment
 from amix.loaders.precompute.unit import Unit, UnitBuilder, UnitSettings
-from amix.loaders.precompute.workers import tokenizer_environment
 from amix.loaders.shards.layout import Layout, shard_name
 from amix.loaders.shards.recipe import Recipe
 from tests.loaders.precompute.runs import needs_proc

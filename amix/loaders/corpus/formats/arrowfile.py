@@ -19,30 +19,34 @@ class ArrowFile(Columnar):
 
     def __init__(self, file: DataFile, place: str) -> None:
         """Read the schema and count the rows. Raises CorpusError for a damaged file."""
-        self._file = file
-        with self._opened() as (schema, batches):
+        with _opened(file) as (schema, batches):
             super().__init__(file, place, schema)
             self.row_count = sum(batch.num_rows for batch in batches)
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
         """Yield the records from row `start` on."""
-        with self._opened() as (_, batches):
+        with _opened(self._file) as (_, batches):
             yield from self._rows(batches, columns, 0, start, base)
         assert self.row_count is not None
         return self.row_count
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """Open the file; gives its schema and its batches."""
-        with reading(self._file.path):
-            try:
-                with pa.memory_map(os.fsencode(self._file.path)) as source:
-                    if source.read(len(_FILE_SIGN)) == _FILE_SIGN:
-                        file = pa.ipc.open_file(source)
-                        yield file.schema, map(file.get_batch, range(file.num_record_batches))
-                    else:
-                        source.seek(0)
-                        stream = pa.ipc.open_stream(source)
-                        yield stream.schema, iter(stream)
-            except pa.ArrowException as problem:
-                raise damaged(self._file.path, problem) from None
+    def entry(self, start: int) -> int:
+        """Return `start`: what lies before it is mapped, and not read."""
+        return start
+
+
+@contextlib.contextmanager
+def _opened(file: DataFile) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Open the file; gives its schema and its batches."""
+    with reading(file.path):
+        try:
+            with pa.memory_map(os.fsencode(file.path)) as source:
+                if source.read(len(_FILE_SIGN)) == _FILE_SIGN:
+                    whole = pa.ipc.open_file(source)
+                    yield whole.schema, map(whole.get_batch, range(whole.num_record_batches))
+                else:
+                    source.seek(0)
+                    stream = pa.ipc.open_stream(source)
+                    yield stream.schema, iter(stream)
+        except pa.ArrowException as problem:
+            raise damaged(file.path, problem) from None

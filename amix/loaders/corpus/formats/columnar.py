@@ -17,7 +17,7 @@ class Columnar:
     row_count: int | None
 
     def __init__(self, file: DataFile, place: str, schema: pa.Schema) -> None:
-        self._path = file.path
+        self._file = file
         self._place = place
         self._schema = schema
         self.dialect: dict[str, str] = {}
@@ -36,7 +36,7 @@ class Columnar:
         type_ = self._schema.field(column).type
         if pa.types.is_nested(type_) or pa.types.is_binary(type_) or pa.types.is_large_binary(type_):
             raise CorpusError(
-                f"{self._path}: column {column!r} holds {type_}, which is not text. Name a column of strings "
+                f"{self._file.path}: column {column!r} holds {type_}, which is not text. Name a column of strings "
                 f"with --text-column or --pair-column: {', '.join(self._schema.names)}."
             )
 

@@ -86,6 +86,10 @@ class Csv:
             count += 1
         return count
 
+    def entry(self, start: int) -> int:
+        """Return 0: only from the beginning can be told which quotes are open."""
+        return 0
+
     def _flaw(self, record: CsvRecord) -> str | None:
         """Return why a record is no row, or None if it is one."""
         fields, header = record.fields, self._header

@@ -10,6 +10,7 @@ from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.datafile import DataFile
 from amix.loaders.corpus.formats.encodings import UTF8, encoding_of, open_utf8, shown
 from amix.loaders.corpus.formats.jsonarray import ArrayError, array_items
+from amix.loaders.corpus.formats.offsets import RowOffsets
 from amix.loaders.corpus.formats.unpacked import reading
 from amix.loaders.corpus.source import LabelType, Record
 
@@ -25,10 +26,9 @@ _Object = tuple[dict[str, object] | None, str | None]  # or why there is none
 class JsonLines:
     """One file with one JSON object a line, or with one array of objects. Blank lines are not rows."""
 
-    row_count: int | None = None
-
     def __init__(self, file: DataFile, place: str, wanted: Sequence[str], encoding: str | None) -> None:
         self._file = file
+        self._offsets = RowOffsets()
         self._place = place
         self._wanted = frozenset(wanted)
         self._encoding = encoding_of(file, encoding)
@@ -37,6 +37,13 @@ class JsonLines:
         self.remarks = [shown(self._encoding)] if other else []
         with reading(file.path), open_utf8(file, self._encoding) as stream:
             self._is_array = _ARRAY.match(stream.read(_HEAD)) is not None
+        # Only what is read as it is stored can be entered anywhere.
+        self._seekable = file.compression is None and not other and not self._is_array
+
+    @property
+    def row_count(self) -> int | None:
+        """Number of rows, or None until the file was read to its end."""
+        return self._offsets.row_count
 
     def columns(self) -> Sequence[str] | None:
         """Return the keys of the first valid rows, and those wanted that any row has.
@@ -81,7 +88,7 @@ class JsonLines:
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
         """Yield the records from row `start` on; a key that a row lacks gives None."""
-        count = 0
+        count = self.entry(start)
         for value, reason in self._objects(start):
             if count >= start:
                 if value is None:
@@ -89,10 +96,15 @@ class JsonLines:
                 else:
                     yield base + count, [value.get(column) for column in columns], None
             count += 1
+        self._offsets.row_count = count
         return count
 
+    def entry(self, start: int) -> int:
+        """Return the row from which the file is read to get at row `start`: near it where an earlier pass was there."""
+        return self._offsets.before(start)[0] if self._seekable else 0
+
     def _objects(self, start: int = 0) -> Iterator[_Object]:
-        """Yield what each row holds. Lines before row `start` are not parsed."""
+        """Yield what each row holds, from `entry(start)` on. Lines before row `start` are not parsed."""
         with reading(self._file.path), open_utf8(self._file, self._encoding) as stream:
             if self._is_array:
                 text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape")
@@ -104,12 +116,17 @@ class JsonLines:
                         f"{self._file.path}: is no whole JSON array: {problem}. Repair it, or write one object a line."
                     ) from None
                 return
-            count = 0
-            for number, raw in enumerate(stream, 1):
+            count, first, position = self._offsets.before(start) if self._seekable else (0, 1, 0)
+            if position:
+                stream.seek(position)
+            for number, raw in enumerate(stream, first):
                 line = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).rstrip()
                 if line:
+                    if self._seekable:
+                        self._offsets.note(count, number, position)
                     count += 1
                     yield self._line(f"{self._place}line {number}", line) if count > start else (None, None)
+                position += len(raw)
 
     def _line(self, where: str, raw: bytes) -> _Object:
         try:

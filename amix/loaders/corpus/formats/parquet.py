@@ -19,8 +19,7 @@ class Parquet(Columnar):
 
     def __init__(self, file: DataFile, place: str) -> None:
         """Read the footer. Raises CorpusError for a damaged file."""
-        self._file = file
-        with self._open() as parquet:
+        with _open(file) as parquet:
             super().__init__(file, place, parquet.schema_arrow)
             groups = range(parquet.num_row_groups)
             self._groups: list[int] = [parquet.metadata.row_group(group).num_rows for group in groups]
@@ -28,30 +27,39 @@ class Parquet(Columnar):
 
     def records(self, columns: Sequence[str], start: int, base: int) -> Generator[Record, None, int]:
         """Yield the records from row `start` on, without reading the row groups before it."""
-        total = sum(self._groups)
+        group, number = self._group_of(start)
+        if group < len(self._groups):
+            yield from self._rows(self._batches(group, columns), columns, number, start, base)
+        return sum(self._groups)
+
+    def entry(self, start: int) -> int:
+        """Return the first row of the row group that holds row `start`."""
+        return self._group_of(start)[1]
+
+    def _group_of(self, row: int) -> tuple[int, int]:
+        """Return the number of the row group that holds a row, and the group's first row."""
         group = number = 0
-        while group < len(self._groups) and number + self._groups[group] <= start:
+        while group < len(self._groups) and number + self._groups[group] <= row:
             number += self._groups[group]
             group += 1
-        if number < total:
-            yield from self._rows(self._batches(group, columns), columns, number, start, base)
-        return total
+        return group, number
 
     def _batches(self, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield batches from row group `group` on."""
         groups = list(range(group, len(self._groups)))
-        with self._open() as parquet:
+        with _open(self._file) as parquet:
             try:
                 yield from parquet.iter_batches(
                     _BATCH, groups, list(dict.fromkeys(columns)), use_threads=False
                 )
             except (pa.ArrowException, OSError) as problem:
-                raise damaged(self._path, problem) from None
-
-    def _open(self) -> pq.ParquetFile:
-        with reading(self._file.path):
-            try:
-                # Opened by its bytes, since pyarrow takes no path that is not UTF-8.
-                return pq.ParquetFile(pa.OSFile(os.fsencode(self._file.path)))
-            except pa.ArrowException as problem:
                 raise damaged(self._file.path, problem) from None
+
+
+def _open(file: DataFile) -> pq.ParquetFile:
+    with reading(file.path):
+        try:
+            # Opened by its bytes, since pyarrow takes no path that is not UTF-8.
+            return pq.ParquetFile(pa.OSFile(os.fsencode(file.path)))
+        except pa.ArrowException as problem:
+            raise damaged(file.path, problem) from None

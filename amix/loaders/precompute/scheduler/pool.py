@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,10 +13,11 @@ from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Self
 
-from amix.engine.base.errors import AmixError, ShardError
+from amix.engine.base.errors import ShardError
 from amix.engine.base.processes import become_worker, start_worker
 from amix.engine.base.stopping import undisturbed
 from amix.loaders.precompute.progress import UnitSummary
+from amix.loaders.precompute.scheduler.worker import Failure, tokenizer_environment
 from amix.loaders.precompute.unit import Unit, UnitBuilder, UnitSettings
 
 _FAREWELL = 10.0  # seconds that a worker has to end when its work is done
@@ -109,7 +109,7 @@ class WorkerPool:
                 if not self._busy[sender]:
                     del self._busy[sender]
                 if kind == "failed":
-                    raise _rebuilt(unit_number, *content)
+                    raise content[0].error(f"unit {unit_number}")
                 yield content[0]
 
     def _death(self, connection: Connection) -> ShardError:
@@ -149,17 +149,6 @@ class _Inbox:
         self._closed = True
 
 
-def tokenizer_environment(device: str, threads: int) -> dict[str, str]:
-    """Return what to tell the tokenizer of a worker that has `threads` cores."""
-    if threads == 1:
-        return {"TOKENIZERS_PARALLELISM": "false"}
-    if device == "cpu":
-        return {}
-    # A GPU takes more tokens a second than a core gives. What the caller's environment says is mostly meant for forks,
-    # and there are none here.
-    return {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(threads)}
-
-
 def _work(connection: Connection, settings: UnitSettings) -> None:
     become_worker()
     os.environ.update(tokenizer_environment(settings.device, settings.threads))
@@ -173,17 +162,4 @@ def _work(connection: Connection, settings: UnitSettings) -> None:
         for summary in UnitBuilder(settings).build(_Inbox(connection), lambda: send("ask")):
             send("done", summary)
     except Exception as problem:
-        send("failed", type(problem), str(problem), traceback.format_exc())
-
-
-def _rebuilt(unit: int, kind: type[Exception], message: str, trace: str) -> AmixError:
-    error = (
-        kind(message)
-        if issubclass(kind, AmixError)
-        else ShardError(
-            f"unit {unit} failed in its worker with {kind.__name__}: {message}. Finished shards are kept; "
-            "--debug shows where it happened."
-        )
-    )
-    error.add_note(f"In the worker, at unit {unit}:\n{trace}")
-    return error
+        send("failed", Failure.of(problem))
