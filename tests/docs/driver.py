@@ -83,6 +83,10 @@ def _run_command(words: list[str]) -> None:
     from amix.cli import main
 
     if words[0] == "amix":
+        if words[1] in ("export", "precompute"):
+            shutil.rmtree(
+                words[3], ignore_errors=True
+            )  # what the workspace brought, or an earlier block made
         try:
             main(words[1:], prog_name="amix")
         except SystemExit as end:

@@ -12,7 +12,7 @@ from tests.docs.workspace import fill
 from tests.hubcache import offline
 from tests.shared import SharedFolders
 
-NAMES = [page.relative_to(ROOT).as_posix() for page in pages()]
+NAMES = ["README.md", *(page.relative_to(ROOT).as_posix() for page in pages())]
 
 
 def is_run(block: Block) -> bool:
@@ -63,7 +63,7 @@ def test_every_block_says_what_it_is(page: str) -> None:
 
 # Why blocks are not run, and of which pages. A block that needs no network, GPU or corpus of others is run.
 NOT_RUN = {
-    "installs packages": ["docs/quickstart.md"],
+    "installs packages": ["README.md", "docs/quickstart.md"],
     "needs GPUs": ["docs/guides/several-gpus.md"],
     "needs a bucket": ["docs/guides/object-storage.md"],
     "reads the runs of a comparison that takes hours": ["docs/few-labels.md"],
@@ -75,11 +75,9 @@ NOT_RUN = {
         "docs/results/README.md",
         "docs/results/gpu/README.md",
     ],
-    "the encoder of the tests has other heads": ["docs/guides/picking-a-head.md"],
     "the script that is to be changed; the next block is it, changed": [
         "docs/guides/hugging-face-trainer.md"
     ],
-    "the shards of these examples are made beforehand": ["docs/guides/hugging-face-trainer.md"],
 }
 
 

@@ -17,7 +17,8 @@ def fill(folder: Path, rows: Rows, extractor: Path, train: Path, test: Path) -> 
     for name, cache in (("train", train), ("validation", test), ("test", test)):
         shutil.copytree(cache, folder / "shards" / name)
     texts = list(map(named, rows))
-    write_jsonl(folder / "train.jsonl", texts[:40])
+    for name, part in (("train", texts[:40]), ("validation", texts[40:50]), ("test", texts[50:])):
+        write_jsonl(folder / f"{name}.jsonl", part)
     write_jsonl(folder / "unlabelled.jsonl", [{"text": row["text"]} for row in texts[40:]])
     write_jsonl(folder / "topics.jsonl", [{**row, "label": _topics(row["text"])} for row in texts])
     for name, part in (("reviews.csv", texts[:40]), ("test.csv", texts[40:])):
