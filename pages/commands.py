@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from amix.cli import COMMANDS, main
+from pages.text import marked
 
 ROOT = Path(__file__).parents[1]
 PAGE = "docs/reference/commands.md"
@@ -49,12 +50,8 @@ def _line(line: str) -> str:
     if heading := re.fullmatch(r"(\w[\w ]*):", line):
         return f"**{heading[1]}**\n"
     if option := re.fullmatch(r"  (-\S.*?)(?:  +(.*))?", line):
-        return f"- `{option[1]}`: {_escaped(option[2] or '')}"
-    return _escaped(line.strip())
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([*_<>\[\]`|])", r"\\\1", text)
+        return f"- `{option[1]}`: {marked(option[2] or '')}"
+    return marked(line.strip())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pages.text import marked
+
 ROOT = Path(__file__).parents[1]
 PAGE = "docs/troubleshooting.md"
 
@@ -151,12 +153,9 @@ def _sortable(text: str) -> str:
 def _entry(message: Message) -> str:
     says, *advice = _SENTENCES.split(" ".join(message.text.split()))
     mark = "``" if "`" in says else "`"
-    lines = [f"{mark}{says}{mark}", _escaped(" ".join(advice)), f"*{message.kind}, amix/{message.module}*"]
+    advice = [sentence for sentence in advice if _sortable(sentence)]
+    lines = [f"{mark}{says}{mark}", marked(" ".join(advice)), f"*{message.kind}, amix/{message.module}*"]
     return "- " + "  \n  ".join(line for line in lines if line) + "\n"  # two spaces: a line ends there
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([*_<>\[\]`|])", r"\\\1", text)
 
 
 if __name__ == "__main__":

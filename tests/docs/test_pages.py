@@ -31,7 +31,7 @@ def test_the_page_of_errors_has_what_functions_return_for_others_to_raise() -> N
 
 
 def test_the_page_of_errors_ends_with_what_to_do() -> None:
-    entry = "- `⟨path⟩: is a link.`  \n  It was not written by 'amix precompute'; do not use this folder.  \n"
+    entry = "- `⟨path⟩: is a link.`  \n  It was not written by `amix precompute`; do not use this folder.  \n"
     assert entry in errors.page()
 
 
