@@ -37,11 +37,16 @@ def pages() -> list[Path]:
 
 def blocks_of(page: Path) -> list[Block]:
     """Return the fenced blocks of a page, in their order."""
+    return blocks(page.read_text("utf-8"), page.relative_to(ROOT).as_posix())
+
+
+def blocks(text: str, page: str) -> list[Block]:
+    """Return the fenced blocks of a text in Markdown. page: what they are said to come from."""
     found: list[Block] = []
     whole = pending = ""
     inside: list[str] | None = None
     begin, info = 0, ""
-    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         fence = _FENCE.match(line)
         if inside is None and (mark := _NOT_RUN.fullmatch(line.strip())):
             if mark[1]:
@@ -54,7 +59,7 @@ def blocks_of(page: Path) -> list[Block]:
             title = re.search(r'title="([^"]+)"', info)
             found.append(
                 Block(
-                    page=page.relative_to(ROOT).as_posix(),
+                    page=page,
                     line=begin,
                     language=info.split()[0] if info else "",
                     title=title[1] if title else "",
@@ -68,10 +73,10 @@ def blocks_of(page: Path) -> list[Block]:
     return found
 
 
-def indented(page: Path) -> list[int]:
-    """Return the lines of a page that Markdown takes for code without a fence: they would not be run."""
+def indented(text: str) -> list[int]:
+    """Return the lines of a text that Markdown takes for code without a fence: they would not be run."""
     found, in_fence, in_list, before = [], False, False, ""
-    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if _FENCE.match(line):
             in_fence = not in_fence
         elif not in_fence:

@@ -1,5 +1,6 @@
 """Every block of code in the pages is run, or says why not."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 
 from amix.study.fit.defaults import MODEL
-from tests.docs.blocks import LANGUAGES, ROOT, Block, blocks_of, indented, pages
+from tests.docs.blocks import LANGUAGES, ROOT, Block, blocks, blocks_of, indented, pages
+from tests.docs.driver import commands
 from tests.docs.workspace import fill
 from tests.hubcache import offline
 from tests.shared import SharedFolders
@@ -58,7 +60,38 @@ def test_every_block_says_what_it_is(page: str) -> None:
         assert block.language in LANGUAGES, (
             f"{page}:{block.line}: ```{block.language}; use one of {LANGUAGES}"
         )
-    assert indented(ROOT / page) == [], f"{page}: code that is indented is not run; put it between fences"
+    assert indented((ROOT / page).read_text("utf-8")) == [], (
+        f"{page}: code that is indented is not run; put it between fences"
+    )
+
+
+def test_a_mark_holds_for_the_next_block_or_for_the_rest_of_its_page() -> None:
+    text = """<!-- not run: why -->
+```sh
+amix one
+```
+```yaml title="a.yaml"
+b: c
+```
+<!-- not run on this page: never -->
+```
+amix two
+```
+"""
+    found = [(block.line, block.language, block.title, block.not_run) for block in blocks(text, "page")]
+    assert found == [(3, "sh", "", "why"), (6, "yaml", "a.yaml", ""), (10, "", "", "never")]
+
+
+def test_code_without_a_fence_is_found_and_text_of_a_list_is_not() -> None:
+    assert indented("Text:\n\n    amix one\n") == [3]
+    assert indented("- item\n\n    more of it\n\n```sh\n\n    x\n```\n") == []
+
+
+def test_commands_go_on_after_a_backslash_and_end_at_a_comment() -> None:
+    assert commands("amix a \\\n  --b 'c d'   # e\n\n# f\ntar x | head\n") == [
+        ["amix", "a", "--b", "c d"],
+        ["tar", "x", "|", "head"],
+    ]
 
 
 # Why blocks are not run, and of which pages. A block that needs no network, GPU or corpus of others is run.
@@ -84,7 +117,8 @@ NOT_RUN = {
 
 def test_what_is_not_run_is_known() -> None:
     found: dict[str, set[str]] = {}
-    for block in (block for name in NAMES for block in blocks_of(ROOT / name)):
+    all_blocks = itertools.chain.from_iterable(blocks_of(ROOT / name) for name in NAMES)
+    for block in all_blocks:
         if block.not_run and block.language != "text":
             found.setdefault(block.not_run, set()).add(block.page)
     assert {reason: sorted(pages) for reason, pages in found.items()} == NOT_RUN
