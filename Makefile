@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OPTIMUM_VENV ?= .venv-optimum
+DOCS_VENV ?= .venv-docs
 TRITON ?= .triton
 INSTALLED ?= .venv-installed
 DIST_TOOLS ?= .venv-dist
@@ -16,6 +17,7 @@ PYTEST := python -m pytest -q -n $(JOBS) --dist worksteal
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
+DOCS_STAMP := $(DOCS_VENV)/.installed
 EXTRAS := cpu,onnx,pos,ray,sentencepiece,dev,dev-s3
 OPTIMUM_EXTRAS := cpu,optimum,sentencepiece,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
@@ -24,7 +26,8 @@ OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loader
 OPTIMUM_TESTS += --ignore=tests/train/run/test_parallel.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-optimum demo test quick test-all test-optimum test-triton test-installed slow dist check format clean distclean
+.PHONY: help venv venv-optimum venv-docs demo docs pages pictures test quick test-all test-optimum test-triton
+.PHONY: test-installed slow dist check format clean distclean
 
 help:
 	@echo 'make quick         install, and run the tests that take no time: the inner loop, less than a minute'
@@ -38,6 +41,8 @@ help:
 	@echo 'make check         install, and run linters, the type checker and the room rules'
 	@echo 'make format        sort imports and format the code'
 	@echo 'make demo          install, and run the whole path on a small built-in corpus'
+	@echo 'make docs          install what builds the documentation, and build it: build/site/index.html'
+	@echo 'make pages         make the pages on commands and error messages from the code    make pictures   draw the pictures'
 	@echo 'make venv          install only'
 	@echo 'make clean         remove what was made, but the environments     make distclean   these too'
 
@@ -62,6 +67,24 @@ $(STAMP): pyproject.toml constraints.txt
 # Optimum needs transformers < 4.58, so it lives apart; what is tested there beside it is amix on transformers 4.57.
 $(OPTIMUM_STAMP): pyproject.toml constraints-optimum.txt
 	$(call install,$(OPTIMUM_VENV),constraints-optimum.txt,$(OPTIMUM_EXTRAS))
+
+# The site needs nothing of amix but its sources, and what builds it nothing of what amix needs.
+venv-docs: $(DOCS_STAMP)
+
+$(DOCS_STAMP): constraints-docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install -q -r constraints-docs.txt
+	@touch $@
+
+docs: venv-docs
+	$(DOCS_VENV)/bin/zensical build --clean --strict
+
+pages: venv
+	$(BIN)/python -m pages.commands
+	$(BIN)/python -m pages.errors
+
+pictures: demo
+	$(BIN)/python -m pages.pictures amix-demo
 
 demo: venv
 	rm -rf amix-demo
@@ -122,8 +145,8 @@ format: venv
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist amix-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
-	find amix tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist amix-demo .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	find amix tests bench examples pages -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(OPTIMUM_VENV) $(INSTALLED) $(DIST_TOOLS) $(TRITON)
+	rm -rf $(VENV) $(OPTIMUM_VENV) $(DOCS_VENV) $(INSTALLED) $(DIST_TOOLS) $(TRITON)
