@@ -25,6 +25,7 @@ from amix.loaders.precompute.batching import Budget, collated, length_batches
 from amix.loaders.precompute.progress import UnitSummary
 from amix.loaders.precompute.tokenize import Encoded, TextEncoder
 from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.output import Destination
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import Reject, ShardFacts
 from amix.loaders.shards.writer import Sample, ShardWriter
@@ -50,7 +51,7 @@ class Units(Iterator[Unit], Protocol):
 class UnitSettings:
     """What a worker needs to build shards: paths, numbers, and the recipe that every record repeats."""
 
-    out: Path
+    out: Path | Destination
     extractor: Path
     device: str
     backend: Backend

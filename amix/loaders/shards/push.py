@@ -57,7 +57,9 @@ def push(
         raise ShardError(f"{folder}: is damaged, so nothing was sent. {problems[0]}")
     manifest = Manifest.read(folder)
     names = _names(manifest)
-    longest = longest_text(folder, map(manifest.record, range(len(manifest.shards))))
+    longest = longest_text(
+        lambda name: (folder / name).read_bytes(), map(manifest.record, range(len(manifest.shards)))
+    )
     repo = _REPO.fullmatch(target)
     if repo is not None:
         url = f"hf://datasets/{repo['id']}"
@@ -68,7 +70,11 @@ def push(
             f"{target}: is neither a data set of the Hub (name/cache) nor a URL (s3://bucket/cache, file:///folder)."
         )
     _to_store(
-        manifest, names, WritableStore(target, storage_options), card(manifest, longest, shown(target)), on_file
+        manifest,
+        names,
+        WritableStore(target, storage_options),
+        card(manifest, longest, shown(target)),
+        on_file,
     )
     return target
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amix.engine.base.publish import atomic_writer, fsync_folder, sha256_bytes, sha256_file
+from amix.engine.base.publish import sha256_bytes, sha256_file
 from amix.loaders.shards.codes import encode
 from amix.loaders.shards.layout import (
     BLOCK,
@@ -32,6 +32,7 @@ from amix.loaders.shards.layout import (
     shard_name,
 )
 from amix.loaders.shards.npy import npy_header
+from amix.loaders.shards.output import Destination, destination
 from amix.loaders.shards.records import FileEntry, ShardFacts, ShardRecord
 from amix.loaders.shards.tar import member
 
@@ -55,8 +56,9 @@ class Sample:
 class ShardWriter:
     """Writes one shard, and publishes its four files together at the end."""
 
-    def __init__(self, folder: Path, unit: int, layout: Layout) -> None:
-        self._path = folder / shard_name(unit)
+    def __init__(self, out: Path | Destination, unit: int, layout: Layout) -> None:
+        self._out = destination(out)
+        self._name = shard_name(unit)
         self._unit = unit
         self._layout = layout
 
@@ -79,8 +81,8 @@ class ShardWriter:
             position += self._layout.array_bytes(len(sample.ids)) + len(tail)
         size = position + 2 * BLOCK  # a tar ends with two empty blocks
         crc = np.zeros((len(self._layout.crc_names), len(samples)), CRC_DTYPE)
-        tar = self._named("tar")
-        with atomic_writer(tar) as file:
+        tar = f"{self._name}.{FILE_ENDINGS['tar']}"
+        with self._out.file(tar) as file:
             _reserve(file.fileno(), size)
             count = 0
             for number, relevance_HT in relevance:
@@ -94,25 +96,19 @@ class ShardWriter:
             unit=self._unit,
             samples=len(samples),
             tokens=int(index["tokens"].sum()),
-            tar=FileEntry(tar.name, size, sha256),
+            tar=FileEntry(tar, size, sha256),
             index=self._published("index", index_header(len(samples)) + index.tobytes()),
             crc=self._published("crc", crc_header(*crc.shape) + crc.tobytes()),
         )
         # The names of tar, index and checksums must be durable before the record that vouches for them.
-        fsync_folder(self._path.parent)
-        with atomic_writer(self._path.with_suffix(".json")) as file:
-            file.write(record.sealed())
-        fsync_folder(self._path.parent)
+        self._out.flush()
+        self._out.commit(f"{self._name}.json", record.sealed())
         return record
 
-    def _named(self, kind: str) -> Path:
-        return self._path.with_suffix(f".{FILE_ENDINGS[kind]}")
-
     def _published(self, kind: str, data: bytes) -> FileEntry:
-        path = self._named(kind)
-        with atomic_writer(path) as file:
-            file.write(data)
-        return FileEntry(path.name, len(data), sha256_bytes(data))
+        name = f"{self._name}.{FILE_ENDINGS[kind]}"
+        self._out.write(name, data)
+        return FileEntry(name, len(data), sha256_bytes(data))
 
     def _arrays(self, sample: Sample, relevance_HT: NDArray[np.float32], crc: NDArray[np.uint32]) -> bytes:
         """Return the members of a sample that are arrays, and fill in their checksums."""

@@ -2,9 +2,18 @@
 
 from amix.loaders.shards.remote.ahead import Ahead
 from amix.loaders.shards.remote.location import is_remote, shown
-from amix.loaders.shards.remote.mirror import Mirror
+from amix.loaders.shards.remote.mirror import Mirror, remote_manifest
 from amix.loaders.shards.remote.shardcache import CacheOptions
 from amix.loaders.shards.remote.transfer import Store
 from amix.loaders.shards.remote.writable import WritableStore
 
-__all__ = ["Ahead", "CacheOptions", "Mirror", "Store", "WritableStore", "is_remote", "shown"]
+__all__ = [
+    "Ahead",
+    "CacheOptions",
+    "Mirror",
+    "Store",
+    "WritableStore",
+    "is_remote",
+    "remote_manifest",
+    "shown",
+]

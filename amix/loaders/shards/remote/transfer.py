@@ -103,6 +103,18 @@ class Store:
 
         return self._patiently(name, get)
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of this name now."""
+
+        def look(system: FileSystem, path: str) -> bool:
+            system.invalidate_cache()
+            try:
+                return bool(system.info(path)["type"] == "file")
+            except FileNotFoundError:
+                return False
+
+        return self._patiently(name, look)
+
     def read_if_there(self, name: str) -> bytes | None:
         """Return a small file as it is now, None where there is none."""
 
