@@ -19,6 +19,7 @@ from amix.loaders.shards.remote import WritableStore
 LEASE = ".amix-lease"  # the name of the file: its holder, and how often it was written
 BEAT = 5.0  # seconds between two signs of life
 PATIENCE = 20.0  # seconds without one after which the holder counts as dead
+_TRIES, _PAUSE = 20, 0.01
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Lease:
 
     def is_ours(self) -> bool:
         """Tell whether no other run has taken the lease over."""
-        found = self._store.read_if_there(LEASE)
+        found = self._read()
         return found is not None and found.split()[:1] == [self._holder.encode()]
 
     def require(self) -> None:
@@ -62,20 +63,28 @@ class Lease:
                 "it published is kept. Let the other run finish."
             )
 
+    def _read(self) -> bytes | None:
+        for _ in range(_TRIES):
+            found = self._store.read_if_there(LEASE)
+            if found != b"":
+                break
+            time.sleep(_PAUSE)  # a disk, which unlike a bucket shows a file that is being written
+        return found
+
     def _content(self, beat: int) -> bytes:
         return f"{self._holder} {beat}\n".encode()
 
     def _take(self) -> None:
         if self._store.create(LEASE, self._content(0)):
             return
-        seen = self._store.read_if_there(LEASE)
+        seen = self._read()
         _LOG.warning(
             f"{self._store}: another run writes there, or was killed. Waiting {PATIENCE:.0f} s for a sign of life."
         )
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             time.sleep(BEAT / 4)
-            now = self._store.read_if_there(LEASE)
+            now = self._read()
             if now is None and self._store.create(LEASE, self._content(0)):
                 return  # the other run has just ended
             if now != seen:
