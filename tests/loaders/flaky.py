@@ -35,9 +35,13 @@ class FlakyStore:
                 place = self.path.partition("?")[0]
                 before = store.requests[self.command, place]
                 store.requests[self.command, place] += 1
-                fault = store.fault(self.command, place, before)
                 # Read in any case: what is left of a request would be taken for the next one.
-                self.data = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+                size = int(self.headers.get("Content-Length") or 0)
+                self.data = self.rfile.read(size) or None
+                if size > len(self.data or b""):  # its client was killed
+                    self.close_connection = True
+                    return
+                fault = store.fault(self.command, place, before)
                 if fault in ("500", "503"):
                     self.send(int(fault), b"", {})
                     return

@@ -128,7 +128,7 @@ class Store:
 
     def beginning(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file, at most `size`."""
-        return self._patiently(name, lambda system, path: bytes(system.cat_file(path, 0, size)))
+        return self._patiently(name, lambda system, path: bytes(system.cat_file(path, start=0, end=size)))
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of every file in the folder by name, from one listing; -1 where the store does not say.
