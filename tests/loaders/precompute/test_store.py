@@ -21,7 +21,7 @@ from amix.loaders.shards.verify import verify
 from tests.loaders.conftest import contents
 from tests.loaders.flaky import Fault, FlakyStore
 from tests.loaders.precompute.runs import is_running, wait_until, workers_of
-from tests.loaders.s3 import BUCKET, objects, s3_environment, s3_options
+from tests.loaders.s3 import BUCKET, files, objects, s3_environment, s3_options
 from tests.processes import started
 
 OPTIONS = PrecomputeOptions(samples_per_shard=16, workers=1)
@@ -71,12 +71,13 @@ def driver(corpus: Path, out: str, extractor: Path, *options: str) -> list[str]:
     ]
 
 
-def test_a_store_that_fails_now_and_then_gets_every_byte_once(
+def test_between_stores_that_fail_now_and_then_every_byte_arrives_once(
     corpus: Path, tiny_extractor: Path, shards: Path, s3: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    files(s3).put_file(str(corpus), f"{BUCKET}/texts/{corpus.name}")
     with FlakyStore(s3, now_and_then()) as store:
         manifest = precompute(
-            str(corpus),
+            f"s3://{BUCKET}/texts/{corpus.name}",
             f"s3://{BUCKET}/faults",
             extractor=tiny_extractor,
             options=OPTIONS,

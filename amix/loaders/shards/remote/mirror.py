@@ -9,8 +9,8 @@ from amix.engine.base.publish import write_atomic
 from amix.loaders.shards.manifest import MANIFEST, Manifest
 from amix.loaders.shards.records import FileEntry, ShardEntry
 from amix.loaders.shards.remote.shardcache import CacheOptions, ShardCache
-from amix.loaders.shards.remote.transfer import Store
 from amix.loaders.shards.tokenizer import TOKENIZER
+from amix.loaders.stores.transfer import Store
 
 _AT_ONCE = 16  # small files
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from amix.engine.base.errors import StorageError
-from amix.loaders.shards.remote.failures import WRITING, Different
-from amix.loaders.shards.remote.transfer import FileSystem, Store
+from amix.loaders.stores.failures import WRITING, Different
+from amix.loaders.stores.transfer import FileSystem, Store
 
 AT_ONCE = 16  # small files
 _WITH_FOLDERS = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs"}  # not buckets

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from amix.engine.base.errors import DependencyError, FetchError
 from amix.engine.base.installing import install
 from amix.engine.base.publish import sha256_bytes, sha256_file
-from amix.loaders.shards.remote.failures import (
+from amix.loaders.stores.failures import (
     FINAL,
     LOCAL,
     NO_CREDENTIALS,
@@ -21,7 +21,7 @@ from amix.loaders.shards.remote.failures import (
     Doing,
     reason,
 )
-from amix.loaders.shards.remote.location import joined, shown
+from amix.loaders.stores.location import joined, shown
 
 ATTEMPTS = 6
 FIRST_PAUSE = (
@@ -129,6 +129,28 @@ class Store:
     def beginning(self, name: str, size: int) -> bytes:
         """Return the first bytes of a file, at most `size`."""
         return self._patiently(name, lambda system, path: bytes(system.cat_file(path, start=0, end=size)))
+
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes of a file from `start` to before `end`, all of which it has."""
+
+        def get(system: FileSystem, path: str) -> bytes:
+            data = bytes(system.cat_file(path, start=start, end=end))
+            if len(data) != end - start:
+                raise Different(f"{len(data)} bytes arrived of {end - start}")
+            return data
+
+        return self._patiently(name, get)
+
+    def matches(self) -> list[str]:
+        """Return the URLs of the files that the location matches, which is a pattern, in order."""
+
+        def get(system: FileSystem, path: str) -> list[str]:
+            found = system.glob(path.rstrip("/"), detail=True)
+            return [
+                str(system.unstrip_protocol(name)) for name in sorted(found) if found[name]["type"] == "file"
+            ]
+
+        return self._patiently("", get)
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of every file in the folder by name, from one listing; -1 where the store does not say.
