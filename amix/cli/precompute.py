@@ -159,8 +159,8 @@ def command(corpus: str, out: Path | str, extractor: Path, as_json: bool, **give
 
     OUT is a folder, or a URL that fsspec can write to (s3://bucket/cache).
 
-    CORPUS is a .jsonl, .json, .csv or .tsv file, each also with .gz or .zst, a .parquet file (globs too), a folder in
-    Hub layout or from save_to_disk, or a Hub id.
+    CORPUS is a .jsonl, .json, .csv or .tsv file, each also with .gz or .zst, a .parquet file (globs and URLs, too), a
+    folder in Hub layout or from save_to_disk, or a Hub id.
     To go on with a run that was stopped, give the same command again.
 
     With --json, every line of the output is an object: {"event": "start", ...} when there is work to do,
