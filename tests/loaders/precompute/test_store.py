@@ -1,11 +1,11 @@
 """Runs whose output is in an S3-compatible store: one that fails now and then, drivers that die, and two at once."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +25,12 @@ from tests.loaders.s3 import BUCKET, files, objects, s3_environment, s3_options
 from tests.processes import started
 
 OPTIONS = PrecomputeOptions(samples_per_shard=16, workers=1)
-# A driver that gives more signs of life than usual.
+# A driver that gives signs of life, and expects them, more often than usual.
 DRIVER = """if True:
     from amix.cli import main
     from amix.loaders.shards.output import lease
 
-    lease.BEAT = 0.1
+    lease.BEAT, lease.PATIENCE = 0.1, 1.0
     main(prog_name="amix")
 """
 
@@ -100,7 +100,7 @@ def test_a_driver_that_is_killed_is_run_again(
 ) -> None:
     url, scratch = f"s3://{BUCKET}/killed", tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(scratch))
     held = threading.Event()
 
     def stalls(method: str, path: str, before: int) -> Fault:
@@ -109,7 +109,7 @@ def test_a_driver_that_is_killed_is_run_again(
         return None
 
     with FlakyStore(s3, stalls) as store:
-        environment = {**os.environ, **s3_environment(store.url), "TMPDIR": str(scratch)}
+        environment = {**os.environ, **s3_environment(store.url)}
         options = ("--samples-per-shard", "16", "--workers", "1")
         with started(driver(corpus, url, tiny_extractor, *options), env=environment) as process:
             wait_until(lambda: store.requests["PUT", f"/{BUCKET}/killed/shard-00000002.tar"])
@@ -121,17 +121,17 @@ def test_a_driver_that_is_killed_is_run_again(
     assert list(scratch.glob("amix-sending-*"))
     assert "manifest.json" not in objects(s3, "killed")
 
-    units: list[int] = []
-    precompute(
-        str(corpus),
-        url,
-        extractor=tiny_extractor,
-        options=OPTIONS,
-        storage_options=s3_options(s3),
-        on_unit=lambda summary: units.append(summary.unit),
+    for name, value in s3_environment(s3).items():
+        monkeypatch.setenv(name, value)
+    again = subprocess.run(
+        driver(corpus, url, tiny_extractor, *options, "--json"), capture_output=True, text=True, check=False
     )
-    assert units == [2, 3]
+    assert again.returncode == 0, again.stderr
+    events = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [event["unit"] for event in events if event["event"] == "unit"] == [2, 3]
+    assert events[-1]["shards_folder"] == url
     assert objects(s3, "killed") == contents(shards)
+    assert verify(url, deep=True) == []
     assert not list(scratch.glob("amix-sending-*"))
 
 
@@ -170,27 +170,6 @@ def test_of_two_drivers_one_works_and_the_other_is_told(
     assert f"{url}: this run lost its place to another one" in errors
     assert objects(s3, "two") == contents(shards)
     assert run().sha256 == manifest.sha256
-
-
-def test_commands_take_the_url(
-    corpus: Path, tiny_extractor: Path, shards: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in s3_environment(s3).items():
-        monkeypatch.setenv(name, value)
-    url = f"s3://{BUCKET}/commands"
-    ended = subprocess.run(
-        driver(corpus, url, tiny_extractor, "--samples-per-shard", "16", "--workers", "1", "--json"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert f'"shards_folder": "{url}"' in ended.stdout.splitlines()[-1]
-    assert objects(s3, "commands") == contents(shards)
-    assert verify(url, deep=True) == []
-    options = PrecomputeOptions(samples_per_shard=16, workers=1, labels_from=url)
-    manifest = precompute(str(corpus), tmp_path / "out", extractor=tiny_extractor, options=options)
-    assert manifest.label_names is not None
 
 
 def test_the_memory_of_one_process_is_no_place_for_workers(corpus: Path, tiny_extractor: Path) -> None:

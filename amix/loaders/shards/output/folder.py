@@ -21,6 +21,10 @@ class Folder:
         self.path = path
         self._path = path.absolute()
 
+    def __reduce__(self) -> tuple[type["Folder"], tuple[Path]]:
+        # Sent to a process that may be in another folder, the path has to be absolute.
+        return Folder, (self._path,)
+
     def __str__(self) -> str:
         return str(self.path)
 
