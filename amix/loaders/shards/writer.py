@@ -7,10 +7,11 @@ more than a batch of it is in memory.
 Axes: H heads, T tokens.
 """
 
+import contextlib
 import errno
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,16 @@ class ShardWriter:
         relevance: Iterable[tuple[int, NDArray[np.float32]]],
         facts: ShardFacts,
     ) -> ShardRecord:
-        """Write all files of the unit and return the record, whose own file is the commit.
+        """Write all files of the unit and return the record, whose own file is the commit. Arguments as in `write`."""
+        return self.write(samples, relevance, facts)()
+
+    def write(
+        self,
+        samples: Sequence[Sample],
+        relevance: Iterable[tuple[int, NDArray[np.float32]]],
+        facts: ShardFacts,
+    ) -> Callable[[], ShardRecord]:
+        """Write the tar, unpublished, and return what publishes all files of the unit, the record last.
 
         samples: in the order of the corpus.
         relevance: (position in samples, (H, T) float32) of every sample once, in any order.
@@ -82,7 +92,8 @@ class ShardWriter:
         size = position + 2 * BLOCK  # a tar ends with two empty blocks
         crc = np.zeros((len(self._layout.crc_names), len(samples)), CRC_DTYPE)
         tar = f"{self._name}.{FILE_ENDINGS['tar']}"
-        with self._out.file(tar) as file:
+        with contextlib.ExitStack() as open_tar:
+            file = open_tar.enter_context(self._out.file(tar))
             _reserve(file.fileno(), size)
             count = 0
             for number, relevance_HT in relevance:
@@ -90,20 +101,26 @@ class ShardWriter:
                 _write_at(file.fileno(), data, int(index["offset"][number]))
                 count += 1
             assert count == len(samples), (count, len(samples))
-            sha256 = sha256_file(Path(file.name))
-        record = ShardRecord(
-            **vars(facts),
-            unit=self._unit,
-            samples=len(samples),
-            tokens=int(index["tokens"].sum()),
-            tar=FileEntry(tar, size, sha256),
-            index=self._published("index", index_header(len(samples)) + index.tobytes()),
-            crc=self._published("crc", crc_header(*crc.shape) + crc.tobytes()),
-        )
-        # The names of tar, index and checksums must be durable before the record that vouches for them.
-        self._out.flush()
-        self._out.commit(f"{self._name}.json", record.sealed())
-        return record
+            entry = FileEntry(tar, size, sha256_file(Path(file.name)))
+            unpublished = open_tar.pop_all()
+
+        def publish() -> ShardRecord:
+            unpublished.close()
+            record = ShardRecord(
+                **vars(facts),
+                unit=self._unit,
+                samples=len(samples),
+                tokens=int(index["tokens"].sum()),
+                tar=entry,
+                index=self._published("index", index_header(len(samples)) + index.tobytes()),
+                crc=self._published("crc", crc_header(*crc.shape) + crc.tobytes()),
+            )
+            # The names of tar, index and checksums must be durable before the record that vouches for them.
+            self._out.flush()
+            self._out.commit(f"{self._name}.json", record.sealed())
+            return record
+
+        return publish
 
     def _published(self, kind: str, data: bytes) -> FileEntry:
         name = f"{self._name}.{FILE_ENDINGS[kind]}"
