@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from amix.engine.base.errors import CorpusError
+from amix.engine.base.errors import CorpusError, FetchError
 from amix.loaders.corpus.datafile import KNOWN, DataFile, format_of
 from amix.loaders.corpus.find import require_one_format
 from amix.loaders.stores import RemoteFile, Store, shown
@@ -42,4 +42,10 @@ def _known(url: str, name: str, storage_options: dict[str, Any] | None) -> DataF
             f"{remote}: unknown kind of file. A corpus is {KNOWN}. Of a folder in a store, name the files by a "
             f"pattern: {str(remote).rstrip('/')}/*.parquet"
         )
+    try:
+        remote.stat()
+    except FetchError as problem:
+        raise CorpusError(
+            f"{problem} Copy the files here and name them, if they cannot be read there."
+        ) from None
     return file
