@@ -213,13 +213,14 @@ def _shown(source: str, out: Path, **options: Any) -> "Manifest":  # noqa: ANN40
     from amix.loaders.corpus.names import listed
     from amix.loaders.precompute.progress import Tally
     from amix.loaders.precompute.run import precompute
+    from amix.loaders.shards.manifest import REJECTS
 
     with watching(out, Tally(), events=False) as watch:
         manifest = precompute(
             source, out, **options, on_corpus=watch.open, on_start=watch.begin, on_unit=watch.add
         )
     if manifest.reject_count:
-        for line in reject_lines(manifest, watch.corpus):
+        for line in reject_lines(list(manifest.rejects()), f"{out / REJECTS}", watch.corpus):
             notice(line)
     if options["options"].labels_from is None:  # the others have the same classes
         notice(f"classes: {listed(manifest.label_names or ())}")

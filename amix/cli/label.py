@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from amix.cli.output import facts, json_line, json_option
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import Place, check_places, folder_or_url
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.words import counted
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("shards", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", callback=folder_or_url)
 @click.option(
     "--scaled",
     is_flag=True,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     runs: tuple[Path, ...],
     shards: Path,
-    out: Path,
+    out: Path | str,
     scaled: bool,
     device: str | None,
     restart: bool,
@@ -43,6 +43,8 @@ def command(
     RUN. 'amix train' trains a student on OUT. SHARDS may have labels or none ('amix precompute --no-labels'). To go on
     with a run that was stopped, give the same command again.
     """
+    from amix.loaders.shards.output import destination
+    from amix.loaders.shards.remote import shown
     from amix.loaders.shards.rewrite.relabel import relabel
     from amix.loaders.shards.workspace import require_place, shards_are_kept
     from amix.study.teachers import labels_by, teachers_of
@@ -52,11 +54,12 @@ def command(
         Place("SHARDS", shards, ["cache"]),
         Place("OUT", out, [], is_output=True),
     )
-    require_place(out)
+    require_place(destination(out))
+    name = shown(out)
     began = time.perf_counter()
     teachers = [each for run in runs for each in teachers_of(run, scaled=scaled)]
     labels = labels_by(teachers, shards, device)
-    with said_how_to_go_on(shards_are_kept(out, restart)), Progress("label", "shards") as progress:
+    with said_how_to_go_on(shards_are_kept(name, restart)), Progress("label", "shards") as progress:
 
         def advance(record: "ShardRecord") -> None:
             progress.advance()
@@ -66,7 +69,7 @@ def command(
     if as_json:
         json_line(
             {
-                "shards_folder": str(out),
+                "shards_folder": name,
                 "samples": manifest.samples,
                 "shards": len(manifest.shards),
                 "models": len(teachers),
@@ -78,10 +81,10 @@ def command(
         return
     facts(
         {
-            "cache": f"{out} ({counted(len(manifest.shards), 'shard')})",
+            "cache": f"{name} ({counted(len(manifest.shards), 'shard')})",
             "texts": f"{counted(manifest.samples, 'row')}, labelled by {counted(len(teachers), 'model')}",
             "classes": list(labels.names),
             "time": f"{seconds:.1f} s",
         }
     )
-    step_after("cache", out)
+    step_after("cache", name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from amix.cli.output import facts, json_line, notice
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import Place, check_places, folder_or_url
 from amix.cli.shell.steps import next_step, said_how_to_go_on
 from amix.cli.sources import reject_lines
 from amix.cli.watch import Done, speed, watching
@@ -58,7 +58,7 @@ def _rows_or_share(ctx: click.Context, param: click.Parameter, value: str | None
 
 @click.command()
 @click.argument("corpus")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", callback=folder_or_url)
 @click.option(
     "--extractor", type=click.Path(path_type=Path), required=True, help="Folder that 'amix export' wrote."
 )
@@ -139,7 +139,10 @@ def _rows_or_share(ctx: click.Context, param: click.Parameter, value: str | None
     help="Class names in the order of their ids (0, 1, ...), or the numbers in the column that are classes.",
 )
 @click.option(
-    "--labels-from", type=click.Path(path_type=Path), help="Use the class names and ids of another cache."
+    "--labels-from",
+    metavar="SHARDS",
+    callback=folder_or_url,
+    help="Use the class names and ids of another cache.",
 )
 @click.option(
     "--many-classes", is_flag=True, help="Take more classes than a fifth of the rows, or than 10,000."
@@ -151,11 +154,13 @@ def _rows_or_share(ctx: click.Context, param: click.Parameter, value: str | None
     is_flag=True,
     help="Print one JSON object a line: events while it runs, the result as the last line.",
 )
-def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
+def command(corpus: str, out: Path | str, extractor: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
     """Run every text of CORPUS through an extractor, and write a cache to OUT: token ids, relevance, labels.
 
-    CORPUS is a .jsonl, .json, .csv or .tsv file, each also with .gz or .zst, a .parquet file (globs too), a folder in
-    Hub layout or from save_to_disk, or a Hub id.
+    OUT is a folder, or a URL that fsspec can write to (s3://bucket/cache).
+
+    CORPUS is a .jsonl, .json, .csv or .tsv file, each also with .gz or .zst, a .parquet file (globs and URLs, too), a
+    folder in Hub layout or from save_to_disk, or a Hub id.
     To go on with a run that was stopped, give the same command again.
 
     With --json, every line of the output is an object: {"event": "start", ...} when there is work to do,
@@ -166,6 +171,10 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     from amix.loaders.corpus.names import listed
     from amix.loaders.precompute.progress import Tally
     from amix.loaders.precompute.run import PrecomputeOptions, precompute
+    from amix.loaders.shards.manifest import REJECTS
+    from amix.loaders.shards.output import destination
+    from amix.loaders.shards.output.documents import read_rejects
+    from amix.loaders.shards.remote import is_remote, shown
     from amix.loaders.shards.workspace import shards_are_kept
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
@@ -185,9 +194,10 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
 
     began = time.perf_counter()
     tally = Tally()
+    name = shown(out)
     with (
-        said_how_to_go_on(shards_are_kept(out, options.restart)),
-        watching(out, tally, events=as_json, again="; with --restart it begins anew") as watch,
+        said_how_to_go_on(shards_are_kept(name, options.restart)),
+        watching(name, tally, events=as_json, again="; with --restart it begins anew") as watch,
     ):
         manifest = precompute(
             corpus,
@@ -202,25 +212,26 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
     seconds = time.perf_counter() - began
 
     if not tally.units:
-        notice(f"{out}: was complete already; nothing was computed.")
+        notice(f"{name}: was complete already; nothing was computed.")
     if options.max_length > manifest.max_length and _is_given("max_length"):
         notice(
             f"--max-length {options.max_length}: the encoder takes at most {manifest.max_length} tokens; "
             "texts are cut there."
         )
     if manifest.reject_count:
-        for line in reject_lines(manifest, watch.corpus):
+        rejects = read_rejects(destination(out)) if is_remote(out) else list(manifest.rejects())
+        for line in reject_lines(rejects, f"{name}/{REJECTS}", watch.corpus):
             notice(line)
     if manifest.truncated:
         cut = counted(manifest.truncated, "text was", "texts were")
         notice(f"{cut} longer than {manifest.max_length} tokens, and cut there.")
     run = tally.totals()
     if as_json:
-        json_line({"event": "done", **asdict(Done.of(manifest, run, seconds)), "run": run.as_json()})
+        json_line({"event": "done", **asdict(Done.of(manifest, name, run, seconds)), "run": run.as_json()})
         return
     facts(
         {
-            "cache": f"{out} ({counted(len(manifest.shards), 'shard')}, {manifest.tar_bytes / 1e6:.1f} MB)",
+            "cache": f"{name} ({counted(len(manifest.shards), 'shard')}, {manifest.tar_bytes / 1e6:.1f} MB)",
             "texts": f"{counted(manifest.samples, 'row')} with {counted(manifest.tokens, 'token')}",
             "classes": "none" if manifest.label_names is None else listed(manifest.label_names),
             "left out": counted(manifest.reject_count, "row"),
@@ -228,9 +239,9 @@ def command(corpus: str, out: Path, extractor: Path, as_json: bool, **given: Any
         }
     )
     if manifest.label_names is None:
-        next_step("amix", "inspect", out)
+        next_step("amix", "inspect", name)
     else:
-        next_step("amix", "train", out, "RUN", "--model", _encoder(extractor), "--dev", "SHARDS")
+        next_step("amix", "train", name, "RUN", "--model", _encoder(extractor), "--dev", "SHARDS")
 
 
 def _encoder(extractor: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import Place, check_places, folder_or_url
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.words import counted
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", callback=folder_or_url)
 @click.option(
     "--heads",
     default="all",
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
 @click.option("--no-text", is_flag=True, help="Leave stored texts out.")
 @click.option("--restart", is_flag=True, help="Remove what an earlier run wrote to OUT, and start anew.")
 @json_option
-def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
+def command(shards: tuple[Path, ...], out: Path | str, as_json: bool, **given: Any) -> None:  # noqa: ANN401  one value per option
     """Write the samples of one cache (SHARDS) or of several to OUT: fewer heads, another dtype, other shards.
 
     Rows are numbered consecutively: those of the second cache come after those of the first. Nothing is computed
     again, and every byte is checked on the way. To go on with a run that was stopped, give the same command again.
     """
     from amix.loaders.shards.manifest import Manifest
+    from amix.loaders.shards.remote import shown
     from amix.loaders.shards.rewrite.repack import RepackOptions, repack
     from amix.loaders.shards.workspace import shards_are_kept
 
@@ -54,10 +55,11 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         *(Place("SHARDS", folder, ["cache"]) for folder in shards),
         Place("OUT", out, [], is_output=True),
     )
+    name = shown(out)
     sources = [Manifest.read(folder) for folder in shards]
     before = sum(source.tar_bytes for source in sources)
     began = time.perf_counter()
-    with said_how_to_go_on(shards_are_kept(out, given["restart"])), Progress("repack", "shards") as progress:
+    with said_how_to_go_on(shards_are_kept(name, given["restart"])), Progress("repack", "shards") as progress:
 
         def advance(record: "ShardRecord") -> None:
             progress.advance()
@@ -68,7 +70,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     if as_json:
         json_line(
             {
-                "shards_folder": str(out),
+                "shards_folder": name,
                 "samples": manifest.samples,
                 "tokens": manifest.tokens,
                 "shards": len(manifest.shards),
@@ -83,7 +85,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         notice("uint8 changes mixing ratios by about 0.004 on average (docs/shards.md).")
     facts(
         {
-            "cache": f"{out} ({counted(len(manifest.shards), 'shard')})",
+            "cache": f"{name} ({counted(len(manifest.shards), 'shard')})",
             "size": f"{manifest.tar_bytes / 1e6:.1f} MB, {before / 1e6:.1f} MB before",
             "texts": f"{counted(manifest.samples, 'row')} with {counted(manifest.tokens, 'token')}",
             "bytes per token": round(manifest.tar_bytes / max(1, manifest.tokens), 1),
@@ -92,7 +94,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     )
     if manifest.tar_bytes > before:
         notice(_growth(sources, manifest))
-    step_after("cache", out)
+    step_after("cache", name)
 
 
 def _growth(sources: Sequence["Manifest"], out: "Manifest") -> str:

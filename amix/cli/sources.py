@@ -1,13 +1,13 @@
 """What is told about a corpus: which files were read, and why rows of it could not be used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from amix.engine.base.words import counted
 
 if TYPE_CHECKING:
     from amix.loaders.corpus import Corpus
-    from amix.loaders.shards.manifest import Manifest
+    from amix.loaders.shards.records import Reject
 
 _MOST = 20  # files that are listed
 
@@ -27,14 +27,15 @@ def corpus_lines(corpus: "Corpus") -> Iterator[str]:
             yield f"  and {len(files) - _MOST} more, which the manifest lists"
 
 
-def reject_lines(manifest: "Manifest", corpus: "Corpus | None") -> Iterator[str]:
-    """Yield how many rows have no sample, the commonest reasons, and what can be done about them."""
-    from amix.loaders.precompute.rejects import commonest
-    from amix.loaders.shards.manifest import REJECTS
+def reject_lines(rejects: Sequence["Reject"], place: str, corpus: "Corpus | None") -> Iterator[str]:
+    """Yield how many rows have no sample, the commonest reasons, and what can be done about them.
 
-    rejects = list(manifest.rejects())
+    place: the file that lists them.
+    """
+    from amix.loaders.precompute.rejects import commonest
+
     rows = counted(len(rejects), "row")
-    yield f"{rows} could not be used; {manifest.folder / REJECTS} lists them. The commonest reasons:"
+    yield f"{rows} could not be used; {place} lists them. The commonest reasons:"
     yield from (f"  {line}" for line in commonest(rejects))
     remedy = None if corpus is None else corpus.remedy(reject.reason for reject in rejects)
     if remedy is not None:

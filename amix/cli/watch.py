@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amix.cli.output import json_line, notice
@@ -84,7 +83,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(out: Path, tally: "Tally", *, events: bool, again: str = "") -> Iterator[Watch]:
+def watching(out: object, tally: "Tally", *, events: bool, again: str = "") -> Iterator[Watch]:
     """Show a run that is counted by `tally` until the block ends; if it fails, say what it leaves in `out`.
 
     again: how to begin anew, with a comma or the like before it.
@@ -142,10 +141,10 @@ class Done:
     manifest_sha256: str
 
     @classmethod
-    def of(cls, manifest: "Manifest", run: "RunTotals", seconds: float) -> "Done":
-        """Return it for the cache of a run that took this long."""
+    def of(cls, manifest: "Manifest", out: str, run: "RunTotals", seconds: float) -> "Done":
+        """Return it for the cache `out` of a run that took this long."""
         return cls(
-            shards_folder=str(manifest.folder),
+            shards_folder=out,
             samples=manifest.samples,
             tokens=manifest.tokens,
             shards=len(manifest.shards),

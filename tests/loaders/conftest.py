@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
 from tests.conftest import write_jsonl
+from tests.loaders.s3 import s3_server
 from tests.shared import SharedFolders
 
 
@@ -18,6 +20,13 @@ def corpus(shared: SharedFolders, review_rows: list[dict[str, Any]]) -> Path:
     return (
         shared.make("corpus", lambda folder: write_jsonl(folder / "train.jsonl", review_rows)) / "train.jsonl"
     )
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of an S3-compatible server on loopback."""
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-Fault = str | None  # "500", "short", "wrong", "slow", or none
+Fault = str | None  # "500", "503", "short", "wrong", "slow", or none
 
 
 class FlakyStore:
@@ -35,9 +35,15 @@ class FlakyStore:
                 place = self.path.partition("?")[0]
                 before = store.requests[self.command, place]
                 store.requests[self.command, place] += 1
+                # Read in any case: what is left of a request would be taken for the next one.
+                size = int(self.headers.get("Content-Length") or 0)
+                self.data = self.rfile.read(size) or None
+                if size > len(self.data or b""):  # its client was killed
+                    self.close_connection = True
+                    return
                 fault = store.fault(self.command, place, before)
-                if fault == "500":
-                    self.send(500, b"", {})
+                if fault in ("500", "503"):
+                    self.send(int(fault), b"", {})
                     return
                 status, body, headers = (
                     self.forwarded(source) if isinstance(source, str) else self.from_folder(source, place)
@@ -53,13 +59,12 @@ class FlakyStore:
                 return (200, path.read_bytes(), {}) if path.is_file() else (404, b"", {})
 
             def forwarded(self, backend: str) -> tuple[int, bytes, dict[str, str]]:
-                data = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
                 headers = {name: value for name, value in self.headers.items() if name != "Content-Length"}
                 headers.setdefault(
                     "Content-Type", "application/octet-stream"
                 )  # or urllib would say it is a form
                 request = urllib.request.Request(
-                    backend + self.path, data=data, headers=headers, method=self.command
+                    backend + self.path, data=self.data, headers=headers, method=self.command
                 )
                 try:
                     with urllib.request.urlopen(request) as reply:

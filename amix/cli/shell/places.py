@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from amix.engine.base.errors import UsageError
 from amix.engine.base.kinds import NAMES, Kind, children, kind_of
 
@@ -22,6 +24,13 @@ _WHERE_FROM: dict[Kind, str] = {
     "model": "Name a Hub id, or a folder with config.json, weights and tokenizer.",
     "corpus": "Name files, a folder in Hub layout, or a Hub id.",
 }
+
+
+def folder_or_url(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | str | None:
+    """Return a URL as it is, and anything else as a path: the callback of an argument that may be either."""
+    from amix.loaders.shards.remote import is_remote
+
+    return value if value is None or is_remote(value) else Path(value)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from amix.engine.base.errors import CorpusError, UsageError
 from amix.loaders.corpus.labels import Labels, UnusableError, from_schema
@@ -13,6 +14,7 @@ from amix.loaders.corpus.rows import CorpusOptions, Row, columns_of
 from amix.loaders.corpus.source import Source, SourceFile
 from amix.loaders.corpus.survey import Survey
 from amix.loaders.corpus.text import flaw_of_text
+from amix.loaders.stores import is_remote, shown
 
 _FILE_SUFFIXES = frozenset({".txt", ".tsv", ".gz", ".zst", ".arrow"})  # never of a data set on the Hub
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -141,9 +143,14 @@ def _no_rows(source: Source) -> CorpusError:
     return CorpusError(f"{source.what}: holds no rows. Name a corpus with at least one text.")
 
 
-def open_corpus(source: str, options: CorpusOptions) -> Corpus:
+def open_corpus(
+    source: str,
+    options: CorpusOptions,
+    storage_options: dict[str, Any] | None = None,  # Any: fsspec's own options
+) -> Corpus:
     """Open files, a glob of them, a folder in Hub layout, or a Hub data set.
 
+    source: files and globs may be URLs that fsspec reads (`s3://bucket/texts/*.parquet`); they are read where they are.
     Raises CorpusError when it is not there or cannot be read, UsageError for impossible options.
     """
     if options.limit is not None and options.limit < 1:
@@ -151,11 +158,11 @@ def open_corpus(source: str, options: CorpusOptions) -> Corpus:
     if options.labels is not None:
         require_class_names(options.labels)
         options = replace(options, labels=tuple(options.labels))
-    if "://" in source:
-        raise CorpusError(
-            f"{source}: remote addresses cannot be read yet. Copy the files here and name them, or name a "
-            "data set on the Hub by its id, such as stanfordnlp/imdb."
-        )
+    if is_remote(source):
+        from amix.loaders.corpus.elsewhere import find_remote
+        from amix.loaders.corpus.files import FileSource
+
+        return Corpus(FileSource(shown(source), find_remote(source, storage_options), options), options)
     if _is_hub_id(source):
         from amix.loaders.corpus.hub import open_hub
 

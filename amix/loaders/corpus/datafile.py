@@ -1,8 +1,10 @@
-"""A local file of a corpus: its format and packing, which its name tells."""
+"""A file of a corpus: its format and packing, which its name tells."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from amix.loaders.stores import RemoteFile
 
 Format = Literal["jsonl", "csv", "parquet", "arrow"]
 Compression = Literal["gz", "zst"]
@@ -23,12 +25,13 @@ _NEVER_PACKED = frozenset({"parquet", "arrow"})  # compressed inside, if at all
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One local file and how to read it.
+    """One file and how to read it.
 
+    path: where it is, on this machine or in a store.
     name: what it is called in documents and messages: its path below the folder of the corpus.
     """
 
-    path: Path
+    path: Path | RemoteFile
     format: Format
     compression: Compression | None
     name: str
@@ -43,7 +46,7 @@ class DataFile:
         return self.name if self.compression is None else self.name[: -len(self.compression) - 1]
 
 
-def format_of(path: Path, name: str | None = None) -> DataFile | None:
+def format_of(path: Path | RemoteFile, name: str | None = None) -> DataFile | None:
     """Return how to read `path`, judged by its name, or None when the name does not say."""
     ending = path.name.lower()
     compression = _COMPRESSIONS.get(Path(ending).suffix)

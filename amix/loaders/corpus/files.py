@@ -1,12 +1,12 @@
-"""A corpus in local files: one reader for each, in order. The bytes of the files are its identity."""
+"""A corpus in files: one reader for each, in order. The bytes of the files are its identity."""
 
+import hashlib
 import itertools
 import logging
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from amix.engine.base.errors import CorpusError
-from amix.engine.base.publish import sha256_file
 from amix.loaders.corpus.copies import copies
 from amix.loaders.corpus.datafile import DataFile
 from amix.loaders.corpus.formats.encodings import codec_name, proposal
@@ -16,6 +16,7 @@ from amix.loaders.corpus.rows import CorpusOptions, columns_of, require_columns
 from amix.loaders.corpus.source import LabelType, Record, SourceFile
 
 _LOG = logging.getLogger(__name__)
+_PIECE = 1 << 20  # bytes that are hashed at a time
 _TEXT = frozenset({"csv", "jsonl"})
 
 
@@ -170,7 +171,11 @@ def _hashed(file: DataFile) -> tuple[int, str]:
     """Return the size and the sha256 of a file."""
     require_as_named(file)
     with reading(file.path):
-        return file.path.stat().st_size, sha256_file(file.path)
+        sha256 = hashlib.sha256()
+        with file.path.open("rb") as stream:
+            while piece := stream.read(_PIECE):
+                sha256.update(piece)
+        return file.path.stat().st_size, sha256.hexdigest()
 
 
 def _reader(file: DataFile, place: str, options: CorpusOptions) -> Reader:

@@ -1,6 +1,7 @@
 """Which local files a corpus is made of: a file, a glob, or one split of a folder."""
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from amix.engine.base.errors import CorpusError
@@ -30,12 +31,17 @@ def find_files(source: str, split: str, config: str | None) -> list[DataFile]:
         raise CorpusError(f"{source}: there is no such file or folder. Check the path.")
     if not files:
         raise CorpusError(f"{source}: no file matches. Check the pattern.")
+    require_one_format(source, files)
+    return files
+
+
+def require_one_format(source: str, files: Sequence[DataFile]) -> None:
+    """Raise CorpusError unless all files have the same format."""
     formats = {file.format: file.name for file in reversed(files)}
     if len(formats) > 1:
         raise CorpusError(
             f"{source}: mixes formats ({', '.join(sorted(formats.values()))}). Name files of one format."
         )
-    return files
 
 
 def _matches(path: Path) -> list[DataFile]:

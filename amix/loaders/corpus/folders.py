@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from amix.engine.base.errors import CorpusError
@@ -115,7 +115,7 @@ class _Splits:
 
     def _require_all(self, split: str, files: Sequence[DataFile]) -> None:
         """Raise CorpusError where the names of files say that more of them belong to the split."""
-        groups: dict[tuple[Path, str], list[int]] = {}
+        groups: dict[tuple[PurePath, str], list[int]] = {}
         for file in files:
             match = _shard(file)
             if match["of"] is not None:

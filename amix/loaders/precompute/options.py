@@ -26,7 +26,8 @@ class PrecomputeOptions:
         the one that this machine belongs to.
     samples_per_shard: corpus rows of a shard.  restart: remove what an earlier run wrote.
     max_rejects: unusable rows that are tolerated: a number, or a share as a float; None is 1 %, but at least 10 rows.
-    labels_from: another cache whose class names and numbers to use.  keep_text: store texts beside their ids.
+    labels_from: another cache, a folder or a URL, whose class names and numbers to use.
+    keep_text: store texts beside their ids.
     """
 
     heads: str = "all"
@@ -40,7 +41,7 @@ class PrecomputeOptions:
     samples_per_shard: int = 4096
     restart: bool = False
     max_rejects: int | float | None = None
-    labels_from: Path | None = None
+    labels_from: Path | str | None = None
     keep_text: bool = False
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from amix.engine.base.devices import parse_devices
 from amix.engine.base.errors import CorpusError, ShardError
@@ -26,6 +27,9 @@ from amix.loaders.precompute.scheduler.interface import Computing, Work
 from amix.loaders.precompute.unit import UnitSettings
 from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import CorpusFile, Manifest
+from amix.loaders.shards.output.destination import destination, require_shared
+from amix.loaders.shards.output.documents import read_manifest
+from amix.loaders.shards.remote import is_remote, remote_manifest, shown
 from amix.loaders.shards.workspace import Workspace, require_place, shards_are_kept
 
 __all__ = ["PrecomputeOptions", "precompute"]
@@ -33,11 +37,12 @@ __all__ = ["PrecomputeOptions", "precompute"]
 
 def precompute(
     source: str,
-    out: Path,
+    out: Path | str,
     *,
     extractor: Path,
     corpus_options: CorpusOptions | None = None,
     options: PrecomputeOptions | None = None,
+    storage_options: dict[str, Any] | None = None,  # Any: fsspec's own options
     on_corpus: Callable[[Corpus], None] = lambda corpus: None,
     on_start: Callable[[Start], None] = lambda start: None,
     on_unit: Callable[[UnitSummary], None] = lambda summary: None,
@@ -46,6 +51,9 @@ def precompute(
 
     A run that was stopped goes on where it was; a finished one is left as it is. The bytes depend on corpus, extractor
     and options, but not on the number of workers (docs/shards.md).
+    source: may be a URL of files, too.
+    out: a folder, or a URL that fsspec can write to (`s3://bucket/cache`).
+    storage_options: for URLs, as fsspec takes them; credentials among them are not shown.
     on_corpus: called with the opened corpus, before anything is computed.
     on_start: called once when there are units to do, before the first worker starts.
     on_unit: called with the summary of each unit that this run publishes.
@@ -53,7 +61,9 @@ def precompute(
     published before stays.
     """
     options, corpus_options = options or PrecomputeOptions(), corpus_options or CorpusOptions()
-    require_place(out)
+    place = destination(out, storage_options)
+    require_shared(place)
+    require_place(place)
     devices = parse_devices(options.device)
     require_scheduler(options, devices)
     opened = open_extractor(extractor)
@@ -61,7 +71,7 @@ def precompute(
     if options.labels_from is not None:
         corpus_options = replace(corpus_options, labels=_names_of(options.labels_from))
     head_indices = select_heads(options.heads, opened.heads)
-    corpus = open_corpus(source, corpus_options)
+    corpus = open_corpus(source, corpus_options, storage_options)
     on_corpus(corpus)
     computing = Computing(
         extractor=opened,
@@ -83,12 +93,12 @@ def precompute(
         if not options.restart:
             # A whole cache needs no device, and asking one costs its memory. Every other one is looked at again below.
             with contextlib.suppress(ShardError):
-                finished = Workspace(out).finished(recipe)
+                finished = Workspace(place).finished(recipe)
                 if finished is not None:
                     return finished
         scheduler.require_devices()  # one that is not available is found before anything is removed or written
 
-        with signals_end(shards_are_kept(out, options.restart)), Workspace(out) as workspace:
+        with signals_end(shards_are_kept(place, options.restart)), Workspace(place) as workspace:
             if options.restart:
                 workspace.clear()
             finished = workspace.finished(recipe)
@@ -104,7 +114,7 @@ def precompute(
             with scheduler.crew(work) as crew:
                 if crew.workers:
                     settings = UnitSettings(
-                        out=out.absolute(),
+                        out=place if place.path is None else place.path.absolute(),
                         extractor=extractor.absolute(),
                         device=devices[0],
                         backend=backend,
@@ -133,11 +143,12 @@ def precompute(
             records = workspace.final_records(recipe, published)
             if not any(record.samples for record in records):
                 raise CorpusError(
-                    f"{source}: no row can be used. {rejects.described()} Repair the corpus or name the right columns."
+                    f"{shown(source)}: no row can be used. {rejects.described()} Repair the corpus or name the right "
+                    "columns."
                 )
             rejects.finish(records[-1].row_range[1])
             publish_manifest(
-                out,
+                place,
                 records,
                 recipe,
                 relevance="cls" if opened.relevance == "cls" else "received",
@@ -145,13 +156,14 @@ def precompute(
                 truncated=sum(record.truncated or 0 for record in records),
                 files=[CorpusFile(file.name, file.row_count or 0) for file in corpus.files],
             )
-            return Manifest.read(out)
+            return read_manifest(place)
 
 
-def _names_of(folder: Path) -> tuple[str, ...]:
-    names = Manifest.read(folder).label_names
+def _names_of(cache: Path | str) -> tuple[str, ...]:
+    manifest = remote_manifest(str(cache)) if is_remote(cache) else Manifest.read(Path(cache))
+    names = manifest.label_names
     if names is None:
         raise ShardError(
-            f"--labels-from {folder}: that cache holds no labels. Name one that does, or use --labels a,b."
+            f"--labels-from {shown(cache)}: that cache holds no labels. Name one that does, or use --labels a,b."
         )
     return names

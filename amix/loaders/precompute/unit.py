@@ -25,8 +25,9 @@ from amix.loaders.precompute.batching import Budget, collated, length_batches
 from amix.loaders.precompute.progress import UnitSummary
 from amix.loaders.precompute.tokenize import Encoded, TextEncoder
 from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.output import Destination
 from amix.loaders.shards.recipe import Recipe
-from amix.loaders.shards.records import Reject, ShardFacts
+from amix.loaders.shards.records import Reject, ShardFacts, ShardRecord
 from amix.loaders.shards.writer import Sample, ShardWriter
 
 AHEAD = 64  # texts whose relevance waits for the disk: a few batches, under 10 MB of 72 heads at 512 tokens
@@ -50,7 +51,7 @@ class Units(Iterator[Unit], Protocol):
 class UnitSettings:
     """What a worker needs to build shards: paths, numbers, and the recipe that every record repeats."""
 
-    out: Path
+    out: Path | Destination
     extractor: Path
     device: str
     backend: Backend
@@ -85,8 +86,8 @@ _Tag = tuple[_Prepared, list[int]]  # a unit, and the positions of a batch of it
 class UnitBuilder:
     """Turns units into shards with one session and one tokenizer.
 
-    Three threads, each a bounded step ahead of the next: one tokenises a unit, one runs the session, one stores. So
-    the session does not wait between units, nor for checksums, hashing and the disk.
+    Four threads, each a bounded step ahead of the next: one tokenises a unit, one runs the session, one writes the tar,
+    one publishes. So the session does not wait between units, nor for checksums, hashing, the disk and a store.
     """
 
     def __init__(self, settings: UnitSettings) -> None:
@@ -108,7 +109,7 @@ class UnitBuilder:
                 Prefetched(self._relevance(session, iter(prepared), ask), depth=AHEAD) as stream,
                 contextlib.closing(units),  # a stage that waits for a unit can only end when none will come
             ):
-                yield from self._store(stream)
+                yield from self._store(stream, units)
 
     def _open(self) -> Session:
         given = self._settings
@@ -123,32 +124,41 @@ class UnitBuilder:
                 session.run(ids_BT, np.ones_like(ids_BT))
         return session
 
-    def _store(self, stream: Prefetched[_Item]) -> Iterator[UnitSummary]:
-        items = iter(stream)
+    def _store(self, stream: Prefetched[_Item], units: Units) -> Iterator[UnitSummary]:
         before, cpu_before = 0.0, time.process_time()
+        with Prefetched(self._written(stream), depth=1) as written, contextlib.closing(units):
+            for unit, publish in written:
+                began = time.perf_counter()
+                record = publish()
+                after, cpu_after = time.perf_counter(), time.process_time()
+                unit.seconds["store"] += after - began
+                yield UnitSummary(
+                    unit=unit.unit,
+                    row_count=record.row_count,
+                    samples=record.samples,
+                    tokens=record.tokens,
+                    rejects=record.rejects,
+                    truncated=record.truncated or 0,
+                    computed_tokens=unit.computed,
+                    seconds=after - max(before, unit.began),
+                    cpu_seconds=cpu_after - cpu_before,
+                    stages=unit.seconds,
+                    session_cpu_seconds=unit.session_cpu,
+                    peak_bytes=peak_memory(),
+                )
+                before, cpu_before = after, cpu_after
+
+    def _written(self, stream: Prefetched[_Item]) -> Iterator[tuple[_Prepared, Callable[[], ShardRecord]]]:
+        """Yield each unit when its tar is written, with what publishes it."""
+        items = iter(stream)
         for unit in items:
             assert isinstance(unit, _Prepared)
             writer = ShardWriter(self._settings.out, unit.unit, self._settings.layout)
             began, waited = time.perf_counter(), stream.waited
             relevance = cast(Iterator[_Relevance], itertools.islice(items, len(unit.samples)))
-            record = writer.publish(unit.samples, relevance, unit.facts)
-            after, cpu_after = time.perf_counter(), time.process_time()
-            unit.seconds["store"] = after - began - (stream.waited - waited)
-            yield UnitSummary(
-                unit=unit.unit,
-                row_count=record.row_count,
-                samples=record.samples,
-                tokens=record.tokens,
-                rejects=record.rejects,
-                truncated=record.truncated or 0,
-                computed_tokens=unit.computed,
-                seconds=after - max(before, unit.began),
-                cpu_seconds=cpu_after - cpu_before,
-                stages=unit.seconds,
-                session_cpu_seconds=unit.session_cpu,
-                peak_bytes=peak_memory(),
-            )
-            before, cpu_before = after, cpu_after
+            publish = writer.write(unit.samples, relevance, unit.facts)
+            unit.seconds["store"] = time.perf_counter() - began - (stream.waited - waited)
+            yield unit, publish
 
     def _prepare(self, work: Unit) -> _Prepared:
         number, rows = work

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amix.engine.base import canonical
-from amix.engine.base.publish import sha256_file, write_atomic
+from amix.engine.base.publish import sha256_bytes
 from amix.loaders.shards.card import card, longest_text
 from amix.loaders.shards.choices import RelevanceKind
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, CorpusFile, Manifest
+from amix.loaders.shards.output import Destination, destination
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardEntry, ShardRecord
 from amix.loaders.shards.tokenizer import TOKENIZER, TokenizerFile
 
 
 def publish_manifest(
-    out: Path,
+    out: Path | Destination,
     records: Sequence[ShardRecord],
     recipe: Recipe,
     *,
@@ -28,9 +29,10 @@ def publish_manifest(
     records: of all shards, in order.  recipe: also says the heads, layout, max_length and labels of the cache.
     truncated: texts that were cut at max_length.  files: that the corpus was read from.
     """
+    place = destination(out)
     rejects = [reject for record in records for reject in record.rejects]
     manifest = Manifest(
-        folder=out,
+        folder=place.path or Path(),
         samples=sum(record.samples for record in records),
         tokens=sum(record.tokens for record in records),
         tar_bytes=sum(record.tar.bytes for record in records),
@@ -43,23 +45,25 @@ def publish_manifest(
         label_names=recipe.label_names,
         tokenizer=tokenizer.info,
         recipe=recipe,
-        shards=tuple(_entry(out, record) for record in records),
+        shards=tuple(map(_entry, records)),
         files=tuple(files),
     )
-    write_atomic(out / TOKENIZER, tokenizer.data)
-    write_atomic(out / CARD, card(manifest, longest_text(out, records)).encode())
+    documents = {TOKENIZER: tokenizer.data, CARD: card(manifest, longest_text(place.read, records)).encode()}
     if rejects:
         lines = (canonical.dumps(reject._asdict()) for reject in rejects)
-        write_atomic(out / REJECTS, b"".join(line + b"\n" for line in lines))
-    write_atomic(out / MANIFEST, manifest.sealed())
+        documents[REJECTS] = b"".join(line + b"\n" for line in lines)
+    for name, data in documents.items():
+        place.write(name, data)
+        place.flush()
+    place.commit(MANIFEST, manifest.sealed())
 
 
-def _entry(out: Path, record: ShardRecord) -> ShardEntry:
+def _entry(record: ShardRecord) -> ShardEntry:
     return ShardEntry(
         name=record.name,
         row_range=record.row_range,
         samples=record.samples,
         tokens=record.tokens,
         tar_bytes=record.tar.bytes,
-        record_sha256=sha256_file(out / f"{record.name}.json"),
+        record_sha256=sha256_bytes(record.sealed()),
     )

@@ -11,7 +11,7 @@ from amix.engine.base.words import counted
 from amix.loaders.shards.card import card, longest_text
 from amix.loaders.shards.layout import FILE_ENDINGS
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
-from amix.loaders.shards.remote import Store, is_remote, shown
+from amix.loaders.shards.remote import WritableStore, is_remote, shown
 from amix.loaders.shards.tokenizer import TOKENIZER
 from amix.loaders.shards.verify import verify
 
@@ -57,7 +57,9 @@ def push(
         raise ShardError(f"{folder}: is damaged, so nothing was sent. {problems[0]}")
     manifest = Manifest.read(folder)
     names = _names(manifest)
-    longest = longest_text(folder, map(manifest.record, range(len(manifest.shards))))
+    longest = longest_text(
+        lambda name: (folder / name).read_bytes(), map(manifest.record, range(len(manifest.shards)))
+    )
     repo = _REPO.fullmatch(target)
     if repo is not None:
         url = f"hf://datasets/{repo['id']}"
@@ -68,7 +70,11 @@ def push(
             f"{target}: is neither a data set of the Hub (name/cache) nor a URL (s3://bucket/cache, file:///folder)."
         )
     _to_store(
-        manifest, names, Store(target, storage_options), card(manifest, longest, shown(target)), on_file
+        manifest,
+        names,
+        WritableStore(target, storage_options),
+        card(manifest, longest, shown(target)),
+        on_file,
     )
     return target
 
@@ -123,7 +129,7 @@ def _is_unreachable(problem: Exception) -> bool:
 
 
 def _to_store(
-    manifest: Manifest, names: list[str], store: Store, text: str, on_file: Callable[[str], None]
+    manifest: Manifest, names: list[str], store: WritableStore, text: str, on_file: Callable[[str], None]
 ) -> None:
     store.make()
     store.write(CARD, text.encode(errors="backslashreplace"))

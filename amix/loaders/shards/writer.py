@@ -7,10 +7,11 @@ more than a batch of it is in memory.
 Axes: H heads, T tokens.
 """
 
+import contextlib
 import errno
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amix.engine.base.publish import atomic_writer, fsync_folder, sha256_bytes, sha256_file
+from amix.engine.base.publish import sha256_bytes, sha256_file
 from amix.loaders.shards.codes import encode
 from amix.loaders.shards.layout import (
     BLOCK,
@@ -32,6 +33,7 @@ from amix.loaders.shards.layout import (
     shard_name,
 )
 from amix.loaders.shards.npy import npy_header
+from amix.loaders.shards.output import Destination, destination
 from amix.loaders.shards.records import FileEntry, ShardFacts, ShardRecord
 from amix.loaders.shards.tar import member
 
@@ -55,8 +57,9 @@ class Sample:
 class ShardWriter:
     """Writes one shard, and publishes its four files together at the end."""
 
-    def __init__(self, folder: Path, unit: int, layout: Layout) -> None:
-        self._path = folder / shard_name(unit)
+    def __init__(self, out: Path | Destination, unit: int, layout: Layout) -> None:
+        self._out = destination(out)
+        self._name = shard_name(unit)
         self._unit = unit
         self._layout = layout
 
@@ -66,7 +69,16 @@ class ShardWriter:
         relevance: Iterable[tuple[int, NDArray[np.float32]]],
         facts: ShardFacts,
     ) -> ShardRecord:
-        """Write all files of the unit and return the record, whose own file is the commit.
+        """Write all files of the unit and return the record, whose own file is the commit. Arguments as in `write`."""
+        return self.write(samples, relevance, facts)()
+
+    def write(
+        self,
+        samples: Sequence[Sample],
+        relevance: Iterable[tuple[int, NDArray[np.float32]]],
+        facts: ShardFacts,
+    ) -> Callable[[], ShardRecord]:
+        """Write the tar, unpublished, and return what publishes all files of the unit, the record last.
 
         samples: in the order of the corpus.
         relevance: (position in samples, (H, T) float32) of every sample once, in any order.
@@ -79,8 +91,9 @@ class ShardWriter:
             position += self._layout.array_bytes(len(sample.ids)) + len(tail)
         size = position + 2 * BLOCK  # a tar ends with two empty blocks
         crc = np.zeros((len(self._layout.crc_names), len(samples)), CRC_DTYPE)
-        tar = self._named("tar")
-        with atomic_writer(tar) as file:
+        tar = f"{self._name}.{FILE_ENDINGS['tar']}"
+        with contextlib.ExitStack() as open_tar:
+            file = open_tar.enter_context(self._out.file(tar))
             _reserve(file.fileno(), size)
             count = 0
             for number, relevance_HT in relevance:
@@ -88,31 +101,31 @@ class ShardWriter:
                 _write_at(file.fileno(), data, int(index["offset"][number]))
                 count += 1
             assert count == len(samples), (count, len(samples))
-            sha256 = sha256_file(Path(file.name))
-        record = ShardRecord(
-            **vars(facts),
-            unit=self._unit,
-            samples=len(samples),
-            tokens=int(index["tokens"].sum()),
-            tar=FileEntry(tar.name, size, sha256),
-            index=self._published("index", index_header(len(samples)) + index.tobytes()),
-            crc=self._published("crc", crc_header(*crc.shape) + crc.tobytes()),
-        )
-        # The names of tar, index and checksums must be durable before the record that vouches for them.
-        fsync_folder(self._path.parent)
-        with atomic_writer(self._path.with_suffix(".json")) as file:
-            file.write(record.sealed())
-        fsync_folder(self._path.parent)
-        return record
+            entry = FileEntry(tar, size, sha256_file(Path(file.name)))
+            unpublished = open_tar.pop_all()
 
-    def _named(self, kind: str) -> Path:
-        return self._path.with_suffix(f".{FILE_ENDINGS[kind]}")
+        def publish() -> ShardRecord:
+            unpublished.close()
+            record = ShardRecord(
+                **vars(facts),
+                unit=self._unit,
+                samples=len(samples),
+                tokens=int(index["tokens"].sum()),
+                tar=entry,
+                index=self._published("index", index_header(len(samples)) + index.tobytes()),
+                crc=self._published("crc", crc_header(*crc.shape) + crc.tobytes()),
+            )
+            # The names of tar, index and checksums must be durable before the record that vouches for them.
+            self._out.flush()
+            self._out.commit(f"{self._name}.json", record.sealed())
+            return record
+
+        return publish
 
     def _published(self, kind: str, data: bytes) -> FileEntry:
-        path = self._named(kind)
-        with atomic_writer(path) as file:
-            file.write(data)
-        return FileEntry(path.name, len(data), sha256_bytes(data))
+        name = f"{self._name}.{FILE_ENDINGS[kind]}"
+        self._out.write(name, data)
+        return FileEntry(name, len(data), sha256_bytes(data))
 
     def _arrays(self, sample: Sample, relevance_HT: NDArray[np.float32], crc: NDArray[np.uint32]) -> bytes:
         """Return the members of a sample that are arrays, and fill in their checksums."""

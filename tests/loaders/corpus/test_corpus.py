@@ -192,11 +192,6 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, write_jsonl: Write) -> None:
     assert next(opened(folder / "*.jsonl").rows()).text == "a film"
 
 
-def test_remote_addresses_are_refused_with_a_way_out() -> None:
-    with pytest.raises(CorpusError, match="Copy the files here"):
-        opened("s3://bucket/train.jsonl")
-
-
 def test_given_labels_must_be_names(reviews: Path) -> None:
     for labels, message in (
         ((), "no names"),

@@ -340,7 +340,7 @@ def test_names_and_numbers_of_another_cache(
     train = write_jsonl(tmp_path / "train.jsonl", [{"text": "x", "label": name} for name in ("b", "a", "c")])
     test = write_jsonl(tmp_path / "test.jsonl", [{"text": "x", "label": name} for name in ("c", "b")])
     precompute(str(train), tmp_path / "train", extractor=tiny_extractor, options=OPTIONS)
-    options = replace(OPTIONS, labels_from=tmp_path / "train")
+    options = replace(OPTIONS, labels_from=f"file://{tmp_path}/train")
     manifest = precompute(str(test), tmp_path / "test", extractor=tiny_extractor, options=options)
     assert manifest.label_names == ("a", "b", "c")
     assert RelevanceDataset(tmp_path / "test").class_ids().tolist() == [2, 1]

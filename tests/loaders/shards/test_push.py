@@ -1,10 +1,8 @@
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 import yaml
@@ -18,6 +16,7 @@ from amix.loaders.stream.dataset import RelevanceDataset
 from tests.loaders.fixtures import assert_same
 from tests.loaders.flaky import Fault, FlakyStore
 from tests.loaders.forge import forge, layout_of
+from tests.loaders.s3 import BUCKET, s3_options
 
 LENGTHS = np.random.default_rng(4).integers(2, 30, 40).tolist()
 
@@ -149,41 +148,12 @@ def test_other_targets_are_refused(shards: Path) -> None:
         push(shards, "a/b/c")
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A real S3-compatible server on loopback."""
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def s3_options(endpoint: str) -> dict[str, object]:
-    return {
-        "key": "name",
-        "secret": "s3cr3t",
-        "client_kwargs": {"endpoint_url": endpoint, "region_name": "eu-west-1"},
-        "config_kwargs": {"retries": {"max_attempts": 1}},
-    }
-
-
-@pytest.fixture
-def bucket(s3: str) -> str:
-    system = fsspec.filesystem("s3", skip_instance_cache=True, **s3_options(s3))
-    name = "caches"
-    if not system.exists(name):
-        system.mkdir(name)
-    return name
-
-
 @pytest.mark.parametrize("fault", [None, "500", "short", "wrong"])
 def test_a_bucket_that_fails_now_and_then(
-    shards: Path, cache: CacheOptions, s3: str, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    shards: Path, cache: CacheOptions, s3: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
-    url = f"s3://{bucket}/{fault}"
+    url = f"s3://{BUCKET}/{fault}"
     assert push(shards, url, storage_options=s3_options(s3)) == url
 
     def fails(method: str, path: str, before: int) -> Fault:
@@ -196,15 +166,15 @@ def test_a_bucket_that_fails_now_and_then(
         assert store.times("0.tar") >= (1 if fault is None else 3)
 
 
-def test_a_bucket_that_is_not_there(cache: CacheOptions, s3: str, bucket: str) -> None:
+def test_a_bucket_that_is_not_there(cache: CacheOptions, s3: str) -> None:
     with pytest.raises(FetchError, match=r"s3://nowhere/x/manifest\.json: ") as problem:
         RelevanceDataset("s3://nowhere/x", cache=cache, storage_options=s3_options(s3))
     assert "s3cr3t" not in str(problem.value)
 
 
-def test_the_manifest_is_sent_last(shards: Path, s3: str, bucket: str) -> None:
+def test_the_manifest_is_sent_last(shards: Path, s3: str) -> None:
     with FlakyStore(s3) as store:
-        push(shards, f"s3://{bucket}/order", storage_options=s3_options(store.url))
+        push(shards, f"s3://{BUCKET}/order", storage_options=s3_options(store.url))
     sent = [path for method, path in store.requests if method == "PUT"]
     assert sent[-1].endswith("manifest.json")
     assert len(sent) == len(list(shards.iterdir()))

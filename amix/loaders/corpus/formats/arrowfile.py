@@ -1,13 +1,13 @@
 """Arrow files, as `save_to_disk` of `datasets` writes them: mapped into memory, batch by batch."""
 
 import contextlib
-import os
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from amix.loaders.corpus.datafile import DataFile
-from amix.loaders.corpus.formats.columnar import Columnar
+from amix.loaders.corpus.formats.columnar import Columnar, opened
 from amix.loaders.corpus.formats.unpacked import damaged, reading
 from amix.loaders.corpus.source import Record
 
@@ -31,8 +31,8 @@ class ArrowFile(Columnar):
         return self.row_count
 
     def entry(self, start: int) -> int:
-        """Return `start`: what lies before it is mapped, and not read."""
-        return start
+        """Return `start`: what lies before it is mapped, and not read. In a store it is fetched."""
+        return start if isinstance(self._file.path, Path) else 0
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def _opened(file: DataFile) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch
     """Open the file; gives its schema and its batches."""
     with reading(file.path):
         try:
-            with pa.memory_map(os.fsencode(file.path)) as source:
+            with opened(file, pa.memory_map) as source:
                 if source.read(len(_FILE_SIGN)) == _FILE_SIGN:
                     whole = pa.ipc.open_file(source)
                     yield whole.schema, map(whole.get_batch, range(whole.num_record_batches))

@@ -1,7 +1,9 @@
 """What Parquet and Arrow files have in common: a schema, and batches of columns."""
 
 import json
-from collections.abc import Generator, Iterable, Sequence
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +11,13 @@ import pyarrow as pa
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.datafile import DataFile
 from amix.loaders.corpus.source import Kind, LabelType, Record
+
+
+def opened(file: DataFile, here: Callable[[bytes], pa.NativeFile]) -> pa.NativeFile:
+    """Open a file for pyarrow: one of this machine by `here`, one in a store so that only what is needed is fetched."""
+    if isinstance(file.path, Path):
+        return here(os.fsencode(file.path))  # its bytes, since pyarrow takes no path that is not UTF-8
+    return pa.PythonFile(file.path.open(buffering=0), mode="r")
 
 
 class Columnar:

@@ -1,13 +1,12 @@
 """Parquet through pyarrow, row group by row group, only the columns needed."""
 
-import os
 from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from amix.loaders.corpus.datafile import DataFile
-from amix.loaders.corpus.formats.columnar import Columnar
+from amix.loaders.corpus.formats.columnar import Columnar, opened
 from amix.loaders.corpus.formats.unpacked import damaged, reading
 from amix.loaders.corpus.source import Record
 
@@ -46,12 +45,12 @@ class Parquet(Columnar):
 
     def _batches(self, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield batches from row group `group` on."""
-        groups = list(range(group, len(self._groups)))
+        names = list(dict.fromkeys(columns))
         with _open(self._file) as parquet:
             try:
-                yield from parquet.iter_batches(
-                    _BATCH, groups, list(dict.fromkeys(columns)), use_threads=False
-                )
+                for each in range(group, len(self._groups)):
+                    # One at a time: pyarrow fetches all that are asked for at once.
+                    yield from parquet.iter_batches(_BATCH, [each], names, use_threads=False)
             except (pa.ArrowException, OSError) as problem:
                 raise damaged(self._file.path, problem) from None
 
@@ -59,7 +58,6 @@ class Parquet(Columnar):
 def _open(file: DataFile) -> pq.ParquetFile:
     with reading(file.path):
         try:
-            # Opened by its bytes, since pyarrow takes no path that is not UTF-8.
-            return pq.ParquetFile(pa.OSFile(os.fsencode(file.path)))
+            return pq.ParquetFile(opened(file, pa.OSFile))
         except pa.ArrowException as problem:
             raise damaged(file.path, problem) from None

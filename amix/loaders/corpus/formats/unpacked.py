@@ -1,4 +1,4 @@
-"""Bytes of local files, decompressed on the way. A file that ends too early is an error that names it."""
+"""Bytes of files, decompressed on the way. A file that ends too early is an error that names it."""
 
 import contextlib
 import gzip
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from amix.engine.base.errors import CorpusError
 from amix.loaders.corpus.datafile import DataFile
+from amix.loaders.stores import RemoteFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -24,7 +25,7 @@ class UnpackError(OSError):
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | RemoteFile) -> Iterator[None]:
     """Turn errors in reading `path` into a CorpusError."""
     try:
         yield
@@ -42,7 +43,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def damaged(path: Path, problem: object) -> CorpusError:
+def damaged(path: Path | RemoteFile, problem: object) -> CorpusError:
     """Return the error for a file that is cut short or changed."""
     return CorpusError(f"{path}: the file is damaged or was cut short ({problem}). Fetch it again.")
 
@@ -53,7 +54,9 @@ def open_bytes(file: DataFile) -> BinaryIO:
         case None:
             return file.path.open("rb")
         case "gz":
-            return cast(BinaryIO, gzip.open(file.path, "rb"))
+            return cast(
+                BinaryIO, gzip.open(file.path if isinstance(file.path, Path) else file.path.open(), "rb")
+            )
         case "zst":
             return cast(BinaryIO, io.BufferedReader(_Zstd(file.path), buffer_size=1 << 16))
 
@@ -64,7 +67,7 @@ class _Zstd(io.RawIOBase):
     `zstandard.ZstdDecompressor.stream_reader` ends without an error where a file is cut short; this raises EOFError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | RemoteFile) -> None:
         import zstandard
 
         self._error = zstandard.ZstdError

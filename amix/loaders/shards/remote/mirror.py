@@ -9,10 +9,15 @@ from amix.engine.base.publish import write_atomic
 from amix.loaders.shards.manifest import MANIFEST, Manifest
 from amix.loaders.shards.records import FileEntry, ShardEntry
 from amix.loaders.shards.remote.shardcache import CacheOptions, ShardCache
-from amix.loaders.shards.remote.transfer import Store
 from amix.loaders.shards.tokenizer import TOKENIZER
+from amix.loaders.stores.transfer import Store
 
 _AT_ONCE = 16  # small files
+
+
+def remote_manifest(location: str) -> Manifest:
+    """Return the manifest of the cache at a URL, and leave its shards there. Raises FetchError or ShardError."""
+    return _manifest(Store(location))[0]
 
 
 class Mirror:
@@ -30,8 +35,7 @@ class Mirror:
         storage_options: dict[str, Any] | None = None,  # Any: fsspec's own options
     ) -> None:
         self.store = Store(location, storage_options)
-        data = self.store.read(MANIFEST)
-        there = Manifest.parse(data, f"{self.store}/{MANIFEST}", Path())
+        there, data = _manifest(self.store)
         self._cache = ShardCache(cache or CacheOptions(), there.sha256[:32])
         self._cache.make()
         self.folder: Path = self._cache.folder
@@ -62,3 +66,8 @@ class Mirror:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for _ in pool.map(shard, there.shards):
                 pass
+
+
+def _manifest(store: Store) -> tuple[Manifest, bytes]:
+    data = store.read(MANIFEST)
+    return Manifest.parse(data, f"{store}/{MANIFEST}", Path()), data

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from amix.engine.base.errors import UsageError
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
+from amix.loaders.shards.output import destination
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
 from amix.loaders.shards.rewrite.sources import source_shards
@@ -37,7 +38,7 @@ class NewLabels:
 
 def relabel(
     source: Path,
-    out: Path,
+    out: Path | str,
     labels: NewLabels,
     *,
     restart: bool = False,
@@ -47,11 +48,13 @@ def relabel(
     """Write the samples of `source` with new labels to `out`, shard by shard as they are, and return its manifest.
 
     Every byte that is read is compared with its checksum. A run that was stopped goes on where it was.
-    restart, on_start, on_unit: as in `repack`.  Raises ShardError for damage, UsageError where `out` is the source.
+    out, restart, on_start, on_unit: as in `repack`.
+    Raises ShardError for damage, UsageError where `out` is the source.
     """
     manifest = Manifest.read(source)
-    if out.absolute() == source.absolute():
-        raise UsageError(f"{out}: is the source. Name another folder.")
+    place = destination(out)
+    if place.path is not None and place.path.absolute() == source.absolute():
+        raise UsageError(f"{place}: is the source. Name another folder.")
     # What the source has of labels is not read.
     bare = replace(manifest.layout, classes=0, cls=False)
     recipe = Recipe.of(
@@ -74,10 +77,10 @@ def relabel(
         facts = ShardFacts(row_range=shard.row_range, rejects=shard.rejects, recipe=recipe)
         relevance = (shard.relevance(place, range(len(manifest.heads))) for place in places)
         samples = list(_relabelled(shard.samples(places, bare), labels.weights(rows)))
-        return ShardWriter(out, unit, recipe.layout).publish(samples, enumerate(relevance), facts)
+        return ShardWriter(place, unit, recipe.layout).publish(samples, enumerate(relevance), facts)
 
     return write_cache(
-        out,
+        place,
         recipe,
         len(shards),
         write,

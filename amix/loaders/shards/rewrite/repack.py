@@ -16,6 +16,7 @@ from amix.loaders.shards.choices import RelevanceDtype
 from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
+from amix.loaders.shards.output import Destination, destination
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
 from amix.loaders.shards.rewrite.sources import SourceShard, source_shards
@@ -42,7 +43,7 @@ class RepackOptions:
 
 def repack(
     sources: Sequence[Path],
-    out: Path,
+    out: Path | str,
     options: RepackOptions | None = None,
     *,
     on_start: Callable[[int, int], None] = lambda done, units: None,
@@ -52,6 +53,7 @@ def repack(
 
     Every byte that is read is compared with its checksum. A run that was stopped goes on where it was, as in
     precompute; the bytes are a function of the sources and the options.
+    out: a folder, or a URL that fsspec can write to.
     on_start: called with the number of finished units and of all units.  on_unit: called with each record.
     Raises ShardError for damage, and for sources that do not fit together: other tokenizers, extractors, classes, kinds
     of labels; HeadError for a head that is not stored; UsageError for options out of range.
@@ -59,7 +61,8 @@ def repack(
     options = options or RepackOptions()
     if not sources:
         raise UsageError("repack needs at least one cache to read.")
-    require_place(out)
+    place = destination(out)
+    require_place(place)
     manifests = [Manifest.read(folder) for folder in sources]
     first = manifests[0]
     size = options.samples_per_shard
@@ -67,8 +70,8 @@ def repack(
         size = max((1, *(entry.row_count for entry in first.shards)))
     if size < 1:
         raise UsageError(f"--samples-per-shard {size}: a shard has at least one row.")
-    if out.absolute() in {folder.absolute() for folder in sources}:
-        raise UsageError(f"{out}: is one of the sources. Name another folder.")
+    if place.path is not None and place.path.absolute() in {folder.absolute() for folder in sources}:
+        raise UsageError(f"{place}: is one of the sources. Name another folder.")
     for manifest in manifests[1:]:
         _require_alike(first, manifest)
         _require_classes(first, manifest)
@@ -90,10 +93,10 @@ def repack(
 
     def write(unit: int) -> ShardRecord:
         rows = range(unit * size, min(row_count, (unit + 1) * size))
-        return _write(out, unit, rows, shards, heads, recipe)
+        return _write(place, unit, rows, shards, heads, recipe)
 
     return write_cache(
-        out,
+        place,
         recipe,
         units,
         write,
@@ -106,7 +109,12 @@ def repack(
 
 
 def _write(
-    out: Path, unit: int, rows: range, shards: Sequence[SourceShard], heads: Sequence[int], recipe: Recipe
+    place: Destination,
+    unit: int,
+    rows: range,
+    shards: Sequence[SourceShard],
+    heads: Sequence[int],
+    recipe: Recipe,
 ) -> ShardRecord:
     """Publish the shard of OUT that holds `rows`."""
     taken = [(shard, shard.places(rows)) for shard in shards if shard.meets(rows)]
@@ -118,7 +126,7 @@ def _write(
         rejects=tuple(reject for shard, _ in taken for reject in shard.rejects if reject.row in rows),
         recipe=recipe,
     )
-    return ShardWriter(out, unit, layout).publish(samples, enumerate(relevance), facts)
+    return ShardWriter(place, unit, layout).publish(samples, enumerate(relevance), facts)
 
 
 def _require_alike(first: Manifest, other: Manifest) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from amix.engine.base.stopping import signals_end
 from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.output import Destination, destination
+from amix.loaders.shards.output.documents import read_manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.tokenizer import TokenizerFile
@@ -13,7 +15,7 @@ from amix.loaders.shards.workspace import Workspace, shards_are_kept
 
 
 def write_cache(
-    out: Path,
+    out: Path | Destination,
     recipe: Recipe,
     units: int,
     write: Callable[[int], ShardRecord],
@@ -31,7 +33,8 @@ def write_cache(
     on_start: called with the number of finished units and of all units.  on_unit: called with each record.
     Raises ShardError where `out` was begun with another recipe.
     """
-    with signals_end(shards_are_kept(out, restart)), Workspace(out) as workspace:
+    place = destination(out)
+    with signals_end(shards_are_kept(place, restart)), Workspace(place) as workspace:
         if restart:
             workspace.clear()
         finished = workspace.finished(recipe)
@@ -44,11 +47,11 @@ def write_cache(
             if unit not in done:
                 on_unit(write(unit))
         publish_manifest(
-            out,
+            place,
             workspace.final_records(recipe, set(range(units))),
             recipe,
             relevance=like.relevance,
             tokenizer=TokenizerFile.of_cache(like.folder, like.tokenizer),
             truncated=truncated,
         )
-        return Manifest.read(out)
+        return read_manifest(place)

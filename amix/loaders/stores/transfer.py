@@ -1,38 +1,33 @@
 """Files of a store, brought here whole. A transfer that fails is tried again a few times."""
 
 import contextlib
-import errno
 import logging
 import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from amix.engine.base.errors import AmixError, DependencyError, FetchError, StorageError
+from amix.engine.base.errors import DependencyError, FetchError
 from amix.engine.base.installing import install
 from amix.engine.base.publish import sha256_bytes, sha256_file
-from amix.loaders.shards.remote.location import joined, shown
+from amix.loaders.stores.failures import (
+    FINAL,
+    LOCAL,
+    NO_CREDENTIALS,
+    READING,
+    Different,
+    Doing,
+    reason,
+)
+from amix.loaders.stores.location import joined, shown
 
 ATTEMPTS = 6
 FIRST_PAUSE = (
     0.5  # seconds; each next one is twice as long, up to LONGEST_PAUSE, and drawn from [half, whole]
 )
 LONGEST_PAUSE = 16.0
-_FINAL = (
-    FileNotFoundError,
-    FileExistsError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-    NotImplementedError,
-)
-_WITH_FOLDERS = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs"}  # not buckets
-# Errors of botocore and google.auth, by name, because these packages may not be installed.
-_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
-_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk of this machine; trying again does not help
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -75,9 +70,9 @@ class Store:
         def get(system: FileSystem, path: str) -> None:
             system.get_file(path, str(part))
             if part.stat().st_size != size:
-                raise _Different(f"{part.stat().st_size} bytes arrived, the record says {size}")
+                raise Different(f"{part.stat().st_size} bytes arrived, the record says {size}")
             if sha256_file(part) != sha256:
-                raise _Different("the bytes that arrived are not those of the record")
+                raise Different("the bytes that arrived are not those of the record")
             with part.open("rb") as file:
                 os.fsync(file.fileno())
 
@@ -103,64 +98,115 @@ class Store:
         def get(system: FileSystem, path: str) -> bytes:
             data = bytes(system.cat_file(path))
             if sha256_bytes(data) != sha256:
-                raise _Different("the bytes that arrived are not those of the manifest")
+                raise Different("the bytes that arrived are not those of the manifest")
             return data
 
         return self._patiently(name, get)
 
-    def make(self) -> None:
-        """Make the folder, and those above it, where the store has folders; others have names alone."""
-        if self.location.partition("://")[0].lower() in _WITH_FOLDERS:
-            self._patiently(
-                "", lambda system, path: system.makedirs(path.rstrip("/"), exist_ok=True), _WRITING
-            )
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of this name now."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a small file. Raises StorageError naming it when the store does not take it."""
-        self._patiently(name, lambda system, path: system.pipe_file(path, data), _WRITING)
+        def look(system: FileSystem, path: str) -> bool:
+            system.invalidate_cache()
+            try:
+                return bool(system.info(path)["type"] == "file")
+            except FileNotFoundError:
+                return False
 
-    def send(self, file: Path) -> None:
-        """Write a file of this machine under its own name. Raises StorageError as `write` does."""
+        return self._patiently(name, look)
 
-        def put(system: FileSystem, path: str) -> None:
-            system.put_file(str(file), path)
-            if system.info(path)["size"] != file.stat().st_size:
-                raise _Different("the store holds another size than was sent")
+    def read_if_there(self, name: str) -> bytes | None:
+        """Return a small file as it is now, None where there is none."""
 
-        self._patiently(file.name, put, _WRITING)
+        def get(system: FileSystem, path: str) -> bytes | None:
+            try:
+                return bytes(system.cat_file(path))
+            except FileNotFoundError:
+                return None
 
-    def _patiently(self, name: str, get: Callable[[FileSystem, str], T], doing: "_Doing | None" = None) -> T:
-        doing = doing or _READING
+        return self._patiently(name, get)
+
+    def beginning(self, name: str, size: int) -> bytes:
+        """Return the first bytes of a file, at most `size`."""
+        return self._patiently(name, lambda system, path: bytes(system.cat_file(path, start=0, end=size)))
+
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes of a file from `start` to before `end`, all of which it has."""
+
+        def get(system: FileSystem, path: str) -> bytes:
+            data = bytes(system.cat_file(path, start=start, end=end))
+            if len(data) != end - start:
+                raise Different(f"{len(data)} bytes arrived of {end - start}")
+            return data
+
+        return self._patiently(name, get)
+
+    def matches(self) -> list[str]:
+        """Return the URLs of the files that the location matches, which is a pattern, in order."""
+
+        def get(system: FileSystem, path: str) -> list[str]:
+            found = system.glob(path.rstrip("/"), detail=True)
+            return [
+                str(system.unstrip_protocol(name)) for name in sorted(found) if found[name]["type"] == "file"
+            ]
+
+        return self._patiently("", get)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file in the folder by name, from one listing; -1 where the store does not say.
+
+        Folders in it are among them, with -1. Empty where there is no such folder.
+        """
+
+        def get(system: FileSystem, path: str) -> dict[str, int]:
+            system.invalidate_cache()
+            folder = path.rstrip("/")
+            try:
+                found = system.ls(folder, detail=True)
+            except FileNotFoundError:
+                return {}
+            sizes = {}
+            for entry in found:
+                place = str(entry["name"]).rstrip("/")
+                if place.strip("/") != folder.strip("/"):  # an object that stands for the folder itself
+                    size = entry.get("size") if entry.get("type") == "file" else None
+                    sizes[place.rpartition("/")[2]] = -1 if size is None else int(size)
+            return sizes
+
+        return self._patiently("", get)
+
+    def _patiently(self, name: str, get: Callable[[FileSystem, str], T], doing: Doing | None = None) -> T:
+        doing = doing or READING
         url = joined(self.location, name)
         pause = FIRST_PAUSE
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 system = self._system()
                 return get(system, system._strip_protocol(url))
-            except _FINAL as problem:
+            except FINAL as problem:
                 raise doing.error(
-                    f"{shown(url)}: {_reason(problem)}. Check the location and your permission to {doing.verb} it."
+                    f"{shown(url)}: {reason(problem)}. Check the location and your permission to {doing.verb} it."
                 ) from None
             except (ImportError, ValueError) as problem:
                 raise self._unusable(problem) from None
             except Exception as problem:  # each store has errors of its own
-                if isinstance(problem, OSError) and problem.errno in _LOCAL:
-                    if doing is _READING:
+                if isinstance(problem, OSError) and problem.errno in LOCAL:
+                    if doing is READING:
                         raise
                     raise doing.error(
                         f"{shown(url)}: cannot be written ({problem.strerror}). Make room there, or name another place."
                     ) from None
-                if type(problem).__name__ in _NO_CREDENTIALS:
+                if type(problem).__name__ in NO_CREDENTIALS:
                     raise doing.error(
                         f"{shown(url)}: no credentials were found. Give them as the store's own tools take them, "
                         "or in storage_options."
                     ) from None
                 if attempt == ATTEMPTS:
                     raise doing.error(
-                        f"{shown(url)}: could not be {doing.done} in {ATTEMPTS} attempts ({_reason(problem)}). Try "
+                        f"{shown(url)}: could not be {doing.done} in {ATTEMPTS} attempts ({reason(problem)}). Try "
                         f"again later{doing.kept}."
                     ) from None
-                _LOG.info(f"{shown(url)}: {_reason(problem)}; attempt {attempt + 1} in {pause:.1f} s at most")
+                _LOG.info(f"{shown(url)}: {reason(problem)}; attempt {attempt + 1} in {pause:.1f} s at most")
                 time.sleep(pause * random.uniform(0.5, 1))  # so that many readers do not come back together
                 pause = min(2 * pause, LONGEST_PAUSE)
         raise AssertionError
@@ -180,37 +226,3 @@ class Store:
             how = packages.get(scheme, "pip install the package that fsspec names for it")
             return DependencyError(f"{self}: {scheme}:// needs another package. Install it: {how}")
         return FetchError(f"{self}: is not a location that fsspec knows ({type(problem).__name__}).")
-
-
-@dataclass(frozen=True)
-class _Doing:
-    """What is done with a file, in the words of its errors."""
-
-    error: type[AmixError]
-    verb: str
-    done: str
-    kept: str
-
-
-_READING = _Doing(FetchError, "read", "fetched", "; files that were fetched before are kept")
-_WRITING = _Doing(StorageError, "write to", "sent", "")
-
-
-class _Different(Exception):
-    """Other bytes arrived than were asked for. Its messages are ours, and hold no secrets."""
-
-
-def _reason(problem: Exception) -> str:
-    """Return what an error may tell the user; a store's own message may hold a signed URL or a key."""
-    if isinstance(problem, _Different):
-        return str(problem)
-    if isinstance(problem, FileNotFoundError):
-        return "there is no such file or folder"
-    if isinstance(problem, NotADirectoryError | FileExistsError):
-        return "a file is in the place of a folder"
-    if isinstance(problem, PermissionError):
-        return "permission denied"
-    status = getattr(problem, "status", None) or getattr(
-        getattr(problem, "response", None), "status_code", None
-    )
-    return f"{type(problem).__name__}, status {status}" if status else type(problem).__name__
