@@ -18,6 +18,7 @@ AREAS = {
     "Extractors and devices": ("engine/extractor",),
     "Precomputing": ("loaders/precompute", "cli/precompute"),
     "Shards and caches": ("loaders/shards", "study/shards", "cli/repack", "cli/push", "cli/verify"),
+    "Buckets and the Hub": ("loaders/stores",),
     "Batches from shards": ("loaders/stream",),
     "Mixing": ("engine/mixing",),
     "Options and configuration files": ("train/options",),

@@ -44,7 +44,7 @@ def command(
     """
     from amix.engine.base.place import make_folder, require_writable
     from amix.engine.base.publish import write_text
-    from amix.loaders.shards.remote import shown
+    from amix.loaders.stores import shown
     from amix.study.attention.analysis import analyse
     from amix.study.attention.tagging import open_tagger
     from amix.study.report.heads import analysis_page

@@ -20,7 +20,7 @@ def command(folder: str, as_json: bool) -> None:
 
     A cache may be at a URL.
     """
-    from amix.loaders.shards.remote import is_remote
+    from amix.loaders.stores import is_remote
 
     kind = "cache" if is_remote(folder) else kind_of(folder)
     if kind is None:

@@ -44,9 +44,9 @@ def command(
     with a run that was stopped, give the same command again.
     """
     from amix.loaders.shards.output import destination
-    from amix.loaders.shards.remote import shown
     from amix.loaders.shards.rewrite.relabel import relabel
     from amix.loaders.shards.workspace import require_place, shards_are_kept
+    from amix.loaders.stores import shown
     from amix.study.teachers import labels_by, teachers_of
 
     check_places(

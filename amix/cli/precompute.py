@@ -174,8 +174,8 @@ def command(corpus: str, out: Path | str, extractor: Path, as_json: bool, **give
     from amix.loaders.shards.manifest import REJECTS
     from amix.loaders.shards.output import destination
     from amix.loaders.shards.output.documents import read_rejects
-    from amix.loaders.shards.remote import is_remote, shown
     from amix.loaders.shards.workspace import shards_are_kept
+    from amix.loaders.stores import is_remote, shown
 
     if sum([given["no_labels"], given["labels"] is not None, given["labels_from"] is not None]) > 1:
         raise UsageError("--no-labels, --labels and --labels-from exclude each other. Give one of them.")

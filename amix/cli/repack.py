@@ -47,9 +47,9 @@ def command(shards: tuple[Path, ...], out: Path | str, as_json: bool, **given: A
     again, and every byte is checked on the way. To go on with a run that was stopped, give the same command again.
     """
     from amix.loaders.shards.manifest import Manifest
-    from amix.loaders.shards.remote import shown
     from amix.loaders.shards.rewrite.repack import RepackOptions, repack
     from amix.loaders.shards.workspace import shards_are_kept
+    from amix.loaders.stores import shown
 
     check_places(
         *(Place("SHARDS", folder, ["cache"]) for folder in shards),

@@ -76,7 +76,7 @@ def command(
     from amix.engine.base.heads import candidate_specs
     from amix.engine.base.place import make_folder, require_writable
     from amix.loaders.shards.manifest import Manifest
-    from amix.loaders.shards.remote import is_remote
+    from amix.loaders.stores import is_remote
     from amix.study.attention.ranking import RANKING, HeadRanking
     from amix.train.heads.proxy import candidates, rank_heads
     from amix.train.model.classifier import load_embeddings

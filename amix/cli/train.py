@@ -226,7 +226,7 @@ def run_goes_on(out: Path, name: str) -> str:
 
 def _set_shown(name: str, place: str | None) -> str:
     """Return how a table calls a set: a name that nobody gave says nothing, its folder does."""
-    from amix.loaders.shards.remote import shown
+    from amix.loaders.stores import shown
 
     return f"{name} ({shown(place)})" if place is not None and name in ("dev", "eval") else name
 

@@ -24,7 +24,7 @@ def command(folder: str, deep: bool, as_json: bool) -> None:
     exit code is 1 when anything is wrong.
     """
     from amix.engine.base.errors import ShardError
-    from amix.loaders.shards.remote import is_remote, shown
+    from amix.loaders.stores import is_remote, shown
 
     kind = "cache" if is_remote(folder) else kind_of(folder)
     how, problems = _checked(kind, folder, deep)

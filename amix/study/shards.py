@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from amix.loaders.shards.manifest import Manifest
-from amix.loaders.shards.remote import Mirror, is_remote
+from amix.loaders.shards.remote import Mirror
+from amix.loaders.stores import is_remote
 from amix.loaders.stream.dataset import RelevanceDataset
 
 

@@ -99,7 +99,7 @@ NOT_RUN = {
     "installs packages": ["README.md", "docs/quickstart.md"],
     "needs GPUs": ["docs/guides/several-gpus.md"],
     "needs a bucket": ["docs/guides/object-storage.md"],
-    "needs a cluster": ["docs/guides/ray.md"],
+    "needs a cluster": ["docs/guides/ray.md", "docs/scaling.md"],
     "reads the runs of a comparison that takes hours": ["docs/few-labels.md"],
     "takes hours": ["docs/comparing.md"],
     "the corpora are not in the repository, and the runs took hours": [

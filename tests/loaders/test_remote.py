@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from amix.engine.base.errors import DependencyError, FetchError, ShardError, StorageError
 from amix.engine.base.installing import install
-from amix.loaders.shards.remote import CacheOptions, is_remote, shown, transfer
+from amix.loaders.shards.remote import CacheOptions
 from amix.loaders.shards.verify import verify
+from amix.loaders.stores import is_remote, shown, transfer
 from amix.loaders.stream.batch import ArrayBatch, Batch
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import Reading, RelevanceLoader

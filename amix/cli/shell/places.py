@@ -28,7 +28,7 @@ _WHERE_FROM: dict[Kind, str] = {
 
 def folder_or_url(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | str | None:
     """Return a URL as it is, and anything else as a path: the callback of an argument that may be either."""
-    from amix.loaders.shards.remote import is_remote
+    from amix.loaders.stores import is_remote
 
     return value if value is None or is_remote(value) else Path(value)
 

@@ -29,8 +29,9 @@ from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import CorpusFile, Manifest
 from amix.loaders.shards.output.destination import destination, require_shared
 from amix.loaders.shards.output.documents import read_manifest
-from amix.loaders.shards.remote import is_remote, remote_manifest, shown
+from amix.loaders.shards.remote import remote_manifest
 from amix.loaders.shards.workspace import Workspace, require_place, shards_are_kept
+from amix.loaders.stores import is_remote, shown
 
 __all__ = ["PrecomputeOptions", "precompute"]
 

@@ -11,9 +11,9 @@ from amix.engine.base.words import counted
 from amix.loaders.shards.card import card, longest_text
 from amix.loaders.shards.layout import FILE_ENDINGS
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, Manifest
-from amix.loaders.shards.remote import WritableStore, is_remote, shown
 from amix.loaders.shards.tokenizer import TOKENIZER
 from amix.loaders.shards.verify import verify
+from amix.loaders.stores import WritableStore, is_remote, shown
 
 _REPO = re.compile(r"(hf://datasets/)?(?P<id>[\w.-]+/[\w.-]+)/?")
 

@@ -17,9 +17,9 @@ from amix.loaders.shards.npy import parse_npy
 from amix.loaders.shards.openfiles import mapped
 from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.records import ShardRecord
-from amix.loaders.shards.remote import Store, is_remote
 from amix.loaders.shards.tar import members_of
 from amix.loaders.shards.tokenizer import TOKENIZER
+from amix.loaders.stores import Store, is_remote
 
 
 def verify(

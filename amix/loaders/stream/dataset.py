@@ -20,7 +20,8 @@ from amix.engine.base.heads import HeadSpec
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
 from amix.loaders.shards.reader import ShardReader
-from amix.loaders.shards.remote import Ahead, CacheOptions, Mirror, is_remote
+from amix.loaders.shards.remote import Ahead, CacheOptions, Mirror
+from amix.loaders.stores import is_remote
 from amix.loaders.stream.batch import ArrayBatch
 from amix.loaders.stream.decoding import Decoder
 from amix.loaders.stream.flat import FlatBatch

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from amix.engine.base.errors import ConfigError, UsageError
 from amix.loaders.shards.manifest import MANIFEST
-from amix.loaders.shards.remote import is_remote
+from amix.loaders.stores import is_remote
 from amix.study.compare.grid import DEV, OWN, Corpus, Grid, Method, Options, checked, samples_name
 from amix.train.options.config import rules
 from amix.train.options.dev import dev_text, parse_dev

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from amix.loaders.shards.remote import is_remote
+from amix.loaders.stores import is_remote
 from amix.study.report.page import Html
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base import canonical, publish
 from amix.engine.base.errors import StorageError, TrainError
-from amix.loaders.shards.remote import is_remote
+from amix.loaders.stores import is_remote
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.heads.proxy import RankedHead, rank_heads
 from amix.train.options import auto

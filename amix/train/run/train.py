@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from amix.engine.base import publish
-from amix.loaders.shards.remote import shown
+from amix.loaders.stores import shown
 from amix.train.heads.ranking import best_head
 from amix.train.model.classifier import Classifier, embeddings_of, load_tokenizer, require_room
 from amix.train.options.auto import AUTO

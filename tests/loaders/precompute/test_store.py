@@ -16,8 +16,8 @@ import pytest
 from amix.engine.base.errors import ShardError, UsageError
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
 from amix.loaders.shards.output import lease
-from amix.loaders.shards.remote import transfer
 from amix.loaders.shards.verify import verify
+from amix.loaders.stores import transfer
 from tests.loaders.conftest import contents
 from tests.loaders.flaky import Fault, FlakyStore
 from tests.loaders.precompute.runs import is_running, wait_until, workers_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from amix.loaders.shards.remote import transfer
+from amix.loaders.stores import transfer
 from amix.train.options.config import TrainConfig
 from amix.train.run.train import train
 from tests.loaders.flaky import FlakyStore

@@ -9,7 +9,7 @@ from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import temporary_sibling
 from amix.loaders.shards.output.lease import LEASE, Lease
 from amix.loaders.shards.output.scratch import scratch_folder, sweep_scratch
-from amix.loaders.shards.remote import WritableStore
+from amix.loaders.stores import WritableStore
 
 
 class Bucket:

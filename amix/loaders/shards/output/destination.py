@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from amix.engine.base.errors import UsageError
-from amix.loaders.shards.remote import WritableStore, is_remote, shown
+from amix.loaders.stores import WritableStore, is_remote, shown
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from amix.engine.base.errors import AmixError, ShardError
 from amix.engine.base.stopping import undisturbed
-from amix.loaders.shards.remote import WritableStore
+from amix.loaders.stores import WritableStore
 
 LEASE = ".amix-lease"  # the name of the file: its holder, and how often it was written
 BEAT = 5.0  # seconds between two signs of life

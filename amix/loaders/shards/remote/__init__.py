@@ -3,16 +3,5 @@
 from amix.loaders.shards.remote.ahead import Ahead
 from amix.loaders.shards.remote.mirror import Mirror, remote_manifest
 from amix.loaders.shards.remote.shardcache import CacheOptions
-from amix.loaders.stores import Store, WritableStore, is_remote, shown, transfer
 
-__all__ = [
-    "Ahead",
-    "CacheOptions",
-    "Mirror",
-    "Store",
-    "WritableStore",
-    "is_remote",
-    "remote_manifest",
-    "shown",
-    "transfer",
-]
+__all__ = ["Ahead", "CacheOptions", "Mirror", "remote_manifest"]

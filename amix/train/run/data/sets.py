@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import TrainError, UsageError
 from amix.loaders.shards.manifest import Manifest
-from amix.loaders.shards.remote import shown
+from amix.loaders.stores import shown
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.options.auto import AUTO
 from amix.train.options.config import TrainConfig
