@@ -1,5 +1,6 @@
 """A store on loopback that can be made to fail: an HTTP server over a folder, or in front of another server."""
 
+import itertools
 import threading
 import time
 import urllib.error
@@ -121,3 +122,18 @@ class FlakyStore:
             for (method, path), count in self.requests.items()
             if method == "GET" and path.endswith(ending)
         )
+
+
+def now_and_then() -> Callable[[str, str, int], Fault]:
+    """Return what a store does that answers a tenth of the requests with 503, and cuts a tenth of what it sends."""
+    numbers = itertools.count()
+    lock = threading.Lock()
+
+    def fault(method: str, path: str, before: int) -> Fault:
+        with lock:
+            number = next(numbers)
+        if number % 10 == 4:
+            return "503"
+        return "short" if number % 10 == 8 else None
+
+    return fault

@@ -1,13 +1,11 @@
 """Runs whose output is in an S3-compatible store: one that fails now and then, drivers that die, and two at once."""
 
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from amix.loaders.shards.output import lease
 from amix.loaders.shards.verify import verify
 from amix.loaders.stores import transfer
 from tests.loaders.conftest import contents
-from tests.loaders.flaky import Fault, FlakyStore
+from tests.loaders.flaky import Fault, FlakyStore, now_and_then
 from tests.loaders.precompute.runs import is_running, wait_until, workers_of
 from tests.loaders.s3 import BUCKET, files, objects, s3_environment, s3_options
 from tests.processes import started
@@ -40,21 +38,6 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(lease, "BEAT", 0.1)
     monkeypatch.setattr(lease, "PATIENCE", 1.0)
-
-
-def now_and_then() -> Callable[[str, str, int], Fault]:
-    """Return what a store does that answers a tenth of the requests with 503, and cuts a tenth of what it sends."""
-    numbers = itertools.count()
-    lock = threading.Lock()
-
-    def fault(method: str, path: str, before: int) -> Fault:
-        with lock:
-            number = next(numbers)
-        if number % 10 == 4:
-            return "503"
-        return "short" if number % 10 == 8 else None
-
-    return fault
 
 
 def driver(corpus: Path, out: str, extractor: Path, *options: str) -> list[str]:

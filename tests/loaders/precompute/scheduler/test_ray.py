@@ -18,8 +18,10 @@ from amix.loaders.precompute.scheduler.ray.dispatch import NAMESPACE
 from amix.loaders.precompute.scheduler.ray.scheduler import RayScheduler
 from tests.conftest import write_jsonl
 from tests.loaders.conftest import contents
+from tests.loaders.flaky import FlakyStore, now_and_then
 from tests.loaders.precompute.runs import assert_whole_so_far, command, records, wait_until
 from tests.loaders.precompute.scheduler.conftest import Nodes
+from tests.loaders.s3 import BUCKET, files, objects, s3_options
 from tests.processes import started
 from tests.shared import SharedFolders
 
@@ -94,6 +96,38 @@ def test_a_node_and_a_worker_that_die_in_the_middle_change_no_byte(
     assert [(start.workers, start.threads, start.row_count) for start in began] == [(2, 1, UNITS * SIZE - 7)]
     assert "died with unit" in caplog.text
     assert not ray.is_initialized()
+
+
+def test_between_stores_that_fail_now_and_then_a_cluster_that_loses_a_node_loses_no_byte(
+    nodes: Nodes,
+    corpus: Path,
+    want: dict[str, bytes],
+    tiny_extractor: Path,
+    options: PrecomputeOptions,
+    s3: str,
+) -> None:
+    files(s3).put_file(str(corpus), f"{BUCKET}/ray-texts/{corpus.name}")
+    done: list[int] = []
+
+    def strike(summary: UnitSummary) -> None:
+        done.append(summary.unit)
+        if len(done) == UNITS // 3:
+            nodes.kill_second()
+
+    try:
+        with FlakyStore(s3, now_and_then()) as store:
+            precompute(
+                f"s3://{BUCKET}/ray-texts/{corpus.name}",
+                f"s3://{BUCKET}/ray-shards",
+                extractor=tiny_extractor,
+                options=options,
+                on_unit=strike,
+                storage_options=s3_options(store.url),
+            )
+    finally:
+        nodes.revive_second()
+    assert objects(s3, "ray-shards") == want
+    assert sorted(done) == list(range(UNITS))
 
 
 def test_a_run_whose_driver_was_killed_goes_on(
