@@ -6,14 +6,14 @@ from typing import get_args
 import click
 
 from amix.cli.output import json_line, json_option, notice, table
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.steps import open_page
 from amix.study.attention.language import Language
 
 
 @click.command()
 @click.argument("shards")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @click.option(
     "--samples",
     type=click.IntRange(min=1),

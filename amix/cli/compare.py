@@ -10,7 +10,7 @@ import click
 
 from amix.cli.output import json_line, json_option, notice
 from amix.cli.shell.help import GroupedCommand
-from amix.cli.shell.places import Place, check_places, existing
+from amix.cli.shell.places import LocalPath, Place, check_places, existing
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.train import config_options, jobs_option, parse_evals
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "Methods, heads, seeds and numbers of texts are what is compared.",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="CONFIG|SHARDS...")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
 @click.option(
     "--methods", default="none,wordmixup,attentionmix", show_default=True, help="Methods, with commas."

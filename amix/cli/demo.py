@@ -11,6 +11,7 @@ import click
 
 from amix.cli.fit import run_fit, show
 from amix.cli.output import json_line, json_option, notice
+from amix.cli.shell.places import LocalPath
 
 ROLES = {"train": "train", "dev": "validation", "test": "test"}
 # Few labels and many epochs make a classifier over-confident, which is what mixing helps against.
@@ -18,7 +19,7 @@ TRAINING = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "seed": 0}  # options of 
 
 
 @click.command()
-@click.argument("out", type=click.Path(path_type=Path), default=Path("amix-demo"))
+@click.argument("out", type=LocalPath(), default=Path("amix-demo"))
 @click.option("--model", help="Hub id or folder of an encoder.  [default: the packaged MiniLM]")
 @click.option(
     "--threads",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.steps import step_after
 from amix.engine.base.errors import UsageError
 from amix.engine.extractor.folder import GRAPHS, Dtype, RelevanceKind
@@ -28,7 +28,7 @@ def _layers(text: str) -> list[int] | None:
 
 @click.command()
 @click.argument("model")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @click.option(
     "--layers", default="all", show_default=True, help="Layers whose heads are exported: all, or 0,1."
 )

@@ -10,7 +10,7 @@ import click
 from amix.cli import precompute as precompute_module
 from amix.cli.output import facts, json_line, json_option, notice, table
 from amix.cli.shell.help import GroupedCommand
-from amix.cli.shell.places import Place, check_places, existing
+from amix.cli.shell.places import LocalPath, Place, check_places, existing
 from amix.cli.shell.progress import tell_epoch
 from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.sources import reject_lines
@@ -55,7 +55,7 @@ def _corpus_options(command: click.Command) -> click.Command:
     note="All other options of training work as well, such as --p and --level: 'amix train --help' lists them.",
 )
 @click.argument("train", metavar="TRAIN")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @click.option(
     "--dev",
     metavar="CORPUS|SHARE|cv:K",

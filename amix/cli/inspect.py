@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amix.cli.output import json_line, json_option, table
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.steps import next_step
 from amix.train.options.config import TrainConfig, rules
 
@@ -48,7 +48,7 @@ def _mixing_option(
 @_mixing_option("sharpness")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="Write a page to this file instead, on which you can try heads and mix the text with others.",
 )
 @json_option

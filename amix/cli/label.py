@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from amix.cli.output import facts, json_line, json_option
-from amix.cli.shell.places import Place, check_places, folder_or_url
+from amix.cli.shell.places import LocalPath, Place, check_places, folder_or_url
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.words import counted
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=LocalPath())
+@click.argument("shards", type=LocalPath())
 @click.argument("out", callback=folder_or_url)
 @click.option(
     "--scaled",

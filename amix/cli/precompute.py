@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from amix.cli.output import facts, json_line, notice
-from amix.cli.shell.places import Place, check_places, folder_or_url
+from amix.cli.shell.places import LocalPath, Place, check_places, folder_or_url
 from amix.cli.shell.steps import next_step, said_how_to_go_on
 from amix.cli.sources import reject_lines
 from amix.cli.watch import Done, speed, watching
@@ -59,9 +59,7 @@ def _rows_or_share(ctx: click.Context, param: click.Parameter, value: str | None
 @click.command()
 @click.argument("corpus")
 @click.argument("out", callback=folder_or_url)
-@click.option(
-    "--extractor", type=click.Path(path_type=Path), required=True, help="Folder that 'amix export' wrote."
-)
+@click.option("--extractor", type=LocalPath(), required=True, help="Folder that 'amix export' wrote.")
 @click.option("--split", default="train", show_default=True, help="Split of a Hub data set or folder.")
 @click.option("--config", help="Configuration of a Hub data set, or subfolder of a folder.")
 @click.option("--revision", help="Commit, tag or branch of a Hub data set.")

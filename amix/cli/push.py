@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from amix.cli.output import facts, json_line, json_option
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import step_after
 
 
 @click.command()
-@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("shards", type=LocalPath())
 @click.argument("target")
 @click.option(
     "--private/--public",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from amix.cli.output import facts, json_line, json_option, notice
-from amix.cli.shell.places import Place, check_places, folder_or_url
+from amix.cli.shell.places import LocalPath, Place, check_places, folder_or_url
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.words import counted
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("shards", nargs=-1, required=True, type=LocalPath())
 @click.argument("out", callback=folder_or_url)
 @click.option(
     "--heads",

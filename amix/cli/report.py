@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from amix.cli.output import json_line, json_option
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.steps import open_page
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.argument("folder", type=LocalPath())
+@click.argument("out", type=LocalPath(dir_okay=False), required=False)
 @json_option
 def command(folder: Path, out: Path | None, as_json: bool) -> None:
     """Write a page about FOLDER, a run or a comparison, to OUT (by default FOLDER/report.html).

@@ -9,7 +9,7 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.cli.shell.help import GroupedCommand
-from amix.cli.shell.places import Place, check_places
+from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.progress import Progress
 from amix.cli.shell.steps import next_step, said_how_to_go_on
 from amix.cli.train import config_options, jobs_option
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "lists them.",
 )
 @click.argument("shards")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @click.option("--model", required=True, help="Hub id or folder of the encoder that will be fine-tuned.")
 @click.option("--samples", type=click.IntRange(min=1), help="Rank on this many texts, drawn at random.")
 @click.option(

@@ -11,7 +11,7 @@ import click
 
 from amix.cli.output import json_line, json_option, notice, table
 from amix.cli.shell.help import TRAINING, GroupedCommand
-from amix.cli.shell.places import Place, check_places, existing
+from amix.cli.shell.places import LocalPath, Place, check_places, existing
 from amix.cli.shell.progress import tell_epoch
 from amix.cli.shell.steps import said_how_to_go_on, step_after
 from amix.engine.base.errors import UsageError
@@ -107,7 +107,7 @@ def jobs_option(text: str) -> Callable[[Command], Command]:
 
 @click.command(name="train", cls=GroupedCommand, groups=TRAINING)
 @click.argument("shards")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @click.option("--model", help="Hub id or folder of the encoder to fine-tune.")
 @click.option(
     "--dev",
@@ -128,7 +128,7 @@ def jobs_option(text: str) -> Callable[[Command], Command]:
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="YAML file of options; the command line wins.",
 )
 @json_option

@@ -1,5 +1,6 @@
 """Arguments that are places: is each what its command takes, or are two of them swapped?"""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,23 @@ _WHERE_FROM: dict[Kind, str] = {
     "model": "Name a Hub id, or a folder with config.json, weights and tokenizer.",
     "corpus": "Name files, a folder in Hub layout, or a Hub id.",
 }
+
+
+class LocalPath(click.Path):
+    """A path of this machine: a URL would become a folder of an odd name."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path. Fails for a URL."""
+        from amix.loaders.stores import is_remote, shown
+
+        if isinstance(value, str) and is_remote(value):
+            self.fail(f"{shown(value)} is a URL, and a file or folder of this machine is needed.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def folder_or_url(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | str | None:

@@ -110,3 +110,24 @@ def test_work_that_is_in_the_way_is_named_and_kept(
 def test_a_share_of_the_texts_is_no_place(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = refused(places, monkeypatch, "train cache model --model model --dev 0.2")
     assert "swapped" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train shards s3://me:s3cr3t@bucket/run --model m",
+        "export m s3://me:s3cr3t@bucket/run",
+        "fit reviews.csv s3://me:s3cr3t@bucket/run",
+        "compare shards s3://me:s3cr3t@bucket/run --model m",
+        "repack s3://me:s3cr3t@bucket/run smaller",
+        "report s3://me:s3cr3t@bucket/run",
+    ],
+)
+def test_a_url_is_refused_where_only_a_folder_will_do(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, command.split())
+    assert done.exit_code == 2
+    assert "s3://bucket/run is a URL, and a file or folder of this machine is needed." in done.stderr
+    assert list(tmp_path.iterdir()) == []
