@@ -97,6 +97,7 @@ def test_commands_go_on_after_a_backslash_and_end_at_a_comment() -> None:
 # Why blocks are not run, and of which pages. A block that needs no network, GPU or corpus of others is run.
 NOT_RUN = {
     "installs packages": ["README.md", "docs/quickstart.md"],
+    "needs an environment of its own": ["docs/guides/optimum.md"],
     "needs GPUs": ["docs/guides/several-gpus.md"],
     "needs a bucket": ["docs/guides/object-storage.md"],
     "needs a cluster": ["docs/guides/ray.md", "docs/scaling.md"],
