@@ -254,7 +254,7 @@ def test_a_header_that_is_nearly_right_is_told_from_a_wrong_one(
 
 
 def test_rows_of_which_none_can_be_read_are_not_taken_for_a_wrong_label_column(tmp_path: Path) -> None:
-    rows = "".join(f"un caf\xe9 d\xe9licieux {number},a\n" for number in range(9))
+    rows = "".join(f"un café délicieux {number},a\n" for number in range(9))
     with pytest.raises(CorpusError, match=r"none of its rows can be read.*UTF-8.*--encoding windows-1252"):
         opened(tmp_path, b"text,label\n" + rows.encode("cp1252"))
     with pytest.raises(CorpusError, match=r"none of its rows can be read.*3 fields, the header has 2"):
