@@ -1,9 +1,11 @@
-"""One shard, read through its index: a memory map and a slice, with the checksum of exactly the bytes read."""
+"""One shard, read through its index: the bytes that are wanted and no others, each with its checksum."""
 
 import contextlib
 import mmap
 import struct
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -13,15 +15,23 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_bytes
-from amix.loaders.shards.layout import INDEX_DTYPE, INDEX_HEADER_BYTES, crc_header, index_header, sample_key
+from amix.loaders.shards.layout import (
+    CRC_DTYPE,
+    INDEX_DTYPE,
+    INDEX_HEADER_BYTES,
+    Wanted,
+    crc_header,
+    index_header,
+    sample_key,
+)
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.npy import HEADER_BYTES
-from amix.loaders.shards.openfiles import OpenShards, mapped
+from amix.loaders.shards.openfiles import OpenFile, OpenShards, cut, mapped
 from amix.loaders.shards.records import FileEntry, ShardRecord
 
 _ENTRY = struct.Struct("<qqii")  # INDEX_DTYPE
-_CRC = struct.Struct("<I")
 _TRIES = 3
+_HELD = 16  # columns of checksums that an open shard keeps in memory; of more, each sum is read by itself
 _AGAIN = "remove it and run the same 'amix precompute' again."
 
 
@@ -69,12 +79,11 @@ class ShardReader:
         self._labels = range(len(manifest.label_names or ())) if layout.cls else range(-1, 0)
         self._open_shards = open_shards
         self._provide = provide
-        self._others = [name for name in layout.arrays if name not in ("input_ids", "relevance")]
         self._index: bytes | None = None
-        self._maps: tuple[mmap.mmap, mmap.mmap] | None = None
+        self._files: tuple[mmap.mmap, _Sums] | None = None
 
     def __getstate__(self) -> dict[str, Any]:  # Any: attributes of all types
-        return {**self.__dict__, "_maps": None, "_index": None}
+        return {**self.__dict__, "_files": None, "_index": None}
 
     def __len__(self) -> int:
         return self._samples
@@ -84,52 +93,38 @@ class ShardReader:
         """(samples,) of `INDEX_DTYPE`: row, offset, tokens, label."""
         return np.frombuffer(self._entries(), INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
 
-    def read(self, position: int, heads: Sequence[int] = ()) -> StoredSample:
-        """Return one sample with the relevance of `heads` (positions among the stored ones).
+    def read(self, position: int, wanted: Wanted) -> StoredSample:
+        """Return what is wanted of one sample.
 
-        Raises ShardError naming tar and key when bytes do not match their checksum.
+        Raises ShardError naming tar and key when bytes do not match their checksum, or are not there any more.
         """
         entries = self._index or self._entries()
         row, offset, tokens, label = _ENTRY.unpack_from(entries, INDEX_HEADER_BYTES + position * _ENTRY.size)
-        tar, crc = self._maps or self._open()
-        places = self._layout.payloads(tokens)
-        # Bytes from the start of the file to this sample's checksum in the first column, and from a column to the next.
-        first, column = HEADER_BYTES + position * _CRC.size, self._samples * _CRC.size
-
-        begin, size = places["input_ids"]
-        begin += offset
-        ids = tar[begin : begin + size]
-        if crc32(ids) != _CRC.unpack_from(crc, first)[0] or len(ids) != size:
-            raise self._damage(row, 0)
-        relevance = []
-        if heads:
-            begin, size = places["relevance"]
-            begin, size = begin + offset, size // self._layout.heads
-            for head in heads:
-                data = tar[begin + head * size : begin + (head + 1) * size]
-                if crc32(data) != _CRC.unpack_from(crc, first + (1 + head) * column)[0] or len(data) != size:
-                    raise self._damage(row, 1 + head)
-                relevance.append(data)
-        others = {}
-        for name in self._others:
-            if heads or name != "scale":
-                begin, size = places[name]
-                begin, number = begin + offset, self._layout.crc_column(name)
-                data = tar[begin : begin + size]
-                if crc32(data) != _CRC.unpack_from(crc, first + number * column)[0] or len(data) != size:
-                    raise self._damage(row, number)
-                others[name] = data
-        return StoredSample(self.path, row, tokens, label, ids, relevance, others)
+        tar, sums = self._files or self._open()
+        if (
+            tar.size() < self._tar.bytes
+        ):  # asks the system: to touch a byte that is gone ends the process (SIGBUS)
+            raise cut(self.path, self._tar.bytes, tar.size())
+        read = []
+        for begin, size, column in wanted[tokens]:
+            begin += offset
+            data = tar[begin : begin + size]
+            if crc32(data) != sums[column][position] or len(data) != size:
+                raise self._damage(row, column)
+            read.append(data)
+        first = 1 + len(wanted.heads)
+        others = dict(zip(wanted.others, read[first:], strict=True)) if wanted.others else {}
+        return StoredSample(self.path, row, tokens, label, read[0], read[1:first], others)
 
     def fetch(self) -> None:
         """Fetch the files of a remote shard, unless they are open."""
-        if self._provide is not None and self._maps is None:
+        if self._provide is not None and self._files is None:
             for file in (self._tar, self._crc):
                 self._provide(file)
 
     def close(self) -> None:
-        """Release the files, which close when no other thread reads them any more."""
-        self._maps = None
+        """Let go of files, index and checksums; files close when no other thread reads them any more."""
+        self._files = self._index = None
 
     def _damage(self, row: int, column: int) -> ShardError:
         return ShardError(
@@ -147,7 +142,9 @@ class ShardReader:
                 raise ShardError(f"{path}: cannot be read ({problem.strerror}).") from None
             if sha256_bytes(data) != self._index_file.sha256:
                 raise ShardError(f"{path}: does not match its record; {_AGAIN}")
-            _require_header(path, data, index_header(self._samples), self._samples * _ENTRY.size)
+            header = index_header(self._samples)
+            if not data.startswith(header) or len(data) != len(header) + self._samples * _ENTRY.size:
+                raise _other_shape(path)
             index = np.frombuffer(data, INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
             is_label = (index["label"] >= self._labels.start) & (index["label"] < self._labels.stop)
             # A negative offset would be read from the end of the file.
@@ -156,27 +153,56 @@ class ShardReader:
             self._index = data
         return self._index
 
-    def _open(self) -> tuple[mmap.mmap, mmap.mmap]:
-        # The tar may have gigabytes, and the checksums of many heads too: both are mapped, not read.
-        columns = len(self._layout.crc_names)
+    def _open(self) -> "tuple[mmap.mmap, _Sums]":
         tar, crc = self._fetched()
-        _require_header(
-            self._crc_path, crc, crc_header(columns, self._samples), columns * self._samples * _CRC.size
-        )
-        self._maps = (tar, crc)
+        columns = len(self._layout.crc_names)
+        header = crc_header(columns, self._samples)
+        if (
+            crc.size != len(header) + columns * self._samples * CRC_DTYPE.itemsize
+            or crc.read(0, len(header)) != header
+        ):
+            raise _other_shape(self._crc_path)
+        self._files = tar, _Sums(crc, self._samples)
         if self._open_shards is not None:
             self._open_shards.add(self)
-        return self._maps
+        return self._files
 
-    def _fetched(self) -> tuple[mmap.mmap, mmap.mmap]:
-        """Map tar and checksums. What was fetched may be evicted before it is opened, so it is tried again."""
+    def _fetched(self) -> tuple[mmap.mmap, OpenFile]:
+        """Open tar and checksums. What was fetched may be evicted before it is opened, so it is tried again."""
         for _ in range(_TRIES if self._provide else 0):
             self.fetch()
             with contextlib.suppress(ShardError):
-                return mapped(self.path), mapped(self._crc_path)
-        return mapped(self.path), mapped(self._crc_path)
+                return mapped(self.path, self._tar.bytes), OpenFile(self._crc_path)
+        return mapped(self.path, self._tar.bytes), OpenFile(self._crc_path)
 
 
-def _require_header(path: Path, data: bytes | mmap.mmap, header: bytes, size: int) -> None:
-    if data[: len(header)] != header or len(data) != len(header) + size:
-        raise ShardError(f"{path}: has another shape than its record; {_AGAIN}")
+class _Sums(dict[int, "array[int] | _Column"]):
+    """The checksums of an open shard by their column; a few columns are kept in memory."""
+
+    def __init__(self, file: OpenFile, samples: int) -> None:
+        super().__init__()
+        self._file = file
+        self._size = samples * CRC_DTYPE.itemsize
+
+    def __missing__(self, number: int) -> "array[int] | _Column":
+        begin = HEADER_BYTES + number * self._size
+        if len(self) >= _HELD:
+            return _Column(self._file, begin)
+        self[number] = array("I", np.frombuffer(self._file.read(begin, self._size), CRC_DTYPE).tolist())
+        return self[number]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of checksums that stays in its file."""
+
+    file: OpenFile
+    begin: int
+
+    def __getitem__(self, position: int) -> int:
+        size = CRC_DTYPE.itemsize
+        return int.from_bytes(self.file.read(self.begin + position * size, size), "little")
+
+
+def _other_shape(path: Path) -> ShardError:
+    return ShardError(f"{path}: has another shape than its record; {_AGAIN}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.heads import HeadSpec
+from amix.loaders.shards.layout import Wanted
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
 from amix.loaders.shards.reader import ShardReader
@@ -100,9 +101,10 @@ class RelevanceDataset(Samples):
         specs = () if head is None else HeadSpec.parse_several(head)
         self.head = None if head is None else "|".join(map(str, specs))
         picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
-        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
-        rows = [[self._heads.index(position) for position in spec] for spec in picked]
-        self._decoder = Decoder(self.manifest, self._heads, rows)
+        heads = sorted({position for spec in picked for position in spec})  # each is read once
+        rows = [[heads.index(position) for position in spec] for spec in picked]
+        self._wanted = Wanted(self.manifest.layout, heads)
+        self._decoder = Decoder(self.manifest, heads, rows)
 
     @property
     def label_names(self) -> tuple[str, ...] | None:
@@ -233,7 +235,7 @@ class RelevanceDataset(Samples):
         for number, shard, place in zip(wanted.tolist(), shards.tolist(), places.tolist(), strict=True):
             reader = self._readers[shard]
             try:
-                stored.append(reader.read(place + len(reader), self._heads))
+                stored.append(reader.read(place + len(reader), self._wanted))
                 kept.append(number)
             except ShardError as problem:
                 if not skips:
