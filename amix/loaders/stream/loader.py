@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.publish import sha256_bytes
@@ -22,8 +23,11 @@ Ends = Literal["exact", "drop", "pad"]
 _LOG = logging.getLogger(__name__)
 
 
-class RelevanceLoader:
+class RelevanceLoader(IterableDataset[Batch]):
     """Iterates over a `RelevanceDataset` in padded batches of tensors.
+
+    It is a stateful iterable, as torchdata calls it: `StatefulDataLoader(loader, batch_size=None)` saves and continues
+    it, and with workers of its own each of them reads its share of the batches.
 
     batch_size: samples per global batch, all ranks together.
     shuffle: `global` = a uniform permutation of all samples; `window` = one that needs few shards at a time, for
@@ -86,6 +90,7 @@ class RelevanceLoader:
         self._resumed = False
         reading = reading or Reading()
         self._pin_memory = reading.pin_memory and torch.cuda.is_available()
+        self._has_workers = reading.workers > 0
         self._reader = open_reader(dataset, reading)
 
     def __len__(self) -> int:
@@ -128,11 +133,24 @@ class RelevanceLoader:
         self._epoch, self._delivered, self._resumed = int(state["epoch"]), int(state["batches"]), True
 
     def __iter__(self) -> Iterator[Batch]:
-        if not self._resumed:
-            self._delivered = 0
-        self._resumed = False
-        for wanted, arrays in self._reader.read(self._turns()):
-            self._delivered += 1
+        # Not a generator: what to deliver is settled here, also for an iterator that nobody asks for a batch.
+        self._delivered, self._resumed = (self._delivered if self._resumed else 0), False
+        first = self._delivered
+        worker = get_worker_info()
+        if worker is None:
+            return self._batches(range(first, len(self)))
+        if self._has_workers:
+            raise UsageError(
+                "a worker cannot have workers. Give Reading(workers=...) to the RelevanceLoader, or num_workers to "
+                "what it is passed to, not both."
+            )
+        # Batches are asked of the workers in turn.
+        first += (worker.id - first) % worker.num_workers
+        return self._batches(range(first, len(self), worker.num_workers))
+
+    def _batches(self, numbers: range) -> Iterator[Batch]:
+        for number, (wanted, arrays) in zip(numbers, self._reader.read(self._turns(numbers)), strict=True):
+            self._delivered = number + 1
             self.skipped += wanted - len(arrays["keys"])
             if not arrays["keys"]:
                 continue
@@ -190,12 +208,10 @@ class RelevanceLoader:
             return np.resize(numbers, len(numbers) - rest + self.batch_size)
         return numbers
 
-    def _turns(self) -> Iterator[Numbers]:
-        """Yield this rank's sample numbers of each batch that is still to come, and have their shards fetched."""
-        first = self._rank * self._share
-        begins = range(
-            self._delivered * self.batch_size + first, len(self) * self.batch_size + first, self.batch_size
-        )
+    def _turns(self, batches: range) -> Iterator[Numbers]:
+        """Yield this rank's sample numbers of each of `batches`, and have their shards fetched."""
+        first, size = self._rank * self._share, self.batch_size
+        begins = range(batches.start * size + first, batches.stop * size + first, batches.step * size)
         return _fetched(self.dataset, self._numbers(), begins, self._share)
 
 
