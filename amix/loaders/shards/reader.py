@@ -3,9 +3,7 @@
 import contextlib
 import mmap
 import struct
-from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -15,36 +13,28 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_bytes
-from amix.loaders.shards.layout import (
-    CRC_DTYPE,
-    INDEX_DTYPE,
-    INDEX_HEADER_BYTES,
-    Wanted,
-    crc_header,
-    index_header,
-    sample_key,
-)
+from amix.loaders.shards.checksums import Checksums
+from amix.loaders.shards.layout import INDEX_DTYPE, INDEX_HEADER_BYTES, Wanted, index_header, sample_key
 from amix.loaders.shards.manifest import Manifest
-from amix.loaders.shards.npy import HEADER_BYTES
 from amix.loaders.shards.openfiles import OpenFile, OpenShards, cut, mapped
 from amix.loaders.shards.records import FileEntry, ShardRecord
 
 _ENTRY = struct.Struct("<qqii")  # INDEX_DTYPE
 _TRIES = 3
-_HELD = 16  # columns of checksums that an open shard keeps in memory; of more, each sum is read by itself
 _AGAIN = "remove it and run the same 'amix precompute' again."
 
 
 class StoredSample(NamedTuple):
     """The bytes of one sample, as stored and checked.
 
-    tar: path of its shard.  tokens: how many.  label: class id, or -1.  ids: of `Layout.ids_dtype`.
+    tar: path or URL of its shard.  key: its corpus row, as the shard names it.  tokens: how many.
+    label: class id, or -1.  ids: of `Layout.ids_dtype`.
     relevance: of `Layout.relevance_dtype`, one row for each head asked for, in that order.
     others: payloads of the further arrays by name; `scale` only with heads.
     """
 
-    tar: Path
-    row: int
+    tar: Path | str
+    key: str
     tokens: int
     label: int
     ids: bytes
@@ -80,7 +70,7 @@ class ShardReader:
         self._open_shards = open_shards
         self._provide = provide
         self._index: bytes | None = None
-        self._files: tuple[mmap.mmap, _Sums] | None = None
+        self._files: tuple[mmap.mmap, Checksums] | None = None
 
     def __getstate__(self) -> dict[str, Any]:  # Any: attributes of all types
         return {**self.__dict__, "_files": None, "_index": None}
@@ -114,7 +104,7 @@ class ShardReader:
             read.append(data)
         first = 1 + len(wanted.heads)
         others = dict(zip(wanted.others, read[first:], strict=True)) if wanted.others else {}
-        return StoredSample(self.path, row, tokens, label, read[0], read[1:first], others)
+        return StoredSample(self.path, sample_key(row), tokens, label, read[0], read[1:first], others)
 
     def fetch(self) -> None:
         """Fetch the files of a remote shard, unless they are open."""
@@ -144,7 +134,7 @@ class ShardReader:
                 raise ShardError(f"{path}: does not match its record; {_AGAIN}")
             header = index_header(self._samples)
             if not data.startswith(header) or len(data) != len(header) + self._samples * _ENTRY.size:
-                raise _other_shape(path)
+                raise ShardError(f"{path}: has another shape than its record; {_AGAIN}")
             index = np.frombuffer(data, INDEX_DTYPE, offset=INDEX_HEADER_BYTES)
             is_label = (index["label"] >= self._labels.start) & (index["label"] < self._labels.stop)
             # A negative offset would be read from the end of the file.
@@ -153,16 +143,9 @@ class ShardReader:
             self._index = data
         return self._index
 
-    def _open(self) -> "tuple[mmap.mmap, _Sums]":
+    def _open(self) -> tuple[mmap.mmap, Checksums]:
         tar, crc = self._fetched()
-        columns = len(self._layout.crc_names)
-        header = crc_header(columns, self._samples)
-        if (
-            crc.size != len(header) + columns * self._samples * CRC_DTYPE.itemsize
-            or crc.read(0, len(header)) != header
-        ):
-            raise _other_shape(self._crc_path)
-        self._files = tar, _Sums(crc, self._samples)
+        self._files = tar, Checksums(crc, len(self._layout.crc_names), self._samples)
         if self._open_shards is not None:
             self._open_shards.add(self)
         return self._files
@@ -174,35 +157,3 @@ class ShardReader:
             with contextlib.suppress(ShardError):
                 return mapped(self.path, self._tar.bytes), OpenFile(self._crc_path)
         return mapped(self.path, self._tar.bytes), OpenFile(self._crc_path)
-
-
-class _Sums(dict[int, "array[int] | _Column"]):
-    """The checksums of an open shard by their column; a few columns are kept in memory."""
-
-    def __init__(self, file: OpenFile, samples: int) -> None:
-        super().__init__()
-        self._file = file
-        self._size = samples * CRC_DTYPE.itemsize
-
-    def __missing__(self, number: int) -> "array[int] | _Column":
-        begin = HEADER_BYTES + number * self._size
-        if len(self) >= _HELD:
-            return _Column(self._file, begin)
-        self[number] = array("I", np.frombuffer(self._file.read(begin, self._size), CRC_DTYPE).tolist())
-        return self[number]
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of checksums that stays in its file."""
-
-    file: OpenFile
-    begin: int
-
-    def __getitem__(self, position: int) -> int:
-        size = CRC_DTYPE.itemsize
-        return int.from_bytes(self.file.read(self.begin + position * size, size), "little")
-
-
-def _other_shape(path: Path) -> ShardError:
-    return ShardError(f"{path}: has another shape than its record; {_AGAIN}")

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError, UsageError
-from amix.engine.base.heads import HeadSpec
 from amix.loaders.shards.layout import Wanted
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
@@ -24,7 +23,7 @@ from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.remote import Ahead, CacheOptions, Mirror
 from amix.loaders.stores import is_remote
 from amix.loaders.stream.batch import ArrayBatch
-from amix.loaders.stream.decoding import Decoder
+from amix.loaders.stream.decoding import Decoder, Picked
 from amix.loaders.stream.flat import FlatBatch
 
 if TYPE_CHECKING:
@@ -98,13 +97,13 @@ class RelevanceDataset(Samples):
         return self._labels is not None
 
     def _choose(self, head: str | None) -> None:
-        specs = () if head is None else HeadSpec.parse_several(head)
-        self.head = None if head is None else "|".join(map(str, specs))
-        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
-        heads = sorted({position for spec in picked for position in spec})  # each is read once
-        rows = [[heads.index(position) for position in spec] for spec in picked]
-        self._wanted = Wanted(self.manifest.layout, heads)
-        self._decoder = Decoder(self.manifest, heads, rows)
+        manifest = self.manifest
+        picked = Picked.of(head, manifest.heads, str(self.folder))
+        self.head = picked.text
+        self._wanted = Wanted(manifest.layout, picked.heads)
+        self._decoder = Decoder(
+            manifest.layout, picked, vocab_size=manifest.vocab_size, special_ids=manifest.special_ids
+        )
 
     @property
     def label_names(self) -> tuple[str, ...] | None:

@@ -62,7 +62,7 @@ class SourceShard:
                 weights = np.zeros(layout.classes, np.float32)
                 weights[self.class_ids] = np.frombuffer(labels, "<f4")
             yield Sample(
-                row=stored.row + self.base,
+                row=int(stored.key) + self.base,
                 ids=np.frombuffer(stored.ids, self.layout.ids_dtype),
                 label=int(self.class_ids[stored.label]) if layout.cls else -1,
                 labels=None if labels is None or not layout.classes else tuple(weights.tolist()),
