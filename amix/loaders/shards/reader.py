@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_bytes
-from amix.loaders.shards.checksums import Checksums
 from amix.loaders.shards.layout import INDEX_DTYPE, INDEX_HEADER_BYTES, Wanted, index_header, sample_key
 from amix.loaders.shards.manifest import Manifest
-from amix.loaders.shards.openfiles import OpenFile, OpenShards, cut, mapped
+from amix.loaders.shards.openfiles import Checksums, OpenFile, OpenShards, cut, mapped
 from amix.loaders.shards.records import FileEntry, ShardRecord
 
 _ENTRY = struct.Struct("<qqii")  # INDEX_DTYPE

@@ -11,10 +11,9 @@ from typing import IO, Any
 from zlib import crc32
 
 from amix.engine.base.errors import FetchError, ShardError
-from amix.loaders.shards.checksums import Checksums
 from amix.loaders.shards.layout import RELEVANCE_DTYPES, Layout, Wanted
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header, parse_npy
-from amix.loaders.shards.openfiles import OpenFile
+from amix.loaders.shards.openfiles import Checksums, OpenFile
 from amix.loaders.shards.reader import StoredSample
 from amix.loaders.shards.remote import is_remote, shown
 from amix.loaders.stream.decoding import Decoder
