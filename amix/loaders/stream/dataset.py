@@ -34,6 +34,7 @@ else:
     Samples = object  # torch only needs these methods, not the base class, and reading shards needs no torch
 
 _DEPTH = 4  # shards fetched ahead
+_AT_ONCE = 4096  # batches whose shards are looked up together
 Damaged = Literal["error", "skip"]
 _LOG = logging.getLogger(__name__)
 
@@ -181,20 +182,27 @@ class RelevanceDataset(Samples):
         if self._mirror is None:
             yield lambda numbers: None
             return
-        shards, first = np.unique(
-            self._shards_of(np.concatenate([np.zeros(0, np.int64), *batches])), return_index=True
-        )
-        largest = max((entry.tar_bytes for entry in self.manifest.shards), default=1)
+        largest = int(self.manifest.shards.tar_bytes.max(initial=1))
         # Shards that are fetched ahead must not push those in use out of the local store.
         depth = max(1, min(_DEPTH, self._mirror.limit // 2 // max(1, largest)))
-        in_order = shards[np.argsort(first)].tolist()
-        with Ahead(in_order, lambda shard: self._readers[shard].fetch(), depth) as ahead:
+        with Ahead(
+            self._in_order_of_use(batches), lambda shard: self._readers[shard].fetch(), depth
+        ) as ahead:
             yield lambda numbers: ahead.reached(np.unique(self._shards_of(numbers)).tolist())
 
     @property
     def fits(self) -> bool:
         """Whether all shards of a remote cache fit into the local store at the same time; True for a local cache."""
         return self._mirror is None or self.manifest.tar_bytes <= self._mirror.limit
+
+    def _in_order_of_use(self, batches: Iterable[NDArray[np.int64]]) -> list[int]:
+        """Return the shards that `batches` read, each once; no more batches are drawn than it takes to meet all."""
+        met: dict[int, None] = {}
+        coming = iter(batches)
+        while len(met) < len(self._readers) and (some := list(itertools.islice(coming, _AT_ONCE))):
+            shards, first = np.unique(self._shards_of(np.concatenate(some)), return_index=True)
+            met.update(dict.fromkeys(shards[np.argsort(first)].tolist()))
+        return list(met)
 
     def _shards_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.searchsorted(self._ends, numbers, "right")

@@ -14,7 +14,8 @@ from amix.engine.base.publish import sha256_bytes
 from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.order import WINDOW, Numbers, Shuffle, bucketed, order
+from amix.loaders.stream.order import WINDOW, Numbers, Shuffle, bucketed, is_keyed, order
+from amix.loaders.stream.permutation import KeyedPermutation
 from amix.loaders.stream.reading import Reading, open_reader
 
 __all__ = ["Ends", "Reading", "RelevanceLoader"]
@@ -178,9 +179,11 @@ class RelevanceLoader(IterableDataset[Batch]):
             "batch_size": self.batch_size,
             "group_size": self.group_size,
             "ends": self._ends,
+            # An older state of so many samples is of an order that was drawn as a whole.
+            **({"order": "keyed"} if is_keyed(self._samples, self._shuffle) else {}),
         }
 
-    def _numbers(self) -> Numbers:
+    def _numbers(self) -> Numbers | KeyedPermutation:
         """Return the sample numbers of the epoch, batch after batch, for all ranks."""
         shards = None
         if self._shuffle == "window":
@@ -190,42 +193,50 @@ class RelevanceLoader(IterableDataset[Batch]):
             self._samples, self._seed, self._epoch, self._shuffle, shards=shards, window=self._window
         )
         if self._subset is not None:
-            numbers = self._subset[numbers]
+            numbers = self._subset[numbers[:]]
         if self._bucket_batches:
             numbers = bucketed(
-                numbers,
+                numbers[:],
                 self.dataset.lengths(),
                 self._seed,
                 self._epoch,
                 batch_size=self.batch_size,
                 batches=self._bucket_batches,
             )
-        rest = len(numbers) % self.batch_size
-        if rest and self._ends == "drop":
-            return numbers[:-rest]
-        if rest and self._ends == "pad":
-            # It goes on with the first samples again.
-            return np.resize(numbers, len(numbers) - rest + self.batch_size)
         return numbers
 
     def _turns(self, batches: range) -> Iterator[Numbers]:
         """Yield this rank's sample numbers of each of `batches`, and have their shards fetched."""
         first, size = self._rank * self._share, self.batch_size
         begins = range(batches.start * size + first, batches.stop * size + first, batches.step * size)
-        return _fetched(self.dataset, self._numbers(), begins, self._share)
+        return _fetched(self.dataset, self._numbers(), begins, self._share, self._ends == "pad")
 
 
-def _fetched(dataset: RelevanceDataset, numbers: Numbers, begins: range, size: int) -> Iterator[Numbers]:
+def _fetched(
+    dataset: RelevanceDataset,
+    numbers: Numbers | KeyedPermutation,
+    begins: range,
+    size: int,
+    fills_up: bool,
+) -> Iterator[Numbers]:
     """Yield `size` numbers from each of `begins` on, and have their shards fetched.
 
     Not a method: it must not hold the loader. A loader that holds itself through its workers is freed only when Python
     collects circles of references, and its workers then are not told to end: torch waits 5 s for each.
     """
-    with dataset.fetching(numbers[begin : begin + size] for begin in begins) as reached:
+
+    def part(begin: int) -> Numbers:
+        held = numbers[begin : begin + size]
+        if len(held) == size or not fills_up:
+            return held
+        # The batch is filled up with the first samples again.
+        return np.array([numbers[place % len(numbers)] for place in range(begin, begin + size)], np.int64)
+
+    with dataset.fetching(map(part, begins)) as reached:
         for begin in begins:
-            part = numbers[begin : begin + size]
-            reached(part)
-            yield part
+            batch = part(begin)
+            reached(batch)
+            yield batch
 
 
 def _group_size(batch_size: int, group_size: int | None, rank: int, world_size: int) -> int:
