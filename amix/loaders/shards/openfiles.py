@@ -16,13 +16,19 @@ from amix.loaders.shards.layout import CRC_DTYPE, crc_header
 from amix.loaders.shards.npy import HEADER_BYTES
 
 _FILES = 2  # of an open shard: tar and checksums
-_MOST = 1 << 12  # shards at most: each holds its index and checksums, at 4,096 samples about 300 kB
+_MOST = 1 << 14  # shards at most; a process may have 65,530 mapped regions by default
+_SAMPLES = (
+    1 << 24
+)  # in them at most: each takes 24 bytes of an index and 4 of a checksum for each head that is read
 
 _HELD = 16  # columns that stay in memory; of others, each checksum is read by itself
 
 
 class Closable(Protocol):
     """An open shard."""
+
+    def __len__(self) -> int:
+        """Return how many samples it has."""
 
     def close(self) -> None:
         """Close its files; the next read opens them again."""
@@ -38,12 +44,16 @@ class OpenShards:
     def __init__(self, most: int | None = None) -> None:
         self._most = most or _allowed()
         self._opened: deque[Closable] = deque()
+        self._samples = 0
 
     def add(self, shard: Closable) -> None:
         """Note that `shard` was opened."""
         self._opened.append(shard)
-        if len(self._opened) > self._most:
-            self._opened.popleft().close()
+        self._samples += len(shard)
+        while len(self._opened) > self._most or (self._samples > _SAMPLES and len(self._opened) > 1):
+            first = self._opened.popleft()
+            self._samples -= len(first)
+            first.close()
 
 
 class OpenFile:

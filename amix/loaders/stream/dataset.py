@@ -185,10 +185,20 @@ class RelevanceDataset(Samples):
         largest = int(self.manifest.shards.tar_bytes.max(initial=1))
         # Shards that are fetched ahead must not push those in use out of the local store.
         depth = max(1, min(_DEPTH, self._mirror.limit // 2 // max(1, largest)))
-        with Ahead(
-            self._in_order_of_use(batches), lambda shard: self._readers[shard].fetch(), depth
-        ) as ahead:
-            yield lambda numbers: ahead.reached(np.unique(self._shards_of(numbers)).tolist())
+        in_order = self._in_order_of_use(batches)
+        place = np.full(len(self._readers), -1)
+        place[in_order] = np.arange(len(in_order))
+        latest = -1
+        with Ahead(in_order, lambda shard: self._readers[shard].fetch(), depth) as ahead:
+
+            def reached(numbers: NDArray[np.int64]) -> None:
+                nonlocal latest
+                furthest = int(place[self._shards_of(numbers)].max(initial=-1))
+                if furthest > latest:  # seldom: the thread is not disturbed with every batch
+                    latest = furthest
+                    ahead.reached([in_order[furthest]])
+
+            yield reached
 
     @property
     def fits(self) -> bool:
