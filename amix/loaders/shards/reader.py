@@ -105,9 +105,14 @@ class ShardReader:
         others = dict(zip(wanted.others, read[first:], strict=True)) if wanted.others else {}
         return StoredSample(self.path, sample_key(row), tokens, label, read[0], read[1:first], others)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its files are open, so that there is nothing to fetch."""
+        return self._files is not None
+
     def fetch(self) -> None:
         """Fetch the files of a remote shard, unless they are open."""
-        if self._provide is not None and self._files is None:
+        if self._provide is not None and not self.is_open:
             for file in (self._tar, self._crc):
                 self._provide(file)
 

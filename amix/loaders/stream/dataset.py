@@ -179,13 +179,13 @@ class RelevanceDataset(Samples):
 
         Yields a function to call with each batch before it is read. It does nothing for local shards.
         """
-        if self._mirror is None:
+        in_order = [] if self._mirror is None else self._in_order_of_use(batches)
+        if self._mirror is None or all(self._readers[shard].is_open for shard in in_order):
             yield lambda numbers: None
             return
         largest = int(self.manifest.shards.tar_bytes.max(initial=1))
         # Shards that are fetched ahead must not push those in use out of the local store.
         depth = max(1, min(_DEPTH, self._mirror.limit // 2 // max(1, largest)))
-        in_order = self._in_order_of_use(batches)
         place = np.full(len(self._readers), -1)
         place[in_order] = np.arange(len(in_order))
         latest = -1
