@@ -15,7 +15,7 @@ from amix.loaders.shards.layout import RELEVANCE_DTYPES, Layout, Wanted
 from amix.loaders.shards.npy import HEADER_BYTES, npy_header, parse_npy
 from amix.loaders.shards.openfiles import Checksums, OpenFile
 from amix.loaders.shards.reader import StoredSample
-from amix.loaders.shards.remote import is_remote, shown
+from amix.loaders.stores import is_remote, shown
 from amix.loaders.stream.decoding import Decoder
 from amix.loaders.stream.tarstream import members
 

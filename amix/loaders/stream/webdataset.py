@@ -12,7 +12,7 @@ from amix.engine.base.errors import FetchError, ShardError, UsageError
 from amix.engine.base.heads import Head
 from amix.loaders.shards.layout import Wanted
 from amix.loaders.shards.manifest import MANIFEST, Manifest
-from amix.loaders.shards.remote import Store, is_remote, shown
+from amix.loaders.stores import Store, is_remote, shown
 from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.decoding import Decoder, Picked
 from amix.loaders.stream.members import Contents, grouped, layout_in, shard_samples
