@@ -32,7 +32,13 @@ from measuring.command import ROOT, child
 from measuring.payload import LENGTHS, Text
 
 PEERS = ("wds", "mds", "litdata")
-NAMES = {"amix": "amix", "wds": "WebDataset", "mds": "MosaicML Streaming", "litdata": "LitData"}
+NAMES = {
+    "amix": "amix",
+    "wds": "WebDataset",
+    "pipeline": "amix's WebDataset pipeline",
+    "mds": "MosaicML Streaming",
+    "litdata": "LitData",
+}
 TABLE: list[Bound] = [
     *((f"{kind} / wds", f"{kind} samples/s over WebDataset", 20.0, ">=") for kind in LENGTHS),
     *(
@@ -46,6 +52,18 @@ TABLE: list[Bound] = [
         for kind in LENGTHS
     ),
     *((f"{kind}, bytes", f"bytes read over bytes needed, {kind}", 1.5, "<=") for kind in LENGTHS),
+    *(
+        (f"{kind}, pipeline / wds", f"{kind} samples/s of our pipeline over WebDataset's", 3.0, ">=")
+        for kind in LENGTHS
+    ),
+    *(
+        (f"{kind}, pipeline / amix", f"{kind} samples/s of our pipeline over RelevanceLoader", 0.0, ">=")
+        for kind in LENGTHS
+    ),
+    *(
+        (f"{kind}, s3", f"{kind} samples/s from S3 over local, from the second epoch on", 0.95, ">=")
+        for kind in LENGTHS
+    ),
     ("start", "seconds to open a million samples and deliver a batch", 1.0, "<="),
     ("memory", "MB of memory of that reader, beyond import torch", 100.0, "<="),
     ("writing", "short samples/s written over wds.ShardWriter", 2.0, ">="),
@@ -59,7 +77,8 @@ class Bench:
         """Write what --work does not hold."""
         self.given, self.scratch = given, scratch
         self.figures: dict[str, list[float]] = defaultdict(list)
-        self.formats = [name for name in NAMES if name in ("amix", "wds") or given.peers_python]
+        own = [name for name in NAMES if name in ("amix", "wds") or (given.peers_python and name in PEERS)]
+        self.formats = own  # those that are written; the pipeline reads amix's
         for kind in LENGTHS:
             for name in self.formats:
                 if not self._folder(kind, name).exists():
@@ -77,10 +96,17 @@ class Bench:
                     for name in self.formats
                     if task == "read" or name != "wds"
                 }
+                if task == "read":
+                    rates["pipeline"] = self._run("read", "pipeline", self._folder(kind, "amix"), kind)[
+                        "rate"
+                    ]
+                    self._note(f"{kind}, pipeline / wds", rates["pipeline"] / rates["wds"])
+                    self._note(f"{kind}, pipeline / amix", rates["pipeline"] / rates["amix"])
                 for name, rate in rates.items():
                     self._note(f"{called}, {name}", rate)
-                    if name != "amix":
+                    if name not in ("amix", "pipeline"):
                         self._note(f"{called} / {name}", rates["amix"] / rate)
+            self._note(f"{kind}, s3", self._run("s3", "amix", self._folder(kind, "amix"), kind)["ratio"])
         if self.given.million:
             answer = self._run("open", "amix", self.million, "short")
             self._note("start", answer["seconds"])
@@ -96,7 +122,7 @@ class Bench:
     def count_bytes(self) -> None:
         """Note how many bytes a batch takes from the files, page rounding apart, over those that it is made of."""
         from amix.loaders.shards import reader as shardreader
-        from amix.loaders.shards.layout import INDEX_DTYPE
+        from amix.loaders.shards.layout import CRC_DTYPE, INDEX_DTYPE
         from amix.loaders.stream.dataset import RelevanceDataset
 
         for kind in LENGTHS:
@@ -104,7 +130,7 @@ class Bench:
             counted: list[int] = []
 
             def counting(data: bytes, counted: list[int] = counted) -> int:
-                counted.append(len(data) + shardreader._CRC.size)
+                counted.append(len(data) + CRC_DTYPE.itemsize)
                 return crc32(data)
 
             with mock.patch.object(shardreader, "crc32", counting):  # every byte read goes through it
@@ -113,7 +139,7 @@ class Bench:
             self._note(f"{kind}, bytes", (sum(counted) + len(dataset) * INDEX_DTYPE.itemsize) / needed)
 
     def _run(self, task: str, name: str, folder: Path, kind: str) -> dict[str, Any]:
-        python = sys.executable if name in ("amix", "wds") else self.given.peers_python
+        python = sys.executable if name in ("amix", "wds", "pipeline") else self.given.peers_python
         arguments = [python, str(ROOT / "bench/peers/loading.py"), task, name, str(folder), "--kind", kind]
         return child([*arguments, "--samples", str(self.given.samples)])
 
@@ -158,7 +184,7 @@ def main() -> None:
         "| samples/s | short | short, random | long | long, random | writing |",
         "|---|---|---|---|---|---|",
     ]
-    for name in bench.formats:
+    for name in [*bench.formats, "pipeline"]:
         columns = [f"{called}, {name}" for kind in LENGTHS for called in (kind, f"{kind}, random")]
         cells = [
             f"{np.median(bench.figures[column]):,.0f}" if bench.figures.get(column) else "-"

@@ -57,10 +57,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, dest="out")
     given = parser.parse_args()
     shards = np.arange(given.samples) // given.per_shard
-    rows: dict[str, dict[str, float]] = {"global": figures(order(given.samples, 0, 0), shards)}
+    rows: dict[str, dict[str, float]] = {"global": figures(order(given.samples, 0, 0)[:], shards)}
     for window in WINDOWS:
         width = given.samples if window is None else window
-        numbers = order(given.samples, 0, 0, "window", shards=shards, window=width)
+        numbers = order(given.samples, 0, 0, "window", shards=shards, window=width)[:]
         rows[f"window {width:,}"] = figures(numbers, shards)
     columns = list(rows["global"])
     lines = [f"| shuffle | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]

@@ -5,7 +5,9 @@
 TASK: `write` stores the texts of bench/measuring/payload.py in FOLDER; `read` delivers batches of 64 with the relevance
 of one head, collated to tensors, in the format's own shuffled order, as its documentation says to; `random` the
 same through bare random access, in one uniform order for all; `open` opens a cache of amix, delivers a batch, and
-says what that took. All read with no worker processes and the file cache warm. Prints one JSON object.
+says what that took; `s3` reads a cache of amix from an S3-compatible server on loopback, and says how many times as
+fast epochs after the first are as those from its own folder, in turns. All read with no worker processes and the
+file cache warm. Prints one JSON object.
 
 MosaicML Streaming and LitData ask for a torch of their own, so they run in an environment of their own, which needs
 nothing of amix but its sources.
@@ -14,7 +16,9 @@ nothing of amix but its sources.
 import argparse
 import importlib.machinery
 import json
+import statistics
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -138,6 +142,16 @@ class _WebDataset:
         return batches
 
 
+class _Pipeline:
+    """Ours, of WebDataset's parts, over amix's tars: buffer and batches as there, with their checksums compared."""
+
+    def read(self, folder: Path) -> Batches:
+        from amix.loaders.stream.webdataset import pipeline
+
+        batches: Batches = pipeline(sorted(map(str, folder.glob("*.tar"))), head="3.5", batch_size=BATCH)
+        return batches
+
+
 class _Mds:
     """MosaicML Streaming."""
 
@@ -196,7 +210,13 @@ class _LitData:
         return len(dataset), lambda numbers: _rows_collated([dataset[number] for number in numbers])
 
 
-FORMATS: dict[str, Any] = {"amix": _Amix, "wds": _WebDataset, "mds": _Mds, "litdata": _LitData}
+FORMATS: dict[str, Any] = {
+    "amix": _Amix,
+    "wds": _WebDataset,
+    "pipeline": _Pipeline,
+    "mds": _Mds,
+    "litdata": _LitData,
+}
 
 
 def _rows_collated(rows: list[dict[str, Any]]) -> "Batch":
@@ -211,6 +231,46 @@ def _random(length: int, batch_of: "Callable[[list[int]], Batch]") -> Callable[[
             yield batch_of(numbers[begin : begin + BATCH].tolist())
 
     return epoch
+
+
+def _from_s3(folder: Path, samples: int) -> float:
+    """Return the samples/s of epochs from S3 after the first, over those from `folder`: the median of 40 turns."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    from amix.loaders.shards.remote import CacheOptions
+    from amix.loaders.stream.dataset import RelevanceDataset
+    from amix.loaders.stream.loader import RelevanceLoader
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        access = {"key": "any", "secret": "any", "endpoint_url": f"http://{host}:{port}"}
+        bucket = fsspec.filesystem("s3", **access)
+        bucket.mkdir("bench")
+        bucket.put(f"{folder}/", "bench/cache", recursive=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as store:
+            there = RelevanceDataset(
+                "s3://bench/cache",
+                head="3.5",
+                storage_options=access,
+                cache=CacheOptions(folder=Path(store)),
+            )
+            loaders = [
+                RelevanceLoader(dataset, batch_size=BATCH)
+                for dataset in (there, RelevanceDataset(folder, head="3.5"))
+            ]
+            seconds: list[list[float]] = [[], []]
+            for turn in range(41):
+                for which in (0, 1) if turn % 2 else (1, 0):
+                    began = time.perf_counter()
+                    assert sum(len(batch["keys"]) for batch in loaders[which]) == samples
+                    seconds[which].append(time.perf_counter() - began)
+    finally:
+        server.stop()
+    # The first epoch fetches.
+    return float(statistics.median(local / remote for remote, local in list(zip(*seconds, strict=True))[1:]))
 
 
 def _timed(epoch: "Callable[[], Iterable[Batch]]", samples: int) -> float:
@@ -245,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("task", choices=["write", "read", "random", "open"])
+    parser.add_argument("task", choices=["write", "read", "random", "open", "s3"])
     parser.add_argument("format", choices=FORMATS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kind", choices=["short", "long"], default="short")
@@ -263,6 +323,8 @@ def main() -> None:
             answer = {"rate": _timed(lambda: batches, given.samples)}
         case "random":
             answer = {"rate": _timed(_random(*loader.random(given.folder)), given.samples)}
+        case "s3":
+            answer = {"ratio": _from_s3(given.folder, given.samples)}
         case "open":
             answer = _opened(given.folder)
     print(json.dumps(answer))  # noqa: T201  its answer

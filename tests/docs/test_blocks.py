@@ -101,6 +101,7 @@ NOT_RUN = {
     "needs GPUs": ["docs/guides/several-gpus.md"],
     "needs a bucket": ["docs/guides/object-storage.md"],
     "needs a cluster": ["docs/guides/ray.md", "docs/scaling.md"],
+    "a test of its own does so": ["docs/scaling.md"],
     "reads the runs of a comparison that takes hours": ["docs/few-labels.md"],
     "takes hours": ["docs/comparing.md"],
     "the corpora are not in the repository, and the runs took hours": [

@@ -7,10 +7,11 @@ from amix.engine.base import canonical
 from amix.engine.base.publish import sha256_bytes
 from amix.loaders.shards.card import card, longest_text
 from amix.loaders.shards.choices import RelevanceKind
+from amix.loaders.shards.entries import ShardEntries, ShardEntry
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, CorpusFile, Manifest
 from amix.loaders.shards.output import Destination, destination
 from amix.loaders.shards.recipe import Recipe
-from amix.loaders.shards.records import ShardEntry, ShardRecord
+from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.tokenizer import TOKENIZER, TokenizerFile
 
 
@@ -45,7 +46,7 @@ def publish_manifest(
         label_names=recipe.label_names,
         tokenizer=tokenizer.info,
         recipe=recipe,
-        shards=tuple(map(_entry, records)),
+        shards=ShardEntries.of(map(_entry, records)),
         files=tuple(files),
     )
     documents = {TOKENIZER: tokenizer.data, CARD: card(manifest, longest_text(place.read, records)).encode()}

@@ -5,10 +5,10 @@ size follows from the number of tokens), then cls and txt. So the index needs on
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -149,3 +149,40 @@ class Layout:
             places[name] = (position + BLOCK + HEADER_BYTES, size)
             position += BLOCK + in_blocks(HEADER_BYTES + size)
         return places
+
+
+class Piece(NamedTuple):
+    """Bytes of a sample that have a checksum of their own: an array, or one head's row of relevance.
+
+    begin, size: where in the sample.  column: of its checksums.
+    """
+
+    begin: int
+    size: int
+    column: int
+
+
+class Wanted(dict[int, tuple[Piece, ...]]):
+    """What is read of a sample, by its number of tokens.
+
+    These are the ids, the rows of `heads` in that order, and the arrays named in `others`.
+    heads: positions among those stored; without any, `scale` is not read either.
+    """
+
+    def __init__(self, layout: Layout, heads: Sequence[int] = ()) -> None:
+        super().__init__()
+        self._layout = layout
+        self.heads = tuple(heads)
+        self.others = tuple(name for name in layout.arrays[2:] if heads or name != "scale")
+
+    def __missing__(self, tokens: int) -> tuple[Piece, ...]:
+        layout, places = self._layout, self._layout.payloads(tokens)
+        begin, size = places["relevance"]
+        row = size // max(1, layout.heads)
+        pieces = (
+            Piece(*places["input_ids"], 0),
+            *(Piece(begin + head * row, row, 1 + head) for head in self.heads),
+            *(Piece(*places[name], layout.crc_column(name)) for name in self.others),
+        )
+        self[tokens] = pieces
+        return pieces

@@ -1,11 +1,11 @@
 """The members of a tar: the one header that amix gives each, and the members of a sample read back."""
 
 import functools
-import mmap
 from collections.abc import Iterator
 
 from amix.engine.base.errors import ShardError
 from amix.loaders.shards.layout import BLOCK, Layout, in_blocks
+from amix.loaders.shards.openfiles import OpenFile
 
 _ZEROS = bytes(BLOCK)
 _KEY = 12  # characters of a key
@@ -40,24 +40,21 @@ def member(name: str, *parts: bytes) -> list[bytes]:
 
 
 def members_of(
-    data: mmap.mmap, position: int, key: str, layout: Layout, where: str
+    tar: OpenFile, position: int, key: str, layout: Layout, where: str
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of the members of the sample `key` that begins at `position` of a tar.
 
     Raises ShardError naming `where` and the member when its header is not the one that amix writes.
     """
     for name in layout.members:
+        begin = position + BLOCK
+        header = tar.read(position, BLOCK) if begin <= tar.size else b""
         try:
-            size = int(data[position + 124 : position + 135], 8)
+            size = int(header[124:135], 8)
         except ValueError:
             raise ShardError(f"{where}: the tar header of {name} is damaged.") from None
         # A header is a function of name and size, so links, odd names and claims beyond the file all fail here.
-        begin = position + BLOCK
-        if (
-            size < 0
-            or data[position:begin] != tar_header(f"{key}.{name}", size)
-            or begin + in_blocks(size) > len(data)
-        ):
+        if size < 0 or header != tar_header(f"{key}.{name}", size) or begin + in_blocks(size) > tar.size:
             raise ShardError(f"{where}: the tar header of {name} is damaged.")
-        yield name, data[begin : begin + size]
+        yield name, tar.read(begin, size)
         position = begin + in_blocks(size)

@@ -11,10 +11,10 @@ from amix.engine.base.errors import FetchError, ShardError
 from amix.engine.base.lfs import is_pointer, pointer_refusal
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.codes import decode
-from amix.loaders.shards.layout import BLOCK, in_blocks, sample_key
+from amix.loaders.shards.layout import BLOCK, Wanted, in_blocks, sample_key
 from amix.loaders.shards.manifest import MANIFEST, Manifest
 from amix.loaders.shards.npy import parse_npy
-from amix.loaders.shards.openfiles import mapped
+from amix.loaders.shards.openfiles import OpenFile
 from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.tar import members_of
@@ -145,8 +145,9 @@ def _check_hash(path: Path, sha256: str) -> None:
 def _check_contents(manifest: Manifest, record: ShardRecord) -> None:
     """Walk the tar member by member; everything in it must be what index, checksums and layout say."""
     reader = ShardReader(manifest, record)
-    layout, data, position = manifest.layout, mapped(reader.path), 0
+    layout, tar, position = manifest.layout, OpenFile(reader.path), 0
     classes = len(manifest.label_names or ())
+    wanted = Wanted(layout, range(layout.heads))
     first, end = record.row_range
     last = first - 1
     if (len(reader.index), int(reader.index["tokens"].sum())) != (record.samples, record.tokens):
@@ -156,13 +157,13 @@ def _check_contents(manifest: Manifest, record: ShardRecord) -> None:
         if offset != position or not last < row < end:
             raise ShardError(f"{where}: the index does not agree with the tar.")
         last = row
-        members = dict(members_of(data, position, sample_key(row), layout, where))
+        members = dict(members_of(tar, position, sample_key(row), layout, where))
         position += sum(BLOCK + in_blocks(len(content)) for content in members.values())
         arrays = {name: parse_npy(members[f"{name}.npy"], f"{where}: {name}.npy") for name in layout.arrays}
         for name, array in arrays.items():
             if (array.dtype, array.shape) != layout.array(name, tokens):
                 raise ShardError(f"{where}: {name}.npy has dtype or shape of another cache.")
-        reader.read(number, range(layout.heads))  # compares every checksum
+        reader.read(number, wanted)  # compares every checksum
         if int(arrays["input_ids"].max(initial=0)) >= manifest.vocab_size:
             raise ShardError(f"{where}: holds a token id beyond the vocabulary of {manifest.vocab_size}.")
         relevance_HT = decode(arrays["relevance"], arrays["scale"][:, None] if "scale" in arrays else None)
@@ -172,5 +173,5 @@ def _check_contents(manifest: Manifest, record: ShardRecord) -> None:
             raise ShardError(
                 f"{where}: its class is {members['cls']!r}, the index says {label} of {classes} classes."
             )
-    if data[position:] != bytes(2 * BLOCK):
+    if tar.size - position != 2 * BLOCK or tar.read(position, 2 * BLOCK) != bytes(2 * BLOCK):
         raise ShardError(f"{reader.path}: does not end where its index says.")

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError, UsageError
-from amix.engine.base.heads import HeadSpec
+from amix.loaders.shards.layout import Wanted
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.openfiles import OpenShards
 from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.remote import Ahead, CacheOptions, Mirror
 from amix.loaders.stores import is_remote
 from amix.loaders.stream.batch import ArrayBatch
-from amix.loaders.stream.decoding import Decoder
+from amix.loaders.stream.decoding import Decoder, Picked
 from amix.loaders.stream.flat import FlatBatch
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ else:
     Samples = object  # torch only needs these methods, not the base class, and reading shards needs no torch
 
 _DEPTH = 4  # shards fetched ahead
+_AT_ONCE = 4096  # batches whose shards are looked up together
 Damaged = Literal["error", "skip"]
 _LOG = logging.getLogger(__name__)
 
@@ -97,12 +98,13 @@ class RelevanceDataset(Samples):
         return self._labels is not None
 
     def _choose(self, head: str | None) -> None:
-        specs = () if head is None else HeadSpec.parse_several(head)
-        self.head = None if head is None else "|".join(map(str, specs))
-        picked = [spec.indices(self.manifest.heads, str(self.folder)) for spec in specs]
-        self._heads = sorted({position for spec in picked for position in spec})  # each is read once
-        rows = [[self._heads.index(position) for position in spec] for spec in picked]
-        self._decoder = Decoder(self.manifest, self._heads, rows)
+        manifest = self.manifest
+        picked = Picked.of(head, manifest.heads, str(self.folder))
+        self.head = picked.text
+        self._wanted = Wanted(manifest.layout, picked.heads)
+        self._decoder = Decoder(
+            manifest.layout, picked, vocab_size=manifest.vocab_size, special_ids=manifest.special_ids
+        )
 
     @property
     def label_names(self) -> tuple[str, ...] | None:
@@ -177,23 +179,40 @@ class RelevanceDataset(Samples):
 
         Yields a function to call with each batch before it is read. It does nothing for local shards.
         """
-        if self._mirror is None:
+        in_order = [] if self._mirror is None else self._in_order_of_use(batches)
+        if self._mirror is None or all(self._readers[shard].is_open for shard in in_order):
             yield lambda numbers: None
             return
-        shards, first = np.unique(
-            self._shards_of(np.concatenate([np.zeros(0, np.int64), *batches])), return_index=True
-        )
-        largest = max((entry.tar_bytes for entry in self.manifest.shards), default=1)
+        largest = int(self.manifest.shards.tar_bytes.max(initial=1))
         # Shards that are fetched ahead must not push those in use out of the local store.
         depth = max(1, min(_DEPTH, self._mirror.limit // 2 // max(1, largest)))
-        in_order = shards[np.argsort(first)].tolist()
+        place = np.full(len(self._readers), -1)
+        place[in_order] = np.arange(len(in_order))
+        latest = -1
         with Ahead(in_order, lambda shard: self._readers[shard].fetch(), depth) as ahead:
-            yield lambda numbers: ahead.reached(np.unique(self._shards_of(numbers)).tolist())
+
+            def reached(numbers: NDArray[np.int64]) -> None:
+                nonlocal latest
+                furthest = int(place[self._shards_of(numbers)].max(initial=-1))
+                if furthest > latest:  # seldom: the thread is not disturbed with every batch
+                    latest = furthest
+                    ahead.reached([in_order[furthest]])
+
+            yield reached
 
     @property
     def fits(self) -> bool:
         """Whether all shards of a remote cache fit into the local store at the same time; True for a local cache."""
         return self._mirror is None or self.manifest.tar_bytes <= self._mirror.limit
+
+    def _in_order_of_use(self, batches: Iterable[NDArray[np.int64]]) -> list[int]:
+        """Return the shards that `batches` read, each once; no more batches are drawn than it takes to meet all."""
+        met: dict[int, None] = {}
+        coming = iter(batches)
+        while len(met) < len(self._readers) and (some := list(itertools.islice(coming, _AT_ONCE))):
+            shards, first = np.unique(self._shards_of(np.concatenate(some)), return_index=True)
+            met.update(dict.fromkeys(shards[np.argsort(first)].tolist()))
+        return list(met)
 
     def _shards_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.searchsorted(self._ends, numbers, "right")
@@ -233,7 +252,7 @@ class RelevanceDataset(Samples):
         for number, shard, place in zip(wanted.tolist(), shards.tolist(), places.tolist(), strict=True):
             reader = self._readers[shard]
             try:
-                stored.append(reader.read(place + len(reader), self._heads))
+                stored.append(reader.read(place + len(reader), self._wanted))
                 kept.append(number)
             except ShardError as problem:
                 if not skips:

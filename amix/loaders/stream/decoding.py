@@ -4,32 +4,54 @@ Axes: B samples, S head specs, H heads that are read, N tokens of all samples, C
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amix.engine.base.errors import ShardError
+from amix.engine.base.heads import Head, HeadSpec
 from amix.loaders.shards.codes import decode
-from amix.loaders.shards.layout import sample_key
-from amix.loaders.shards.manifest import Manifest
+from amix.loaders.shards.layout import Layout
 from amix.loaders.shards.reader import StoredSample
 from amix.loaders.stream.flat import FlatBatch
+
+
+class Picked(NamedTuple):
+    """What head specs read.
+
+    text: the specs as they are written; None = no relevance.  heads: positions of the heads that are read, each once.
+    rows: for each spec, where its heads are in `heads`; their mean is the relevance.
+    """
+
+    text: str | None
+    heads: tuple[int, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, head: str | None, available: Sequence[Head], where: str) -> Self:
+        """Return what `head` reads of the stored heads `available`. Raises HeadError for one that `where` lacks."""
+        specs = () if head is None else HeadSpec.parse_several(head)
+        picked = [spec.indices(available, where) for spec in specs]
+        heads = tuple(sorted({position for spec in picked for position in spec}))
+        rows = tuple(tuple(heads.index(position) for position in spec) for spec in picked)
+        return cls(None if head is None else "|".join(map(str, specs)), heads, rows)
 
 
 class Decoder:
     """Decodes what the readers of one cache return.
 
-    heads: positions of the heads that are read.  rows: for each head spec, where its heads are in `heads`; their mean
-        is the relevance. Without head specs there is no relevance.
+    vocab_size, special_ids: of its tokenizer.
     """
 
-    def __init__(self, manifest: Manifest, heads: Sequence[int], rows: Sequence[Sequence[int]]) -> None:
-        self._layout = manifest.layout
-        self._has_labels = manifest.label_names is not None
-        self._heads = list(heads)
-        self._rows = [list(each) for each in rows]
-        self._is_content = np.ones(manifest.vocab_size, np.bool_)
-        self._is_content[list(manifest.special_ids)] = False
+    def __init__(
+        self, layout: Layout, picked: Picked, *, vocab_size: int, special_ids: Sequence[int]
+    ) -> None:
+        self._layout = layout
+        self._heads = list(picked.heads)
+        self._rows = [list(each) for each in picked.rows]
+        self._is_content = np.ones(vocab_size, np.bool_)
+        self._is_content[list(special_ids)] = False
 
     def flat(self, stored: list[StoredSample]) -> FlatBatch:
         """Lay samples end to end. Raises ShardError naming a sample with values that no run writes."""
@@ -44,7 +66,7 @@ class Decoder:
         if layout.token_types:
             types_N = np.frombuffer(_joined(stored, "token_type_ids"), np.uint8).astype(np.int64)
         return FlatBatch(
-            keys=[sample_key(sample.row) for sample in stored],
+            keys=[sample.key for sample in stored],
             lengths=lengths_B,
             input_ids=ids_N,
             content=self._is_content[ids_N],
@@ -77,7 +99,7 @@ class Decoder:
         if self._layout.classes:
             weights = np.frombuffer(_joined(stored, "labels"), "<f4").astype(np.float32)
             return weights.reshape(-1, self._layout.classes)
-        return np.array([sample.label for sample in stored], np.int64) if self._has_labels else None
+        return np.array([sample.label for sample in stored], np.int64) if self._layout.cls else None
 
 
 def _joined(stored: list[StoredSample], name: str) -> bytes:
@@ -88,5 +110,5 @@ def _nonsense(stored: list[StoredSample], lengths_B: NDArray[np.int64], token: i
     """Return the error about the sample that holds token number `token` of all samples end to end."""
     bad = stored[int(np.searchsorted(np.cumsum(lengths_B), token, "right"))]
     return ShardError(
-        f"{bad.tar}: sample {sample_key(bad.row)}: holds {what}, which 'amix precompute' never writes. Do not use it."
+        f"{bad.tar}: sample {bad.key}: holds {what}, which 'amix precompute' never writes. Do not use it."
     )

@@ -7,13 +7,15 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from amix.engine.base.errors import ShardError, UsageError
 from amix.engine.base.publish import sha256_bytes
 from amix.loaders.stream.batch import Batch
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
-from amix.loaders.stream.order import WINDOW, Numbers, Shuffle, bucketed, order
+from amix.loaders.stream.order import WINDOW, Numbers, Shuffle, bucketed, is_keyed, order
+from amix.loaders.stream.permutation import KeyedPermutation
 from amix.loaders.stream.reading import Reading, open_reader
 
 __all__ = ["Ends", "Reading", "RelevanceLoader"]
@@ -22,8 +24,11 @@ Ends = Literal["exact", "drop", "pad"]
 _LOG = logging.getLogger(__name__)
 
 
-class RelevanceLoader:
+class RelevanceLoader(IterableDataset[Batch]):
     """Iterates over a `RelevanceDataset` in padded batches of tensors.
+
+    It is a stateful iterable, as torchdata calls it: `StatefulDataLoader(loader, batch_size=None)` saves and continues
+    it, and with workers of its own each of them reads its share of the batches.
 
     batch_size: samples per global batch, all ranks together.
     shuffle: `global` = a uniform permutation of all samples; `window` = one that needs few shards at a time, for
@@ -86,6 +91,7 @@ class RelevanceLoader:
         self._resumed = False
         reading = reading or Reading()
         self._pin_memory = reading.pin_memory and torch.cuda.is_available()
+        self._has_workers = reading.workers > 0
         self._reader = open_reader(dataset, reading)
 
     def __len__(self) -> int:
@@ -128,11 +134,24 @@ class RelevanceLoader:
         self._epoch, self._delivered, self._resumed = int(state["epoch"]), int(state["batches"]), True
 
     def __iter__(self) -> Iterator[Batch]:
-        if not self._resumed:
-            self._delivered = 0
-        self._resumed = False
-        for wanted, arrays in self._reader.read(self._turns()):
-            self._delivered += 1
+        # Not a generator: what to deliver is settled here, also for an iterator that nobody asks for a batch.
+        self._delivered, self._resumed = (self._delivered if self._resumed else 0), False
+        first = self._delivered
+        worker = get_worker_info()
+        if worker is None:
+            return self._batches(range(first, len(self)))
+        if self._has_workers:
+            raise UsageError(
+                "a worker cannot have workers. Give Reading(workers=...) to the RelevanceLoader, or num_workers to "
+                "what it is passed to, not both."
+            )
+        # Batches are asked of the workers in turn.
+        first += (worker.id - first) % worker.num_workers
+        return self._batches(range(first, len(self), worker.num_workers))
+
+    def _batches(self, numbers: range) -> Iterator[Batch]:
+        for number, (wanted, arrays) in zip(numbers, self._reader.read(self._turns(numbers)), strict=True):
+            self._delivered = number + 1
             self.skipped += wanted - len(arrays["keys"])
             if not arrays["keys"]:
                 continue
@@ -160,9 +179,11 @@ class RelevanceLoader:
             "batch_size": self.batch_size,
             "group_size": self.group_size,
             "ends": self._ends,
+            # An older state of so many samples is of an order that was drawn as a whole.
+            **({"order": "keyed"} if is_keyed(self._samples, self._shuffle) else {}),
         }
 
-    def _numbers(self) -> Numbers:
+    def _numbers(self) -> Numbers | KeyedPermutation:
         """Return the sample numbers of the epoch, batch after batch, for all ranks."""
         shards = None
         if self._shuffle == "window":
@@ -172,44 +193,50 @@ class RelevanceLoader:
             self._samples, self._seed, self._epoch, self._shuffle, shards=shards, window=self._window
         )
         if self._subset is not None:
-            numbers = self._subset[numbers]
+            numbers = self._subset[numbers[:]]
         if self._bucket_batches:
             numbers = bucketed(
-                numbers,
+                numbers[:],
                 self.dataset.lengths(),
                 self._seed,
                 self._epoch,
                 batch_size=self.batch_size,
                 batches=self._bucket_batches,
             )
-        rest = len(numbers) % self.batch_size
-        if rest and self._ends == "drop":
-            return numbers[:-rest]
-        if rest and self._ends == "pad":
-            # It goes on with the first samples again.
-            return np.resize(numbers, len(numbers) - rest + self.batch_size)
         return numbers
 
-    def _turns(self) -> Iterator[Numbers]:
-        """Yield this rank's sample numbers of each batch that is still to come, and have their shards fetched."""
-        first = self._rank * self._share
-        begins = range(
-            self._delivered * self.batch_size + first, len(self) * self.batch_size + first, self.batch_size
-        )
-        return _fetched(self.dataset, self._numbers(), begins, self._share)
+    def _turns(self, batches: range) -> Iterator[Numbers]:
+        """Yield this rank's sample numbers of each of `batches`, and have their shards fetched."""
+        first, size = self._rank * self._share, self.batch_size
+        begins = range(batches.start * size + first, batches.stop * size + first, batches.step * size)
+        return _fetched(self.dataset, self._numbers(), begins, self._share, self._ends == "pad")
 
 
-def _fetched(dataset: RelevanceDataset, numbers: Numbers, begins: range, size: int) -> Iterator[Numbers]:
+def _fetched(
+    dataset: RelevanceDataset,
+    numbers: Numbers | KeyedPermutation,
+    begins: range,
+    size: int,
+    fills_up: bool,
+) -> Iterator[Numbers]:
     """Yield `size` numbers from each of `begins` on, and have their shards fetched.
 
     Not a method: it must not hold the loader. A loader that holds itself through its workers is freed only when Python
     collects circles of references, and its workers then are not told to end: torch waits 5 s for each.
     """
-    with dataset.fetching(numbers[begin : begin + size] for begin in begins) as reached:
+
+    def part(begin: int) -> Numbers:
+        held = numbers[begin : begin + size]
+        if len(held) == size or not fills_up:
+            return held
+        # The batch is filled up with the first samples again.
+        return np.array([numbers[place % len(numbers)] for place in range(begin, begin + size)], np.int64)
+
+    with dataset.fetching(map(part, begins)) as reached:
         for begin in begins:
-            part = numbers[begin : begin + size]
-            reached(part)
-            yield part
+            batch = part(begin)
+            reached(batch)
+            yield batch
 
 
 def _group_size(batch_size: int, group_size: int | None, rank: int, world_size: int) -> int:

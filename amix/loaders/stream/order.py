@@ -5,9 +5,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from amix.loaders.stream.permutation import KeyedPermutation
+
 Shuffle = Literal["global", "window", "none"]
 Numbers = NDArray[np.int64]
 WINDOW = 65_536
+MOST_HELD = 1 << 24  # samples whose order is drawn as a whole: 134 MB
 
 
 def order(
@@ -18,14 +21,17 @@ def order(
     *,
     shards: Numbers | None = None,
     window: int = WINDOW,
-) -> Numbers:
+) -> Numbers | KeyedPermutation:
     """Return the sample numbers of an epoch, (samples,) int64, each once.
 
-    shuffle: `global` = a uniform permutation; `window` = shards in a random order, the samples of each spread over its
+    shuffle: `global` = a uniform permutation, and above `MOST_HELD` samples one that computes its stretches, as if
+        drawn uniformly; `window` = shards in a random order, the samples of each spread over its
         own size plus `window`, so that few shards are in use at a time; `none` = corpus order.
     shards: (samples,) the shard of each sample, for `window`.
     """
     match shuffle:
+        case "global" if is_keyed(samples, shuffle):
+            return KeyedPermutation(samples, seed, epoch)
         case "global":
             return _generator(seed, epoch).permutation(samples)
         case "window":
@@ -33,6 +39,11 @@ def order(
             return _windowed(shards, window, _generator(seed, epoch))
         case "none":
             return np.arange(samples, dtype=np.int64)
+
+
+def is_keyed(samples: int, shuffle: Shuffle) -> bool:
+    """Return whether the order of an epoch is computed in stretches, and not drawn as a whole."""
+    return shuffle == "global" and samples > MOST_HELD
 
 
 def bucketed(

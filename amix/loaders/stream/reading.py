@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from amix.engine.base.errors import UsageError
+from amix.engine.base.errors import AmixError, UsageError
 from amix.loaders.stream.batch import ArrayBatch
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.order import Numbers
@@ -101,18 +101,27 @@ class _Ahead:
 
     def read(self, turns: Iterator[Numbers]) -> Iterator[Read]:
         self.turns.coming = turns
-        return iter(self.loader)
+        return map(_read, self.loader)
 
 
-class _Batches(Dataset[Read]):
-    """A data set whose items are batches, named by their sample numbers."""
+class _Batches(Dataset[Read | AmixError]):
+    """A data set whose items are batches, named by their sample numbers, or what is wrong with one of them."""
 
     def __init__(self, dataset: RelevanceDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, numbers: Numbers) -> Read:
-        return len(numbers), self._dataset.batch(numbers)
+    def __getitem__(self, numbers: Numbers) -> Read | AmixError:
+        try:
+            return len(numbers), self._dataset.batch(numbers)
+        except AmixError as problem:  # torch would write a traceback of the worker into its sentence
+            return problem
 
 
-def _unchanged(read: Read) -> Read:
+def _unchanged(read: Read | AmixError) -> Read | AmixError:
+    return read
+
+
+def _read(read: Read | AmixError) -> Read:
+    if isinstance(read, AmixError):
+        raise read
     return read

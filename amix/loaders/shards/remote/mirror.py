@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from amix.engine.base.publish import write_atomic
+from amix.loaders.shards.entries import ShardEntry
 from amix.loaders.shards.manifest import MANIFEST, Manifest
-from amix.loaders.shards.records import FileEntry, ShardEntry
+from amix.loaders.shards.records import FileEntry
 from amix.loaders.shards.remote.shardcache import CacheOptions, ShardCache
 from amix.loaders.shards.tokenizer import TOKENIZER
 from amix.loaders.stores.transfer import Store

@@ -75,7 +75,7 @@ def relabel(
         rows = range(*shard.row_range)
         places = shard.places(rows)
         facts = ShardFacts(row_range=shard.row_range, rejects=shard.rejects, recipe=recipe)
-        relevance = (shard.relevance(place, range(len(manifest.heads))) for place in places)
+        relevance = shard.relevance(places, range(len(manifest.heads)))
         samples = list(_relabelled(shard.samples(places, bare), labels.weights(rows)))
         return ShardWriter(place, unit, recipe.layout).publish(samples, enumerate(relevance), facts)
 

@@ -120,7 +120,7 @@ def _write(
     taken = [(shard, shard.places(rows)) for shard in shards if shard.meets(rows)]
     layout = recipe.layout
     samples = [sample for shard, places in taken for sample in shard.samples(places, layout)]
-    relevance = (shard.relevance(place, heads) for shard, places in taken for place in places)
+    relevance = (values for shard, places in taken for values in shard.relevance(places, heads))
     facts = ShardFacts(
         row_range=(rows.start, rows.stop),
         rejects=tuple(reject for shard, _ in taken for reject in shard.rejects if reject.row in rows),

@@ -3,7 +3,6 @@
 Axes: H heads, T tokens.
 """
 
-import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from amix.engine.base.errors import ShardError
 from amix.engine.base.publish import sha256_file
 from amix.loaders.shards.codes import decode
-from amix.loaders.shards.layout import BLOCK, Layout, in_blocks, sample_key
+from amix.loaders.shards.layout import BLOCK, Layout, Wanted, in_blocks, sample_key
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.npy import HEADER_BYTES
-from amix.loaders.shards.openfiles import OpenShards, mapped
+from amix.loaders.shards.openfiles import OpenFile, OpenShards
 from amix.loaders.shards.reader import ShardReader
 from amix.loaders.shards.records import Reject
 from amix.loaders.shards.tar import members_of
@@ -54,15 +53,16 @@ class SourceShard:
 
     def samples(self, places: Sequence[int], layout: Layout) -> Iterator[Sample]:
         """Yield the samples at `places` as a cache of `layout` stores them."""
+        wanted = Wanted(self.layout)
         texts = self._texts(places) if layout.text else itertools.repeat(None)
         for place, text in zip(places, texts, strict=False):
-            stored = self.reader.read(place)
+            stored = self.reader.read(place, wanted)
             labels, types = stored.others.get("labels"), stored.others.get("token_type_ids")
             if labels is not None and layout.classes:
                 weights = np.zeros(layout.classes, np.float32)
                 weights[self.class_ids] = np.frombuffer(labels, "<f4")
             yield Sample(
-                row=stored.row + self.base,
+                row=int(stored.key) + self.base,
                 ids=np.frombuffer(stored.ids, self.layout.ids_dtype),
                 label=int(self.class_ids[stored.label]) if layout.cls else -1,
                 labels=None if labels is None or not layout.classes else tuple(weights.tolist()),
@@ -70,27 +70,29 @@ class SourceShard:
                 text=text,
             )
 
-    def relevance(self, place: int, heads: Sequence[int]) -> NDArray[np.float32]:
-        """Return the relevance of `heads` for one sample, (H, T)."""
-        stored = self.reader.read(place, heads)
-        stored_HT = np.frombuffer(b"".join(stored.relevance), self.layout.relevance_dtype)
-        scale_HT = None
-        scale = stored.others.get("scale")
-        if scale is not None:
-            scale_HT = np.frombuffer(scale, "<f4")[list(heads)][:, None]
-        return decode(stored_HT.reshape(len(heads), stored.tokens), scale_HT)
+    def relevance(self, places: Sequence[int], heads: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """Yield the relevance of `heads` for each of the samples at `places`, (H, T)."""
+        wanted = Wanted(self.layout, heads)
+        for place in places:
+            stored = self.reader.read(place, wanted)
+            stored_HT = np.frombuffer(b"".join(stored.relevance), self.layout.relevance_dtype)
+            scale_HT = None
+            scale = stored.others.get("scale")
+            if scale is not None:
+                scale_HT = np.frombuffer(scale, "<f4")[list(heads)][:, None]
+            yield decode(stored_HT.reshape(len(heads), stored.tokens), scale_HT)
 
     def _texts(self, places: Sequence[int]) -> Iterator[str]:
         """Yield the texts of samples. They have no checksums of their own, so the whole tar is hashed first."""
         path = self.reader.path
         if sha256_file(path) != self.tar_sha256:
             raise ShardError(f"{path}: the bytes changed since it was written. Build its folder again.")
-        with contextlib.closing(mapped(path)) as tar:
-            for place in places:
-                row, offset = (int(self.reader.index[name][place]) for name in ("row", "offset"))
-                where = f"{path}: sample {sample_key(row)}"
-                members = dict(members_of(tar, offset, sample_key(row), self.layout, where))
-                yield members["txt"].decode()
+        tar = OpenFile(path)
+        for place in places:
+            row, offset = (int(self.reader.index[name][place]) for name in ("row", "offset"))
+            where = f"{path}: sample {sample_key(row)}"
+            members = dict(members_of(tar, offset, sample_key(row), self.layout, where))
+            yield members["txt"].decode()
 
 
 class Room(NamedTuple):
