@@ -28,9 +28,10 @@ def page() -> str:
 
 
 def _command(name: str) -> str:
-    group = click.Context(main, info_name="amix")
+    group = click.Context(main, info_name="amix", **main.context_settings)
     command = main.get_command(group, name)
     assert command is not None
+    command._help_option = None  # click keeps the one of the first context, which may have been another
     context = click.Context(
         command, info_name=name, parent=group, terminal_width=_WIDE, max_content_width=_WIDE
     )

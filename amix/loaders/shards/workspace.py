@@ -180,6 +180,8 @@ class Workspace:
 
     def _remove(self, names: Iterable[str]) -> None:
         removed = list(names)
+        if not removed:
+            return
         self._out.remove(removed)
         if self._listed is not None:
             self._listed = {name: size for name, size in self._listed.items() if name not in set(removed)}
