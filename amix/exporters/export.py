@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from torch.export import ExportedProgram
 
 from amix.engine.base.errors import ExportError, UsageError
 from amix.engine.base.place import output_folder
@@ -22,12 +23,13 @@ from amix.engine.extractor.folder import (
 )
 from amix.engine.extractor.measures import GraphParity, Parity
 from amix.engine.extractor.module import RelevanceModule
+from amix.engine.extractor.openattention import OpenRelevance, Unsupported
 from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
 from amix.exporters.fidelity import fidelity
-from amix.exporters.onnx import quantize_int8, require_onnx, write_onnx
+from amix.exporters.onnx import OPEN_OPSET, quantize_int8, require_onnx, write_onnx
 from amix.exporters.optimum import PACKAGES as OPTIMUM_PACKAGES
 from amix.exporters.optimum import require_optimum, write_optimum
 from amix.exporters.options import ExportOptions, Format
@@ -114,14 +116,32 @@ def _write_graphs(encoder: Encoder, layers: Sequence[int], options: ExportOption
     if options.via == "optimum":
         opset = write_optimum(module, encoder, path, options.opset)
     elif "onnx" in options.formats or "pt2" in options.formats:
-        program = capture(module, encoder)
-        if "pt2" in options.formats:
+        left_open = _left_open(encoder, layers, options)
+        program = None if left_open and "pt2" not in options.formats else capture(module, encoder)
+        if program and "pt2" in options.formats:
             write_pt2(program, encoder, stage / GRAPHS["pt2"])
-        if "onnx" in options.formats:
+        if left_open:
+            heads = encoder.shape[1]
+            opset = write_onnx(left_open, encoder.input_names, path, options.opset, open_heads=heads)
+        elif program and "onnx" in options.formats:
             opset = write_onnx(program, encoder.input_names, path, options.opset)
     if options.dtype == "int8":  # of ONNX only, which ExportOptions checks
         quantize_int8(path)
     return opset
+
+
+def _left_open(encoder: Encoder, layers: Sequence[int], options: ExportOptions) -> ExportedProgram | None:
+    """Return a program for ONNX whose attention is left open, None where only the family's own will do.
+
+    float16 has too small a range for it, and int8 is for products with weights.
+    """
+    wanted = "onnx" in options.formats and options.dtype == "float32" and options.relevance == "received"
+    if not wanted or (options.opset or OPEN_OPSET) < OPEN_OPSET:
+        return None
+    try:
+        return capture(OpenRelevance(encoder.model, layers, encoder.max_length), encoder)
+    except (Unsupported, ExportError):
+        return None
 
 
 def _describe(

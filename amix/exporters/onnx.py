@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A protobuf message holds at most 2 GiB; more bytes of weights than this go to `model.onnx.data`.
 EXTERNAL_FROM = 1_900_000_000
+OPEN_OPSET = 18  # the least that has the operators of `headwise`
 
 
 def require_onnx() -> None:
@@ -37,10 +38,16 @@ def require_onnx() -> None:
 
 
 def write_onnx(
-    program: ExportedProgram, input_names: tuple[str, ...], path: Path, opset: int | None = None
+    program: ExportedProgram,
+    input_names: tuple[str, ...],
+    path: Path,
+    opset: int | None = None,
+    *,
+    open_heads: int | None = None,
 ) -> int:
     """Write `program`, as `capture` made it, to `path` and return the opset it got.
 
+    open_heads: of each layer, where it was captured from `OpenRelevance`.
     The bytes depend on the program and the library versions alone: stack traces, which hold paths, are left out.
     """
     try:
@@ -55,6 +62,10 @@ def write_onnx(
             )
             assert exported is not None
             model = exported.model_proto
+        if open_heads is not None:
+            from amix.exporters.headwise import expand
+
+            expand(model, open_heads)
     except Exception as problem:  # torch.onnx wraps whatever happened in private classes
         raise ExportError(
             f"torch.onnx cannot write this encoder ({problem}). Use --format torchscript, or another --opset."
