@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import IO
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.exc import UserError  # torch.export raises it, and exports no name for it
 from torch.export import Dim, ExportedProgram
 
 from amix.engine.base.errors import ExportError
 from amix.engine.extractor.encoder import Encoder
-from amix.engine.extractor.module import RelevanceModule
 
 _SPARE = 1 << 16  # bytes: a graph's file is a little larger than the same graph in memory
 
@@ -50,7 +49,7 @@ def example_inputs(encoder: Encoder) -> tuple[Tensor, ...]:
     return (ids_BT, mask_BT, torch.zeros_like(ids_BT))[: len(encoder.input_names)]
 
 
-def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
+def capture(module: nn.Module, encoder: Encoder) -> ExportedProgram:
     """Return `module` as an exported program without the computation that its output does not depend on.
 
     Unused weights are still listed: torch.onnx leaves them out by itself, write_pt2 has to remove them.
@@ -77,7 +76,7 @@ def capture(module: RelevanceModule, encoder: Encoder) -> ExportedProgram:
     return program
 
 
-def exported(module: torch.nn.Module, encoder: Encoder) -> ExportedProgram:
+def exported(module: nn.Module, encoder: Encoder) -> ExportedProgram:
     """Return what torch.export makes of a module that takes the encoder's inputs, of any batch size and length."""
     shapes = [free_axes(encoder)] * len(encoder.input_names)
     try:

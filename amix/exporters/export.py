@@ -115,16 +115,19 @@ def _write_graphs(encoder: Encoder, layers: Sequence[int], options: ExportOption
         write_torchscript(module, encoder, stage / GRAPHS["torchscript"])
     if options.via == "optimum":
         opset = write_optimum(module, encoder, path, options.opset)
-    elif "onnx" in options.formats or "pt2" in options.formats:
-        left_open = _left_open(encoder, layers, options)
-        program = None if left_open and "pt2" not in options.formats else capture(module, encoder)
-        if program and "pt2" in options.formats:
+    else:
+        program = None
+        if "pt2" in options.formats:
+            program = capture(module, encoder)
             write_pt2(program, encoder, stage / GRAPHS["pt2"])
-        if left_open:
-            heads = encoder.shape[1]
-            opset = write_onnx(left_open, encoder.input_names, path, options.opset, open_heads=heads)
-        elif program and "onnx" in options.formats:
-            opset = write_onnx(program, encoder.input_names, path, options.opset)
+        if "onnx" in options.formats:
+            left_open = _left_open(encoder, layers, options)
+            if left_open is not None:
+                heads = encoder.shape[1]
+                opset = write_onnx(left_open, encoder.input_names, path, options.opset, open_heads=heads)
+            else:
+                program = program or capture(module, encoder)
+                opset = write_onnx(program, encoder.input_names, path, options.opset)
     if options.dtype == "int8":  # of ONNX only, which ExportOptions checks
         quantize_int8(path)
     return opset
@@ -135,7 +138,7 @@ def _left_open(encoder: Encoder, layers: Sequence[int], options: ExportOptions) 
 
     float16 has too small a range for it, and int8 is for products with weights.
     """
-    wanted = "onnx" in options.formats and options.dtype == "float32" and options.relevance == "received"
+    wanted = options.dtype == "float32" and options.relevance == "received"
     if not wanted or (options.opset or OPEN_OPSET) < OPEN_OPSET:
         return None
     try:

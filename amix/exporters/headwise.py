@@ -12,6 +12,7 @@ Axes: B batch, H heads, T tokens, D width of a head.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,7 @@ class _Attention:
         self._add("Unsqueeze", [mask_BT, self._integers("to_column", 1, 3)], "column")  # (B, 1, T, 1)
         self._add("Transpose", [key_BHTD], "keys", perm=[0, 1, 3, 2])
         queries, keys = self._split("query", query_BHTD), self._split("key", self._name("keys"))
-        values = self._split("value", value[0]) if value else None
+        values: Sequence[str | None] = self._split("value", value[0]) if value else [None] * self._heads
         fits = self._fits(query_BHTD, key_BHTD)
         self._add("Sub", ["row", self._number("one", 1.0)], "less_one")
         self._add("Mul", ["less_one", self._number("excluded", -_EXCLUDED)], "bias")
@@ -65,12 +66,10 @@ class _Attention:
         self._number("floor", -_EXPONENT)
         parts, contexts = [], []
         for head in range(self._heads):
-            column_sums, taken = self._head(
-                head, queries[head], keys[head], values and values[head], fits[head]
-            )
+            column_sums, taken = self._head(head, queries[head], keys[head], values[head], fits[head])
             parts.append(column_sums)
             contexts.append(taken)
-        if values is not None:
+        if value:
             self._made.append(helper.make_node("Concat", contexts, context, axis=1))
         self._add("Concat", parts, "received", axis=1)
         self._add("Squeeze", ["received", self._integers("third", 2)], "unmasked")
@@ -129,13 +128,13 @@ class _Attention:
         self._add("LessOrEqual", ["bound", self._number("limit", _EXPONENT**2)], "fit")  # False for NaN
         return self._split("fits", self._name("fit"), axis=0)
 
-    def _split(self, name: str, tensor: str, axis: int = 1) -> list[str]:
+    def _split(self, name: str, tensor: str, axis: int = 1) -> Sequence[str]:
         outputs = [self._name(f"{name}_{head}") for head in range(self._heads)]
         sizes = self._integers("ones", *[1] * self._heads)
         self._made.append(helper.make_node("Split", [tensor, sizes], outputs, axis=axis))
         return outputs
 
-    def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> None:
+    def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:  # noqa: ANN401  of ONNX
         own = {name for made in self._made for name in made.output}
         known = own | {tensor.name for tensor in self._graph.initializer}
         full = [self._name(name) if self._name(name) in known else name for name in inputs]
