@@ -11,7 +11,7 @@ from amix.cli.shell.places import LocalPath, Place, check_places
 from amix.cli.shell.steps import step_after
 from amix.engine.base.errors import UsageError
 from amix.engine.extractor.folder import GRAPHS, Dtype, RelevanceKind
-from amix.exporters.options import ExportOptions, Format, Via
+from amix.exporters.options import ExportOptions, Format, RunsOn, Via
 
 if TYPE_CHECKING:
     from amix.engine.extractor.measures import Fidelity
@@ -56,6 +56,13 @@ def _layers(text: str) -> list[int] | None:
     show_default=True,
     help="Precision of weights and attention; int8 changes relevance by several per cent.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(get_args(RunsOn)),
+    default="cpu",
+    show_default=True,
+    help="Where the ONNX graph is to be fast. It runs on both.",
+)
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the exporter's]")
 @click.option(
     "--via",
@@ -73,6 +80,7 @@ def command(
     relevance: RelevanceKind,
     formats: tuple[Format, ...],
     dtype: Dtype,
+    device: RunsOn,
     opset: int | None,
     via: Via,
     as_json: bool,
@@ -86,6 +94,7 @@ def command(
         relevance=relevance,
         formats=list(dict.fromkeys(formats)),
         dtype=dtype,
+        device=device,
         opset=opset,
         via=via,
     )

@@ -138,7 +138,7 @@ def _left_open(encoder: Encoder, layers: Sequence[int], options: ExportOptions) 
 
     float16 has too small a range for it, and int8 is for products with weights.
     """
-    wanted = options.dtype == "float32" and options.relevance == "received"
+    wanted = (options.dtype, options.relevance, options.device) == ("float32", "received", "cpu")
     if not wanted or (options.opset or OPEN_OPSET) < OPEN_OPSET:
         return None
     try:

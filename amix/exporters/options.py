@@ -9,6 +9,7 @@ from amix.engine.extractor.folder import Dtype, RelevanceKind
 
 Format = Literal["onnx", "torchscript", "pt2"]
 Via = Literal["direct", "optimum"]
+RunsOn = Literal["cpu", "cuda"]
 
 # The lowest and highest operator set that each writer can give, and that onnxruntime runs.
 OPSETS: dict[Via, tuple[int, int]] = {
@@ -23,6 +24,8 @@ class ExportOptions:
 
     layers: export the heads of these, None = of all; nothing after the attention of the deepest one is kept.
     formats: one graph of each.  dtype: of weights and attention.  opset: None = the writer's default.
+    device: where the ONNX graph is to be fast; it runs on either. cpu: attention head by head, so that scores stay in a
+        core's cache, with a branch for each. cuda: all heads at once, since a GPU waits at every branch.
     via: what writes the ONNX graph, torch.onnx or Hugging Face Optimum; the extractor is the same.
     Raises UsageError for values that cannot be right.
     """
@@ -32,12 +35,14 @@ class ExportOptions:
     formats: Sequence[Format] = ("onnx",)
     dtype: Dtype = "float32"
     opset: int | None = None
+    device: RunsOn = "cpu"
     via: Via = "direct"
 
     def __post_init__(self) -> None:
         for option, value, choices in (
             ("relevance", self.relevance, get_args(RelevanceKind)),
             ("dtype", self.dtype, get_args(Dtype)),
+            ("device", self.device, get_args(RunsOn)),
             ("via", self.via, get_args(Via)),
             *(("format", name, get_args(Format)) for name in self.formats),
         ):

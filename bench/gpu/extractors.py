@@ -144,4 +144,4 @@ def export(model: str, folder: Path, layers: list[int] | None, dtype: Dtype) -> 
 
     if not (folder / "extractor.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        exporter.export(model, folder, ExportOptions(layers=layers, dtype=dtype))
+        exporter.export(model, folder, ExportOptions(layers=layers, dtype=dtype, device="cuda"))

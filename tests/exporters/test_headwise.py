@@ -15,7 +15,9 @@ from onnx import TensorProto, helper
 
 from amix.engine.extractor.encoder import load_encoder
 from amix.engine.extractor.openattention import NODE, OpenRelevance, Unsupported
+from amix.exporters.export import export
 from amix.exporters.headwise import expand
+from amix.exporters.options import ExportOptions
 from tests.exporters.families import FAMILIES, save_family
 
 HEADS, WIDTH = 3, 8
@@ -138,3 +140,11 @@ def test_the_tiny_extractor_has_it(tiny_extractor: Path) -> None:
     operators = {node.op_type for node in onnx.load(tiny_extractor / "model.onnx").graph.node}
     assert "If" in operators
     assert "Softmax" not in operators
+
+
+@pytest.mark.skipif(OLD_TRANSFORMERS, reason="before version 5, families make masks of their own")
+def test_a_graph_for_gpus_has_no_branches(tiny_bert: Path, tmp_path: Path) -> None:
+    export(str(tiny_bert), tmp_path / "out", ExportOptions(device="cuda", layers=[0]))
+    operators = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
+    assert "Softmax" in operators
+    assert "If" not in operators
