@@ -23,13 +23,13 @@ from amix.engine.extractor.folder import (
 )
 from amix.engine.extractor.measures import GraphParity, Parity
 from amix.engine.extractor.module import RelevanceModule
-from amix.engine.extractor.openattention import OpenRelevance, Unsupported
 from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.session import open_session
 from amix.engine.extractor.tokenizer import padding_id, special_ids, tokenizer_fingerprint
 from amix.exporters.capture import capture
 from amix.exporters.fidelity import fidelity
 from amix.exporters.onnx import OPEN_OPSET, quantize_int8, require_onnx, write_onnx
+from amix.exporters.openattention import OpenRelevance, Unsupported
 from amix.exporters.optimum import PACKAGES as OPTIMUM_PACKAGES
 from amix.exporters.optimum import require_optimum, write_optimum
 from amix.exporters.options import ExportOptions, Format

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from amix.engine.extractor.openattention import NODE
+from amix.exporters.openattention import NODE
 
 _DOMAIN, _, _OPERATOR = NODE.partition("::")
 

@@ -14,9 +14,9 @@ import transformers
 from onnx import TensorProto, helper
 
 from amix.engine.extractor.encoder import load_encoder
-from amix.engine.extractor.openattention import NODE, OpenRelevance, Unsupported
 from amix.exporters.export import export
 from amix.exporters.headwise import expand
+from amix.exporters.openattention import NODE, OpenRelevance, Unsupported
 from amix.exporters.options import ExportOptions
 from tests.exporters.families import FAMILIES, save_family
 
