@@ -67,15 +67,18 @@ class FitRecord:
 
         What a fit of other settings left, which `require_same` let pass, is removed. Returns a sentence about it.
         """
-        different = self._different(out) if _is_begun(out) else {}
-        if _is_begun(out) and not different:
-            return None
-        for path in _stale(out, different):
-            shutil.rmtree(path)
+        said = None
+        if _is_begun(out):
+            different = self._different(out)
+            if not different:
+                return None
+            for path in _stale(out, different):
+                shutil.rmtree(path)
+            said = (
+                f"{out}: a fit of other settings was begun here, and nothing was trained yet. It begins anew."
+            )
         publish.write_atomic(out / FIT, canonical.seal({"asked": dict(self.asked)}))
-        if not different:
-            return None
-        return f"{out}: a fit of other settings was begun here, and nothing was trained yet. It begins anew."
+        return said
 
     def require_same(self, out: Path) -> None:
         """Compare the record with the one in `out`, if a fit was begun there.

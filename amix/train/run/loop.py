@@ -150,8 +150,8 @@ class Run:
                 self._checkpoint_if_due()
         loss = self.tally.collect_epoch(at)  # one that has diverged raises an error naming the step
         at.epoch, at.batch = at.epoch + 1, 0
+        at.largest_p = max(at.largest_p, at.p or 0.0)
         if at.p is not None and self.config.p == LEARNT:
-            at.largest_p = max(at.largest_p, at.p)
             if (p := once_learnt(at.p, loss)) != at.p:
                 at.p = p
                 log.share(ShareLine(step=at.step, epoch=at.epoch, p=p))
@@ -205,7 +205,6 @@ class Run:
         """Log and return the metrics of predictions after an epoch, which may change how often rows are mixed."""
         at, metrics, extra = self.at, found.report(), {}
         if at.p is not None and self.config.p == AUTO:
-            at.largest_p = max(at.largest_p, at.p)
             at.p = followed(at.p, found.confidence_gap())
             extra["p"] = at.p
         log.score(ScoreLine(step=at.step, epoch=at.epoch, kind="dev", name="dev", metrics=metrics | extra))
