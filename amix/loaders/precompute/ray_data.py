@@ -180,7 +180,7 @@ def write_shards(
             folder,
             records,
             recipe,
-            relevance="cls" if opened.relevance == "cls" else "received",
+            relevance=opened.relevance,
             tokenizer=tokenizer_of(opened),
             truncated=sum(record.truncated or 0 for record in records),
         )

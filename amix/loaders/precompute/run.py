@@ -152,7 +152,7 @@ def precompute(
                 place,
                 records,
                 recipe,
-                relevance="cls" if opened.relevance == "cls" else "received",
+                relevance=opened.relevance,
                 tokenizer=tokenizer_of(opened),
                 truncated=sum(record.truncated or 0 for record in records),
                 files=[CorpusFile(file.name, file.row_count or 0) for file in corpus.files],

@@ -17,9 +17,8 @@ from amix.loaders.shards.npy import HEADER_BYTES
 
 _FILES = 2  # of an open shard: tar and checksums
 _MOST = 1 << 14  # shards at most; a process may have 65,530 mapped regions by default
-_SAMPLES = (
-    1 << 24
-)  # in them at most: each takes 24 bytes of an index and 4 of a checksum for each head that is read
+# Samples in them at most: each takes 24 bytes of an index, and 4 of a checksum for each head that is read.
+_SAMPLES = 1 << 24
 
 _HELD = 16  # columns that stay in memory; of others, each checksum is read by itself
 

@@ -24,9 +24,8 @@ from amix.loaders.stores.failures import (
 from amix.loaders.stores.location import joined, shown
 
 ATTEMPTS = 6
-FIRST_PAUSE = (
-    0.5  # seconds; each next one is twice as long, up to LONGEST_PAUSE, and drawn from [half, whole]
-)
+# Seconds. Each next pause is twice as long, up to LONGEST_PAUSE, and drawn from [half, whole].
+FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 16.0
 _LOG = logging.getLogger(__name__)
 
