@@ -17,6 +17,7 @@ from amix.engine.extractor.encoder import attention_shape
 from amix.engine.extractor.module import RelevanceModule
 from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.relevance import received
+from amix.exporters.lookup import tabulate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,9 +51,12 @@ _COLLECTOR: contextvars.ContextVar[_Collector] = contextvars.ContextVar("amix_op
 class OpenRelevance(nn.Module):
     """What `RelevanceModule` computes for `received`, for encoders on transformers' attention interface; float32."""
 
-    def __init__(self, encoder: "PreTrainedModel", layers: Sequence[int], max_length: int) -> None:
+    def __init__(
+        self, encoder: "PreTrainedModel", layers: Sequence[int], max_length: int, *, looks_up: bool = False
+    ) -> None:
         """Copy `encoder` up to the deepest of `layers` (ascending). max_length: the most tokens that it takes.
 
+        looks_up: read the first layer's projections from tables where that can be done (`amix.exporters.lookup`).
         Raises Unsupported where this is not what the encoder's own attention maps give.
         """
         super().__init__()
@@ -66,6 +70,8 @@ class OpenRelevance(nn.Module):
             with quiet_transformers():
                 self.network.set_attn_implementation(_NAME)
             self.eval()
+            if looks_up:
+                tabulate(self.network, self)
             self._require_agreement(reference, min(_LONGEST, max_length))
         except Unsupported:
             raise
