@@ -25,12 +25,12 @@ class Measured:
     tokens: int = 273  # of them, cut at 512
     rates: tuple[
         tuple[str, int, float], ...
-    ] = (  # docs/benchmarks.md, "How fast precompute is", for two cores
+    ] = (  # docs/measurements.md, "How fast precompute is", for two cores
         ("layer 0", 12, 50_259 / 2),
         ("layers 0-1", 24, 16_968 / 2),
         ("all 6 layers", 72, 4_881 / 2),
     )
-    read: float = 38_062  # docs/benchmarks.md, "How fast shards are read and written": long texts, random
+    read: float = 38_062  # docs/measurements.md, "How fast shards are read and written": long texts, random
     manifest_bytes: float = 187.5  # of a shard, of a manifest of a million
     manifest_seconds: float = 1.7e-6  # of processor time
     record_seconds: float = 115e-6  # to open a local shard: its record, and the sizes of its files
