@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OPTIMUM_VENV ?= .venv-optimum
 DOCS_VENV ?= .venv-docs
+PEERS_VENV ?= .venv-peers
 TRITON ?= .triton
 INSTALLED ?= .venv-installed
 DIST_TOOLS ?= .venv-dist
@@ -18,6 +19,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPTIMUM_STAMP := $(OPTIMUM_VENV)/.installed
 DOCS_STAMP := $(DOCS_VENV)/.installed
+PEERS_STAMP := $(PEERS_VENV)/.installed
 EXTRAS := cpu,onnx,pos,ray,sentencepiece,dev,dev-s3
 OPTIMUM_EXTRAS := cpu,optimum,sentencepiece,dev
 # The core: all that loads or runs a model, the commands, and of the loaders what reads through the older datasets.
@@ -26,8 +28,8 @@ OPTIMUM_TESTS := tests/engine tests/exporters tests/train tests/cli tests/loader
 OPTIMUM_TESTS += --ignore=tests/train/run/test_parallel.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-optimum venv-docs demo docs pages pictures test quick test-all test-optimum test-triton
-.PHONY: test-installed slow dist check format clean distclean
+.PHONY: help venv venv-optimum venv-docs venv-peers demo docs pages pictures test quick test-all test-optimum test-triton
+.PHONY: test-installed slow bench dist check format clean distclean
 
 help:
 	@echo 'make quick         install, and run the tests that take no time: the inner loop, less than a minute'
@@ -41,6 +43,7 @@ help:
 	@echo 'make check         install, and run linters, the type checker and the room rules'
 	@echo 'make format        sort imports and format the code'
 	@echo 'make demo          install, and run the whole path on a small built-in corpus'
+	@echo 'make bench         install, and measure amix beside what others use, in under an hour; QUICK=1: a trial'
 	@echo 'make docs          install what builds the documentation, and build it: build/site/index.html'
 	@echo 'make pages         make the pages on commands and error messages from the code    make pictures   draw the pictures'
 	@echo 'make venv          install only'
@@ -76,12 +79,28 @@ $(DOCS_STAMP): constraints-docs.txt
 	$(DOCS_VENV)/bin/python -m pip install -q -r constraints-docs.txt
 	@touch $@
 
+# What amix is measured beside. torch comes first, as above.
+venv-peers: $(PEERS_STAMP)
+
+$(PEERS_STAMP): constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install -q $$(grep '^torch==' constraints-peers.txt)
+	$(PEERS_VENV)/bin/python -m pip install -q -c constraints-peers.txt mosaicml-streaming litdata
+	@touch $@
+
+# SHORT and LONG: corpora with labels, of sentences and of reviews, in place of made up texts. NAMED: what the page calls them.
+bench: venv venv-optimum venv-peers
+	$(BIN)/python bench/suite.py build/bench --optimum-python $(OPTIMUM_VENV)/bin/python \
+		--peers-python $(PEERS_VENV)/bin/python $(if $(QUICK),--quick) \
+		$(if $(SHORT),--short '$(SHORT)' --long '$(LONG)' --named '$(NAMED)')
+
 docs: venv-docs
 	$(DOCS_VENV)/bin/zensical build --clean --strict
 
 pages: venv
 	$(BIN)/python -m pages.commands
 	$(BIN)/python -m pages.errors
+	$(BIN)/python -m pages.benchmarks
 
 pictures: demo
 	$(BIN)/python -m pages.pictures amix-demo
@@ -149,4 +168,4 @@ clean:
 	find amix tests bench examples pages -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(OPTIMUM_VENV) $(DOCS_VENV) $(INSTALLED) $(DIST_TOOLS) $(TRITON)
+	rm -rf $(VENV) $(OPTIMUM_VENV) $(DOCS_VENV) $(PEERS_VENV) $(INSTALLED) $(DIST_TOOLS) $(TRITON)

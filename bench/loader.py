@@ -26,7 +26,7 @@ from unittest import mock
 from zlib import crc32
 
 import numpy as np
-from measuring.boundtable import Bound, bound_table
+from measuring.boundtable import Bound, bound_table, chart
 from measuring.caches import write_cache
 from measuring.command import ROOT, child
 from measuring.payload import LENGTHS, Text
@@ -191,6 +191,9 @@ def main() -> None:
             for column in [*columns, f"writing, {name}"]
         ]
         lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
+    for kind in LENGTHS:
+        names = {f"{kind}, {name}": called for name, called in NAMES.items()}
+        results += chart(f"Loading, {kind} texts", "samples/s", names, bench.figures)
     print("\n".join(lines))  # noqa: T201  a bench prints
     if given.out is not None:
         given.out.write_text(json.dumps(results, indent=1) + "\n")

@@ -15,9 +15,30 @@ def bound_table(
     results = []
     for figure, says, target, sign in bounds:
         values = figures.get(figure, [])
-        value = statistics.median(values) if values else None
-        shown = "-" if value is None else format(value, ".3g")
+        shown = format(statistics.median(values), ".3g") if values else "-"
         spread = f"{min(values):.3g} to {max(values):.3g}" if values else "not measured"
         lines.append(f"| {says} | {sign} {target:g} | {shown} | {spread} |")
-        results.append({"measure": says, "value": value, "target": target})
+        results.append({"measure": says, **_summary(values), "target": target, "bound": sign})
     return lines, results
+
+
+def chart(
+    title: str, unit: str, names: Mapping[str, str], figures: Mapping[str, Sequence[float]]
+) -> list[dict[str, Any]]:
+    """Return the same list for figures that belong side by side, as far as they were measured. names: by figure."""
+    return [
+        {"chart": title, "unit": unit, "measure": name, **_summary(figures[figure]), "target": None}
+        for figure, name in names.items()
+        if figures.get(figure)
+    ]
+
+
+def _summary(values: Sequence[float]) -> dict[str, float | int | None]:
+    if not values:
+        return {"value": None, "turns": 0}
+    return {
+        "value": statistics.median(values),
+        "least": min(values),
+        "most": max(values),
+        "turns": len(values),
+    }

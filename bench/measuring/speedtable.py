@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from measuring import ceiling
-from measuring.boundtable import Bound, bound_table
+from measuring.boundtable import Bound, bound_table, chart
 
 VARIANTS = ALL, PAIR, FIRST = ("all heads", "layers 0-1", "layer 0")
 STAGES = ("tokenize", "session", "store")
@@ -65,4 +65,6 @@ def report(figures: Mapping[str, Sequence[float]]) -> tuple[list[str], list[dict
         for kind in (*ceiling.PRODUCTS, "exponentials")
         if f"rate of {kind}" in median
     ]
-    return lines, results
+    loops = {"eager": "loop with transformers", "optimum": "loop with Optimum"}
+    rates = {f"{name}, rate": f"amix, {name}" for name in VARIANTS}
+    return lines, results + chart("Precompute", "tokens/s", {**loops, **rates}, figures)

@@ -11,17 +11,22 @@ import pytest
 
 from amix.study.attention.inspection import Inspector
 from amix.train.score.evaluate import Predictions
-from pages import commands, errors, pictures
+from pages import benchmarks, commands, errors, pictures
 from tests.docs.blocks import DOCS, ROOT
 from tests.docs.blocks import pages as pages_of_the_site
 
 NAMES = [page.relative_to(ROOT).as_posix() for page in pages_of_the_site()]
 
 
-@pytest.mark.parametrize("made", [commands, errors])
+@pytest.mark.parametrize("made", [benchmarks, commands, errors])
 def test_a_page_that_is_made_is_current(made: object) -> None:
     path: str = made.PAGE  # type: ignore[attr-defined]  # of a module
     assert (ROOT / path).read_text("utf-8") == made.page(), "run: make pages"  # type: ignore[attr-defined]
+
+
+def test_the_plots_are_those_of_the_published_run() -> None:
+    drawn = {path.name: path.read_text("utf-8") for path in (DOCS / "pictures").glob("bench-*.svg")}
+    assert drawn == benchmarks.plots(), "run: make pages"
 
 
 def test_the_page_of_errors_has_what_functions_return_for_others_to_raise() -> None:
