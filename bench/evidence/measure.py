@@ -83,7 +83,7 @@ def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
     for method in methods:
         if method != MIX and f"{method} random" in methods:
             yield method, f"{method} random"
-        if f"{method} grouped" in methods:
+        if method != PLAIN and f"{method} grouped" in methods:
             yield f"{method} grouped", method
         # Candidates are compared with what they would replace; their grid holds nothing out.
         if MIX in methods and HELD_OUT not in methods and method not in (MIX, PLAIN, CONTROL):
