@@ -197,10 +197,12 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
 
     failure = None
     cells = list(grid.cells())
-    notes = {(note_before(cell.config.p, cell.config.epochs), cell.method): None for cell in cells}
-    for note, method in notes:
-        if note is not None:
-            notice(f"{method}: {note}")
+    notes: dict[str, dict[str, None]] = {}  # the methods that each is about
+    for cell in cells:
+        if (note := note_before(cell.config.p, cell.config.epochs)) is not None:
+            notes.setdefault(note, {})[cell.method] = None
+    for note, methods in notes.items():
+        notice(f"{', '.join(methods)}: {note}")
     with (
         said_how_to_go_on(partial(runs_are_kept, out)),
         Progress("compare", "runs", len(cells), silence=0) as progress,

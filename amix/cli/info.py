@@ -29,6 +29,7 @@ def command(folder: str, as_json: bool) -> None:
     if as_json:
         json_line(found)
         return
+    found.pop("asked", None)  # every option: for machines
     # `max_length` beside `length_max` would be a riddle.
     names = {name: name.replace("_", " ") for name in found} | {"max_length": "length limit"}
     facts({names[name]: value for name, value in found.items() if value is not None})
@@ -202,20 +203,33 @@ def _model(folder: str) -> dict[str, object]:
 
 
 def _corpus(place: str) -> dict[str, object]:
+    from amix.loaders.corpus.files import columns_in
+    from amix.loaders.corpus.find import find_files
+
     path = Path(place)
     inside = [folder / name for folder in (path, path / "data") for name in children(folder)]
     files = [path] if path.is_file() else [each for each in inside if each.is_file()]
-    return {"files": [file.name for file in files], "bytes": sum(file.stat().st_size for file in files)}
+    return {
+        "files": [file.name for file in files],
+        "bytes": sum(file.stat().st_size for file in files),
+        "columns": columns_in(find_files(place, "train", None)[0]),
+    }
 
 
 def _fit(folder: str) -> dict[str, object]:
     from amix.study.fit.record import FitRecord
 
-    asked = FitRecord.read(Path(folder)).asked
+    path = Path(folder)
+    asked = {name: value for name, value in FitRecord.read(path).asked.items() if value is not None}
+    run = _run(str(path / "run")) if kind_of(path / "run") == "run" else {}
     return {
-        "page": (Path(folder) / "report.html").is_file(),
-        "holds": {name: NAMES[kind] for name, kind in children(Path(folder)).items() if kind != "corpus"},
-        "asked": {name: value for name, value in asked.items() if value is not None},
+        "encoder": asked.get("--model"),
+        "method": run.get("method"),
+        "last": run.get("last"),
+        "classifier": str(path / "run" / "model") if run.get("model_kept") else None,
+        "page": (path / "report.html").is_file(),
+        "holds": {name: NAMES[kind] for name, kind in children(path).items() if kind != "corpus"},
+        "asked": asked,
     }
 
 

@@ -206,6 +206,13 @@ def test_many_classes_must_be_meant_and_are_not_all_shown(
     assert "about 26 1, and 20 more" in info.stdout
 
 
+def test_info_names_the_columns_of_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("Review;stars\nfine;5\n", encoding="utf-8")
+    assert json.loads(amix("info", path, "--json").stdout)["columns"] == ["Review", "stars"]
+    assert "columns  Review, stars" in amix("info", path).stdout
+
+
 def test_numbers_below_zero_can_be_given_as_classes(
     tmp_path: Path,
     tiny_extractor: Path,

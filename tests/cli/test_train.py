@@ -96,6 +96,18 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     assert [row[0] for row in table[1:4]] == ["dev", "eval", "again"]
 
 
+def test_a_development_set_of_the_training_texts_is_warned_of(
+    shards: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--model", tiny_bert, "--method", "none", "--epochs", 1, "--batch-size", 4]
+    assert amix("train", shards, tmp_path / "run", *options, "--dev", shards).exit_code == 0
+    (message,) = [record.getMessage() for record in caplog.records if "--dev" in record.getMessage()]
+    assert message.startswith(f"--dev {shards}: are the texts that the model is trained on")
+    caplog.clear()
+    assert amix("train", shards, tmp_path / "other", *options, "--dev", 0.5).exit_code == 0
+    assert not [record for record in caplog.records if "--dev" in record.getMessage()]
+
+
 def test_labels_that_were_made_wrong_are_told(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
     done = amix("train", shards, tmp_path / "run", "--model", tiny_bert, "--method", "none", "--label-noise", 1,
                 "--noise-kind", "neighbour", *FAST)  # fmt: skip

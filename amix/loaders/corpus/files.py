@@ -167,6 +167,11 @@ class FileSource:
             yield [values for _, values, _ in first if values is not None]
 
 
+def columns_in(file: DataFile) -> Sequence[str] | None:
+    """Return the names of the columns of a file, or None for one that has no rows. Raises CorpusError."""
+    return _reader(file, "", CorpusOptions()).columns()
+
+
 def _hashed(file: DataFile) -> tuple[int, str]:
     """Return the size and the sha256 of a file."""
     require_as_named(file)

@@ -89,7 +89,8 @@ def fit(
             choice.write(out / "run" / CHOICE)
 
         stage.begin("report", str(page := out / PAGE))
-        write_atomic(page, report(out / "run").encode())
+        beside = out / "baseline" if "baseline" in configs else None
+        write_atomic(page, report(out / "run", beside).encode())
     return FitResult(
         settings=settings,
         out=out,

@@ -8,8 +8,11 @@ from amix.study.report.run import run_page
 from amix.study.runs import RunRecord
 
 
-def report(folder: Path) -> str:
-    """Return the page about a run or a comparison. Raises TrainError for another folder."""
+def report(folder: Path, baseline: Path | None = None) -> str:
+    """Return the page about a run or a comparison. Raises TrainError for another folder.
+
+    baseline: a run without mixing on the same texts, to be shown beside a run.
+    """
     if (folder / COMPARISON).is_file():
         return comparison_page(folder, Comparison.read(folder), written_grid(folder))
-    return run_page(RunRecord.read(folder))
+    return run_page(RunRecord.read(folder), None if baseline is None else RunRecord.read(baseline))

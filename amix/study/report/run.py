@@ -7,6 +7,7 @@ from amix.engine.base.errors import AmixError, HeadError
 from amix.engine.base.heads import HeadSpec
 from amix.engine.base.words import counted
 from amix.study.attention.inspection import Inspector
+from amix.study.report.beside import beside
 from amix.study.report.curves import curve
 from amix.study.report.mixed import judged_on, mixing_of
 from amix.study.report.page import Html, explanations, page, paragraph, percent
@@ -31,10 +32,14 @@ _RELIABILITY = (
 )
 
 
-def run_page(run: RunRecord) -> str:
-    """Return the page: what was mixed, metrics, reliability, curves, a few texts shaded, and how to run it again."""
+def run_page(run: RunRecord, baseline: RunRecord | None = None) -> str:
+    """Return the page: what was mixed, metrics, reliability, curves, a few texts shaded, and how to run it again.
+
+    baseline: plain training on the same texts, to be shown beside it.
+    """
     sections = [
         ("Result", _result(run)),
+        ("Beside plain training", "" if baseline is None else beside(run, baseline, judged_on(run))),
         ("Calibration: is it as sure as it is right?", _calibration(run)),
         ("Training", _curves(run)),
         ("Texts, shaded by relevance", _texts(run)),

@@ -90,7 +90,15 @@ def test_it_says_what_was_found_what_was_mixed_and_where_everything_is(fitted: t
         f'transformers.pipeline("text-classification", "{out / "run" / "model"}", truncation=True)('
         in done.stdout
     )
-    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    page = (out / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    beside = page.partition("Beside plain training")[2]
+    ours, theirs = (
+        Predictions.load(out / name / "predictions" / "eval-test.safetensors").report()["nll"]
+        for name in ("run", "baseline")
+    )
+    assert f"<td>{ours:.3f}</td>" in beside and f"<td>{theirs:.3f}</td>" in beside
+    assert f"<td>{ours - theirs:+.3f} [" in beside
     assert "32 texts; 8 others are held out to select the epoch, the same share of each class" in done.stderr
     dev = Predictions.load(out / "run" / "predictions" / "dev.safetensors")
     assert (len(dev.rows), sorted(dev.truth.tolist())) == (8, [0] * 4 + [1] * 4)
@@ -134,6 +142,9 @@ def test_a_fit_is_known_checked_and_its_parts_are_named(
         "shards": "a folder of caches",
     }
     assert (found["asked"]["--text-column"], found["page"]) == ("review", True)
+    shown = amix("info", out).stdout
+    assert f"classifier  {out / 'run' / 'model'}\n" in shown and "method      attentionmix\n" in shown
+    assert "--warmup-ratio" not in shown
     whole = amix("verify", out)
     assert (whole.exit_code, f"{out}: a fit, whole" in whole.stdout) == (0, True)
     (out / "extractor" / "config.json").write_text("{}")

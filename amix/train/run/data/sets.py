@@ -170,6 +170,11 @@ def _open_dev(
             return _Dev(subset=numbers[~is_held], identity=identity, evaluation=held)
         case _:
             opened = open_eval_set(dev, training.manifest)
+            if opened.dataset.manifest.sha256 == training.manifest.sha256:
+                _LOG.warning(
+                    f"--dev {dev}: are the texts that the model is trained on, which choose the epoch that knows them "
+                    "best by heart. Name others, or hold out a share of the training texts: --dev 0.2"
+                )
             return _Dev(subset=subset, identity=opened.dataset.manifest.sha256, evaluation=opened)
 
 
