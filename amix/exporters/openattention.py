@@ -6,16 +6,14 @@ plain softmax, or, while it is exported, leaves a node that `amix.exporters.head
 Axes: B batch, H heads (of all wanted layers), T tokens, D width of a head.
 """
 
-import contextvars
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from amix.engine.extractor.encoder import attention_shape
+from amix.engine.extractor.interface import InterfaceRelevance, collector
 from amix.engine.extractor.module import RelevanceModule
-from amix.engine.extractor.pretrained import quiet_transformers
 from amix.engine.extractor.relevance import received
 from amix.exporters.lookup import tabulate
 
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 NODE = "amix::Attention"  # queries, keys, mask -> relevance; with values also -> context
 
 _NAME = "amix_open"  # among transformers' attention functions
-_TEXTS = 2  # texts of the comparison with the encoder's own maps
-_LONGEST = 256  # tokens of them: longer than most windows of local attention
 _TOLERANCE = 1e-4  # relative, in L2 norm; 1e-6 is usual
 _EXCLUDED = -1e30  # added to scores of padding
 
@@ -35,21 +31,8 @@ class Unsupported(Exception):
     """Attention of this family is more than a softmax of queries times keys over the real tokens."""
 
 
-class _Collector:
-    """What a run hands to its layers, and the relevance that they leave."""
-
-    def __init__(self, layers: Sequence[int], mask_BT: Tensor) -> None:
-        self.layers = layers
-        self.mask_BT = mask_BT
-        self.layer = 0
-        self.parts: list[Tensor] = []
-
-
-_COLLECTOR: contextvars.ContextVar[_Collector] = contextvars.ContextVar("amix_open_collector")
-
-
-class OpenRelevance(nn.Module):
-    """What `RelevanceModule` computes for `received`, for encoders on transformers' attention interface; float32."""
+class OpenRelevance(InterfaceRelevance):
+    """What `RelevanceModule` computes for `received`; float32."""
 
     def __init__(
         self, encoder: "PreTrainedModel", layers: Sequence[int], max_length: int, *, looks_up: bool = False
@@ -57,54 +40,20 @@ class OpenRelevance(nn.Module):
         """Copy `encoder` up to the deepest of `layers` (ascending). max_length: the most tokens that it takes.
 
         looks_up: read the first layer's projections from tables where that can be done (`amix.exporters.lookup`).
+
         Raises Unsupported where this is not what the encoder's own attention maps give.
         """
-        super().__init__()
-        reference = RelevanceModule(encoder, layers)
-        self.layers = reference.layers
-        self.heads = attention_shape(encoder.config)[1]
-        # A copy of its own: the reference still has to run as the family wrote it.
-        self.network = RelevanceModule(encoder, layers).network
+        super().__init__(encoder, layers, torch.float32)
         try:
             _register()
-            with quiet_transformers():
-                self.network.set_attn_implementation(_NAME)
-            self.eval()
+            self.attend_by(_NAME)
             if looks_up:
                 tabulate(self.network, self)
-            self._require_agreement(reference, min(_LONGEST, max_length))
+            difference = self.disagreement(RelevanceModule(encoder, layers), max_length)
         except Unsupported:
             raise
         except Exception as problem:  # families raise many kinds where they have no such interface
             raise Unsupported(str(problem)) from problem
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """Return relevance (B, H, T), float32; arguments as of `RelevanceModule`."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            inputs["token_type_ids"] = token_type_ids
-        collector = _Collector(self.layers, attention_mask)
-        token = _COLLECTOR.set(collector)
-        try:
-            self.network(**inputs, return_dict=True)
-        finally:
-            _COLLECTOR.reset(token)
-        if len(collector.parts) != len(self.layers) or collector.parts[0].shape[1] != self.heads:
-            raise Unsupported(
-                f"{len(collector.parts)} of {len(self.layers)} layers used the attention interface"
-            )
-        return torch.cat(collector.parts, dim=1)
-
-    @torch.inference_mode()
-    def _require_agreement(self, reference: RelevanceModule, tokens: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        ids_BT = torch.randint(self.network.config.vocab_size, (_TEXTS, tokens), generator=generator)
-        mask_BT = torch.ones_like(ids_BT)
-        mask_BT[1:, tokens // 2 :] = 0
-        expected_BHT = reference(ids_BT, mask_BT)
-        difference = float((self(ids_BT, mask_BT) - expected_BHT).norm() / expected_BHT.norm())
         if not difference <= _TOLERANCE:
             raise Unsupported(f"off by {difference:.1e}")
 
@@ -145,10 +94,10 @@ def _attention(
         raise Unsupported("it makes a mask of its own")
     if key_BHTD.shape[1] != query_BHTD.shape[1]:
         raise Unsupported("its heads share keys")
-    collector = _COLLECTOR.get()
+    run = collector()
     query_BHTD = query_BHTD * (query_BHTD.shape[-1] ** -0.5 if scaling is None else scaling)
-    mask_BT = collector.mask_BT.float()
-    is_last = collector.layer >= collector.layers[-1]  # nothing that is wanted depends on its values
+    mask_BT = run.mask_BT.float()
+    is_last = run.is_last  # then nothing that is wanted depends on its values
     if torch.compiler.is_exporting():
         received_BHT, *context = torch.onnx.ops.symbolic_multi_out(
             NODE,
@@ -162,7 +111,7 @@ def _attention(
         excluded_B11T = (1 - mask_BT)[:, None, None, :] * _EXCLUDED
         map_BHTT = (query_BHTD @ key_BHTD.transpose(2, 3) + excluded_B11T).softmax(dim=3)
         context_BHTD, received_BHT = map_BHTT @ value_BHTD, received(map_BHTT, mask_BT)
-    if collector.layer in collector.layers:
-        collector.parts.append(received_BHT)
-    collector.layer += 1
+    if run.is_wanted:
+        run.parts.append(received_BHT)
+    run.layer += 1
     return context_BHTD.transpose(1, 2), None
