@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,10 @@ from tests.tinybert import write_bert
 # pytest hands its handler to every logger that does not propagate; with one, PyTorch traces
 # each step of torch.export in detail, which doubles the time of an export.
 logging.getLogger("torch.__trace").addHandler = lambda hdlr: None  # type: ignore[method-assign]  # that it has none
+
+# A worker that need not have its parent's environment is forked from a server which has imported everything and started
+# nothing. The process of the tests itself is not to be forked: Ray leaves threads there.
+multiprocessing.set_forkserver_preload(["tests.warm"])
 
 MakeShards = Callable[..., Path]
 Rows = Iterable[Mapping[str, Any]]

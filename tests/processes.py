@@ -1,10 +1,19 @@
-"""Children that a test starts and sends signals to."""
+"""Children that a test starts: to send signals to them, or because its own process will not do."""
 
 import contextlib
+import multiprocessing
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+
+def in_clean_process(test: Callable[..., object], *arguments: object) -> None:
+    """Run a part of a test where it may fork: Ray leaves threads in the process that runs its tests."""
+    process = multiprocessing.get_context("forkserver").Process(target=test, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def hear_signals() -> None:

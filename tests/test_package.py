@@ -1,6 +1,7 @@
 """The package as its users meet it: what `import amix` offers, and what the wheel holds."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import amix
@@ -92,6 +94,22 @@ def test_what_is_installed_is_this_version() -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("amix runs from its folder here, it is not installed")
     assert installed == amix.__version__
+
+
+def test_changelog_and_citation_name_this_version() -> None:
+    newest = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert newest and newest[1] in (amix.__version__, "Unreleased")
+    assert citation["version"] == amix.__version__
+
+
+def test_the_versions_of_python_that_are_named_are_those_that_the_workflow_tests() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    language = "Programming Language :: Python :: "
+    named = [each.removeprefix(language) for each in project["classifiers"] if each.startswith(language)]
+    assert named == ["3", *workflow["jobs"]["tests"]["strategy"]["matrix"]["python"]]
+    assert project["requires-python"] == f">={named[1]}"
 
 
 def test_the_wheel_holds_amix_and_its_metadata_only(wheel: zipfile.ZipFile) -> None:

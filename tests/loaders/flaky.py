@@ -70,8 +70,9 @@ class FlakyStore:
                 try:
                     with urllib.request.urlopen(request) as reply:
                         return reply.status, reply.read(), dict(reply.headers)
-                except urllib.error.HTTPError as reply:
-                    return reply.code, reply.read(), dict(reply.headers)
+                except urllib.error.HTTPError as refusal:
+                    with refusal:
+                        return refusal.code, refusal.read(), dict(refusal.headers)
 
             def send(self, status: int, body: bytes, headers: dict[str, str], fault: Fault = None) -> None:
                 self.send_response(status)

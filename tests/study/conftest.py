@@ -1,7 +1,7 @@
 """Comparisons that tests run in this process have workers that need not import torch again, which takes seconds.
 
-They are forked from a server that has imported everything and started nothing. What `amix compare` does by itself, a
-spawn of every worker, is run by the tests that call it as a command of its own.
+They are forked from the server of tests/conftest.py. What `amix compare` does by itself, a spawn of every worker, is
+run by the tests that call it as a command of its own.
 """
 
 import multiprocessing
@@ -16,9 +16,7 @@ def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def context(method: str) -> ForkServerContext:
         assert method == "spawn"
-        server = multiprocessing.get_context("forkserver")
-        server.set_forkserver_preload(["tests.study.warm"])
-        return server
+        return multiprocessing.get_context("forkserver")
 
     monkeypatch.setattr("amix.study.compare.worker.get_context", context)
     # A second thread of so small a model only waits for the first, and takes a core from other tests meanwhile.

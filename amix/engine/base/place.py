@@ -25,13 +25,22 @@ from amix.engine.base.stopping import signals_end, undisturbed
 _PROBE = bytes(4096)  # a full disk still takes an empty file
 
 
+def require_visible(path: Path) -> None:
+    """Raise OSError where the system does not say whether `path` is there, as for a name that is too long.
+
+    Path.exists and its like answer False to that from Python 3.14 on.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+
+
 def require_writable(folder: Path) -> None:
     """Raise UsageError or StorageError unless files can be written to a folder, made first where it is absent.
 
     It is tried, in the folder or the nearest one above that exists, and nothing is left there.
     """
     with _refused(folder):
-        folder.is_dir()  # raises where the name is too long
+        require_visible(folder)
         nearest = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
         if not nearest.is_dir():
             what = "a link that leads nowhere" if nearest.is_symlink() else "not a folder"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amix.engine.base.errors import CorpusError
+from amix.engine.base.place import require_visible
 from amix.loaders.corpus.datafile import KNOWN, DataFile, format_of
 from amix.loaders.corpus.folders import split_of_folder
 
@@ -20,6 +21,7 @@ def find_files(source: str, split: str, config: str | None) -> list[DataFile]:
         raise CorpusError(f"-: would be standard input, {_TWICE}: cat > corpus.jsonl")
     path = Path(source).expanduser()
     try:
+        require_visible(path)
         if path.is_dir():
             return split_of_folder(path, split, config)
         if path.exists():

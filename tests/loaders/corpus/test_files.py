@@ -46,6 +46,11 @@ def test_packed_and_plain_files_give_the_same_rows(
     assert (rows[1999].text, rows[1999].label, rows[1999].reject) == ("review 1999", 1, None)
 
 
+def test_a_name_that_the_system_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"xxx: cannot be read \(File name too long\)"):
+        opened(tmp_path / ("x" * 300))
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_files_packed_in_several_pieces_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.jsonl{suffix}"

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [0, 4096, -4096])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_tar_cut_under_a_running_reader(folder: Path, workers: int, size: int) -> None:
-    reading = Reading(workers=workers, start_method="fork", prefetch_batches=1)
+    reading = Reading(workers=workers, start_method="forkserver", prefetch_batches=1)
     batches = iter(RelevanceLoader(RelevanceDataset(folder, "0.1"), batch_size=1, reading=reading))
     next(batches)  # of one shard or the other
     for path in folder.glob("*.tar"):

@@ -17,6 +17,7 @@ from amix.loaders.stream.loader import Ends, Reading, RelevanceLoader
 from amix.loaders.stream.order import Shuffle
 from amix.loaders.stream.reading import StartMethod
 from tests.loaders.fixtures import by_name
+from tests.processes import in_clean_process
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,14 @@ def test_an_order_over_a_subset(dataset: RelevanceDataset) -> None:
 def test_workers_that_stay_read_the_next_epochs_too(
     dataset: RelevanceDataset, start_method: StartMethod
 ) -> None:
+    if start_method == "fork":
+        in_clean_process(read_by_workers_that_stay, dataset, start_method)
+    else:
+        read_by_workers_that_stay(dataset, start_method)
+
+
+def read_by_workers_that_stay(dataset: RelevanceDataset, start_method: StartMethod) -> None:
+    """Compare epochs that workers read with those that are read without them."""
     options: dict[str, Any] = {"batch_size": 16, "seed": 2}
     plain = RelevanceLoader(dataset, **options)
     reading = Reading(workers=2, start_method=start_method, persistent_workers=True)
@@ -250,7 +259,7 @@ def test_a_loader_that_nobody_uses_any_more_ends_its_workers_at_once(
     dataset: RelevanceDataset, left_early: bool
 ) -> None:
     before = set(multiprocessing.active_children())
-    reading = Reading(workers=2, start_method="fork", persistent_workers=True)
+    reading = Reading(workers=2, start_method="forkserver", persistent_workers=True)
     loader = RelevanceLoader(dataset, reading=reading, batch_size=16)
     for _ in itertools.islice(loader, 1 if left_early else None):
         assert len(set(multiprocessing.active_children()) - before) == 2

@@ -12,6 +12,7 @@ from amix.engine.base.errors import UsageError
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
 from amix.loaders.stream.reading import Reading
+from tests.processes import in_clean_process
 
 pytest.importorskip("torchdata", reason="torchdata is in the extra dev")
 
@@ -27,7 +28,7 @@ def loader(shards: Path, **options: Any) -> RelevanceLoader:  # Any: of a loader
 
 
 def stateful(shards: Path, workers: int) -> "StatefulDataLoader[Any]":  # Any: of batches
-    context = "fork" if workers else None
+    context = "forkserver" if workers else None
     return StatefulDataLoader(
         loader(shards), batch_size=None, num_workers=workers, multiprocessing_context=context
     )
@@ -114,6 +115,10 @@ def test_accelerate_saves_and_continues_a_loader(
 
 
 def test_workers_of_workers_are_refused(shards: Path) -> None:
+    in_clean_process(have_workers_of_workers_refused, shards)
+
+
+def have_workers_of_workers_refused(shards: Path) -> None:
     both = StatefulDataLoader(
         loader(shards, reading=Reading(workers=1)),
         batch_size=None,

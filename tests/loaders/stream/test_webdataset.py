@@ -1,8 +1,10 @@
 """Pipelines of WebDataset give what `RelevanceLoader` gives, and refuse what is not what it claims."""
 
+import functools
 import gzip
 import io
 import itertools
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,19 +102,20 @@ def test_tars_of_webdataset_give_the_same_batches(
     assert_equal(iter(pipeline(urls, head="0.1", batch_size=8, shuffle=0, **ALONE)), iter(loader))
 
 
+def _takes_rank(rank: int, _worker: int) -> None:
+    os.environ.update(WORLD_SIZE="2", RANK=str(rank))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_nodes_and_workers_have_shards_of_their_own(
-    folder: Path, foreign: str, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nodes_and_workers_have_shards_of_their_own(folder: Path, foreign: str, workers: int) -> None:
     met: list[str] = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in (0, 1):
-        monkeypatch.setenv("RANK", str(rank))
         batches = DataLoader(
             pipeline(foreign, head="0.1", batch_size=4, shuffle=20, **ALONE),
             batch_size=None,
             num_workers=workers,
-            multiprocessing_context="fork",
+            multiprocessing_context="forkserver",
+            worker_init_fn=functools.partial(_takes_rank, rank),
         )
         keys = [key for batch in batches for key in batch["keys"]]
         assert 20 < len(keys) < 30

@@ -582,7 +582,7 @@ def test_models_that_do_not_fit(
 
 
 # What torch.compile loads still uses torch.jit.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")
 def test_a_model_wrapped_by_torch_compile_is_refused_with_what_works(tiny_bert: Path, tmp_path: Path) -> None:
     compiled: Any = torch.compile(classifier(tiny_bert))
     with pytest.raises(UsageError, match=r"wrapped by torch\.compile\(model\).*torch_compile=True\)"):

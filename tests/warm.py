@@ -1,4 +1,4 @@
-"""What the workers of a comparison import, imported once for all of them: see conftest.py."""
+"""What workers of comparisons and loaders import, imported once for all that a test process starts: see conftest.py."""
 
 import importlib
 
