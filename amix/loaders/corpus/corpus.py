@@ -176,6 +176,6 @@ def open_corpus(
 def _is_hub_id(source: str) -> bool:
     from amix.loaders.corpus.datafile import format_of
 
-    if Path(source).exists() or not _HUB_ID.fullmatch(source):
+    if not _HUB_ID.fullmatch(source) or Path(source).exists():
         return False
     return format_of(Path(source)) is None and Path(source).suffix not in _FILE_SUFFIXES
