@@ -2,8 +2,9 @@
 
     python bench/peers/training.py KIND SHARDS --model MODEL [--texts N] [--batch-size B]
 
-KIND: `none` and `attentionmix` are `amix train` with these methods; `grouped` and `random` are the Trainer on the same
-token ids, with `group_by_length` and without. Two epochs are trained, and the second one is timed, without loading
+KIND: `none` and `attentionmix` are `amix train` with these methods, `none grouped` is the first with batches of similar
+length (`bucket_batches`); `trainer` and `trainer grouped` are the Trainer on the same token ids, without and with its
+`group_by_length`. Two epochs are trained, and the second one is timed, without loading
 and evaluation. Precision is float32, the optimizer AdamW in one kernel, and attention PyTorch's own, everywhere.
 Prints one JSON object: seconds of the epoch, and tokens of its texts, padding not counted.
 """
@@ -34,7 +35,8 @@ from amix.train.run.data.subset import draw_subset
 from amix.train.run.train import train
 
 EPOCHS = 2
-KINDS = ("none", "attentionmix", "grouped", "random")
+KINDS = ("none", "none grouped", "attentionmix", "trainer", "trainer grouped")
+MOST_SORTED = 50  # batches; a quarter of an epoch at most. What the Trainer takes
 
 
 class Stopwatch(TrainerCallback):
@@ -52,7 +54,7 @@ class Stopwatch(TrainerCallback):
         self.seconds.append(time.perf_counter() - self._began)
 
 
-def of_amix(method: Method, given: argparse.Namespace, out: Path) -> dict[str, float]:
+def of_amix(method: Method, given: argparse.Namespace, out: Path, *, grouped: bool) -> dict[str, float]:
     """Train with amix; the texts are drawn as `--samples` draws them."""
     seconds: list[float] = []
     config = TrainConfig(
@@ -60,6 +62,7 @@ def of_amix(method: Method, given: argparse.Namespace, out: Path) -> dict[str, f
         epochs=EPOCHS,
         batch_size=given.batch_size,
         samples=given.texts,
+        bucket_batches=min(given.texts // given.batch_size // 4, MOST_SORTED) if grouped else 0,
         lr=given.lr,
         device="cpu",
     )
@@ -133,10 +136,11 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
-        if given.kind in ("grouped", "random"):
-            found = of_trainer("group_by_length" if given.kind == "grouped" else "random", given, out)
+        name, _, grouped = given.kind.partition(" ")
+        if name == "trainer":
+            found = of_trainer("group_by_length" if grouped else "random", given, out)
         else:
-            found = of_amix(given.kind, given, out)
+            found = of_amix(name, given, out, grouped=bool(grouped))
     print(json.dumps(found))  # noqa: T201  its answer
 
 
