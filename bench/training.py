@@ -2,9 +2,10 @@
 
     python bench/training.py SHARDS --model MODEL [--texts 1024] [--batch-size 32] [--repeats 3] [--json FILE]
 
-Plain training with batches in random order and of similar length, attentionmix with cached relevance, all by
-`amix train`, and the Trainer with and without `group_by_length` take turns on the same texts (bench/peers/training.py), each in a process of its own that has all
-cores. A ratio is taken within a turn; figures are medians over turns.
+Plain training with batches in random order and of similar length and attentionmix with cached relevance, all by
+`amix train`, and the Trainer with and without `group_by_length` take turns on the same texts
+(bench/peers/training.py), each in a process of its own that has all cores. A ratio is taken within a turn; figures are
+medians over turns.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from typing import Literal
 AUTO: Literal["auto"] = "auto"
 LEARNT: Literal["learnt"] = "learnt"
 
-EVEN = 0.5  # half of the rows are mixed: what attentionmix does without a development set
+EVEN = 0.5  # half of the rows are mixed
 START = 0.0  # where p=auto begins: a model learns fastest from clean texts while it knows little
 GAIN = 2.0  # a confidence gap of 0.25, usual on small sets, has every second row mixed after one epoch, all after two
 # p=learnt begins to mix after an epoch whose mean loss is below this, in nats: the texts are as good as known by heart,
@@ -49,21 +49,24 @@ FEW_EPOCHS = 3  # after so few a model is seldom over-confident
 
 
 def note_before(p: float | str | None, epochs: int) -> str | None:
-    """Return what to know before a run with p=auto: that it has few epochs to mix in; None for any other run.
+    """Return what to know before a run whose p follows its course: that it has few epochs to mix in; else None.
 
     p: settled.
     """
-    if p != AUTO or epochs > FEW_EPOCHS:
+    if not isinstance(p, str) or epochs > FEW_EPOCHS:
         return None
     if epochs == 1:
         return (
-            "Note: --p auto mixes nothing in the first epoch, and this run has no other. Train for more (--epochs 10), "
+            f"Note: --p {p} mixes nothing in the first epoch, and this run has no other. Train for more (--epochs 10), "
             f"or give --p {EVEN:g} to mix half of the rows."
         )
+    when = {
+        AUTO: "as long as the model is over-confident on --dev",
+        LEARNT: f"once the mean training loss of an epoch is below {KNOWN:g}",
+    }
     return (
-        "Note: --p auto mixes nothing in the first epoch, and after it only as long as the model is over-confident on "
-        f"--dev, which is rare after so few epochs ({epochs}). Train for more (--epochs 10), or give --p {EVEN:g} to "
-        "mix half of the rows from the start."
+        f"Note: --p {p} mixes nothing in the first epoch, and after it only {when[p]}, which is rare after so few "
+        f"epochs ({epochs}). Train for more (--epochs 10), or give --p {EVEN:g} to mix half of the rows from the start."
     )
 
 

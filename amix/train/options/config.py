@@ -12,7 +12,7 @@ from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
 from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Saliency, Special, Tail
 from amix.engine.mixing.site import hidden_layer
-from amix.train.options.auto import AUTO, EVEN, GAIN, KNOWN, START, times
+from amix.train.options.auto import AUTO, EVEN, GAIN, KNOWN, LEARNT, START, times
 from amix.train.options.methods import USES, Method
 from amix.train.options.rules import Rule, option, rules_of
 
@@ -48,7 +48,7 @@ class TrainConfig:
         f"Probability that a row is mixed. auto starts at {START:g}; after every epoch it rises by {times(GAIN)} the "
         "confidence gap on --dev (mean confidence minus accuracy), or falls where the gap is negative. learnt: 0 until "
         f"the mean loss of an epoch is below {KNOWN:g}, then {EVEN:g}. Without --p: 1; "
-        f"for attentionmix auto with --dev, and {EVEN:g} without.",
+        "for attentionmix auto with --dev, and learnt without.",
         low=0,
         high=1,
     )
@@ -231,7 +231,7 @@ class TrainConfig:
         if "p" not in USES[self.method]:
             p = 1.0  # the same whatever was given, because it is not used
         elif p is None:
-            p = 1.0 if self.method != "attentionmix" else AUTO if has_dev else EVEN
+            p = 1.0 if self.method != "attentionmix" else AUTO if has_dev else LEARNT
         return dataclasses.replace(self, p=p)
 
     def reusable(self) -> "TrainConfig":
