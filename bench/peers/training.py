@@ -61,6 +61,7 @@ def of_amix(method: Method, given: argparse.Namespace, out: Path, *, grouped: bo
         method=method,
         epochs=EPOCHS,
         batch_size=given.batch_size,
+        p=0.5,
         samples=given.texts,
         bucket_batches=min(given.texts // given.batch_size // 4, MOST_SORTED) if grouped else 0,
         lr=given.lr,

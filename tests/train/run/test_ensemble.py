@@ -21,7 +21,7 @@ from amix.train.score.evaluate import Predictions
 from amix.train.score.metrics import log_softmax, nll
 from amix.train.score.temperature import fit_temperature
 
-FAST: dict[str, Any] = {"lr": 5e-3, "batch_size": 8, "epochs": 1, "device": "cpu", "samples": 24}
+FAST: dict[str, Any] = {"lr": 5e-3, "batch_size": 8, "epochs": 1, "device": "cpu", "samples": 24, "p": 0.5}
 
 
 def some(seed: int, texts: int = 50, classes: int = 3, *, multi_label: bool = False) -> Predictions:

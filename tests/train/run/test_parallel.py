@@ -32,6 +32,7 @@ CONFIG: dict[str, Any] = {
     "lr": 3e-3,
     "batch_size": 8,
     "group_size": 2,
+    "p": 0.5,
     "epochs": 2,
     "log_steps": 1,
     "device": "cpu",

@@ -40,6 +40,7 @@ from amix.train.score.metrics import calibration, report
 from amix.train.score.temperature import fit_temperature
 
 FAST: dict[str, Any] = {"lr": 3e-3, "batch_size": 8, "epochs": 1, "device": "cpu"}
+MIXED = {**FAST, "p": 0.5}
 
 
 def lines(run: Path) -> list[dict[str, Any]]:  # JSON
@@ -198,7 +199,7 @@ def test_a_share_of_the_training_texts_is_held_out_to_select(
     reviews: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    config = TrainConfig(**{**FAST, "epochs": 2, "samples": 30, "subset_seed": 3, "log_steps": 1})
+    config = TrainConfig(**{**MIXED, "epochs": 2, "samples": 30, "subset_seed": 3, "log_steps": 1})
     result = train(reviews, run, str(tiny_bert), config, dev="0.2", evals=[("all", reviews)])
     drawn = draw_subset(40, 30, 3, reviews)
     assert drawn is not None
@@ -215,7 +216,7 @@ def test_a_share_of_the_training_texts_is_held_out_to_select(
 
 
 def test_accumulated_batches_make_one_step(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    config = TrainConfig(**FAST, gradient_accumulation=2, log_steps=1)  # 5 batches: 2 + 2 + 1
+    config = TrainConfig(**MIXED, gradient_accumulation=2, log_steps=1)  # 5 batches: 2 + 2 + 1
     result = train(reviews, tmp_path / "run", str(tiny_bert), config)
     assert result.steps == 3
     assert [line["step"] for line in lines(tmp_path / "run")] == [1, 2, 3]
@@ -246,7 +247,7 @@ def test_accumulated_batches_are_one_large_one(
 def test_bf16_on_the_cpu(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
     runs = {}
     for precision in ("bf16", "no"):  # in one process, one after the other
-        config = TrainConfig(**FAST, mixed_precision=precision)
+        config = TrainConfig(**MIXED, mixed_precision=precision)
         runs[precision] = train(
             reviews, tmp_path / precision, str(tiny_bert), config, evals=[("eval", held_out)]
         )
@@ -371,7 +372,7 @@ def test_classes_are_matched_by_name(
     lacking = make_shards([row for row in rows if row["label"] == "good"])
     assert RelevanceDataset(turned).manifest.label_names == ("good", "bad")
     sets = [("plain", held_out), ("turned", turned), ("lacking", lacking)]
-    result = train(reviews, tmp_path / "run", str(tiny_bert), TrainConfig(**FAST), evals=sets)
+    result = train(reviews, tmp_path / "run", str(tiny_bert), TrainConfig(**MIXED), evals=sets)
     assert result.eval["turned"] == result.eval["plain"]
     plain = Predictions.load(tmp_path / "run" / "predictions" / "eval-plain.safetensors")
     is_good = plain.truth == 1
@@ -393,7 +394,7 @@ def test_class_weights_train_as_multi_label(make_shards: Any, tiny_bert: Path, t
     ]
     shards = make_shards(rows * 4)
     assert RelevanceDataset(shards).manifest.multi_label
-    result = train(shards, tmp_path / "run", str(tiny_bert), TrainConfig(**FAST), evals=[("eval", shards)])
+    result = train(shards, tmp_path / "run", str(tiny_bert), TrainConfig(**MIXED), evals=[("eval", shards)])
     assert result.eval["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}
     assert result.model is not None
     saved = json.loads((result.model / "config.json").read_text())
@@ -458,7 +459,7 @@ def test_another_method_takes_its_own_p_from_the_file_of_a_baseline(
 
 
 def test_batches_of_one_row_are_not_mixed_in_silence(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    alone = {**FAST, "batch_size": 1, "samples": 3}
+    alone = {**MIXED, "batch_size": 1, "samples": 3}
     with pytest.raises(
         UsageError, match=r"batch_size 1, .* group_size 1: a row has no other row to be mixed with"
     ):
@@ -641,7 +642,7 @@ def test_an_over_confident_model_is_mixed_more(over: bool) -> None:
 def test_reporting_on_what_was_selected_on_is_warned_of(
     reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = TrainConfig(**{**FAST, "samples": 8})
+    config = TrainConfig(**{**MIXED, "samples": 8})
     train(reviews, tmp_path / "run", str(tiny_bert), config, dev=held_out, evals=[("test", held_out)])
     assert f"--eval {held_out}: --dev selects on the same shards" in caplog.text
 
@@ -672,7 +673,7 @@ def test_threads_are_those_asked_for_and_afterwards_those_of_before(
     monkeypatch.setattr(run.Run, "train", lambda *_, **__: seen.append(torch.get_num_threads()))
     monkeypatch.setattr("amix.train.run.accelerator.available_cores", lambda: 1)
     for name, threads in (("one", 3), ("two", None)):
-        train(reviews, tmp_path / name, str(tiny_bert), TrainConfig(**FAST, threads=threads))
+        train(reviews, tmp_path / name, str(tiny_bert), TrainConfig(**MIXED, threads=threads))
     assert seen == [3, 1]  # without the option no more than there are cores
     assert torch.get_num_threads() == before
 
@@ -682,11 +683,11 @@ def test_gradient_checkpointing_changes_memory_alone(
 ) -> None:
     results = []
     for again in (False, True):
-        config = TrainConfig(**FAST, gradient_checkpointing=again, clean_weight=0.5)
+        config = TrainConfig(**MIXED, gradient_checkpointing=again, clean_weight=0.5)
         run = tmp_path / str(again)
         results.append(train(reviews, run, str(tiny_bert), config, evals=[("test", held_out)]).eval["test"])
     assert results[0] == pytest.approx(results[1], abs=1e-5)
-    config = TrainConfig(**FAST, gradient_checkpointing=True, level="hidden:1")
+    config = TrainConfig(**MIXED, gradient_checkpointing=True, level="hidden:1")
     with pytest.raises(UsageError, match="gradient_checkpointing cannot be used with mixing at hidden:1"):
         train(reviews, tmp_path / "x", str(tiny_bert), config)
     assert not (tmp_path / "x").exists()
@@ -708,7 +709,7 @@ def test_a_compiled_model_trains_alike(
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
     results = []
     for compiled in (False, True):
-        config = TrainConfig(**{**FAST, "samples": 16}, compile=compiled, log_steps=1)
+        config = TrainConfig(**{**MIXED, "samples": 16}, compile=compiled, log_steps=1)
         run = tmp_path / str(compiled)
         results.append(train(reviews, run, str(still_bert), config, evals=[("test", held_out)]))
     assert calls == [{"dynamic": True}]
@@ -738,7 +739,7 @@ def test_auto_opens_the_shards_and_draws_the_texts_once(
     monkeypatch.setattr("amix.train.run.data.sets.draw_subset", drawing)
     shards = tmp_path / "shards"
     shutil.copytree(reviews, shards)
-    config = TrainConfig(**FAST, head="auto", samples=24)
+    config = TrainConfig(**MIXED, head="auto", samples=24)
     result = train(shards, tmp_path / "run", str(tiny_bert), config, dev=held_out)
     assert opened == [shards, held_out]
     assert drawn == [24]
@@ -794,7 +795,7 @@ def test_the_log_is_read_as_it_was_written(
 def test_reading_ahead_changes_nothing(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     logs = []
     for workers in (0, 1):
-        config = TrainConfig(**{**FAST, "epochs": 2, "samples": 16}, read_workers=workers, log_steps=1)
+        config = TrainConfig(**{**MIXED, "epochs": 2, "samples": 16}, read_workers=workers, log_steps=1)
         train(reviews, tmp_path / str(workers), str(tiny_bert), config)
         logs.append((tmp_path / str(workers) / "metrics.jsonl").read_bytes())
     assert logs[0] == logs[1]
