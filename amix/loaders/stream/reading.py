@@ -1,6 +1,6 @@
 """Batches read from a data set: in this process when they are asked for, or ahead of use in others."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -69,7 +69,7 @@ def open_reader(dataset: RelevanceDataset, reading: Reading) -> Reader:
         prefetch_factor=reading.prefetch_batches,
         generator=torch.Generator(),  # or torch would draw a seed for its workers from the global one
     )
-    return _Ahead(loader, turns)
+    return _Ahead(loader, turns, dataset, reading)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,13 @@ class _Ahead:
 
     loader: DataLoader[Any]  # Any: torch has no type for whole batches
     turns: _Turns
+    dataset: RelevanceDataset
+    reading: Reading
+
+    def __reduce__(self) -> tuple[Callable[..., Reader], tuple[RelevanceDataset, Reading]]:
+        # Another process starts workers of its own. The state of torch's generator would not get there: it is shared
+        # memory, which cannot be mapped a second time once this process has let go of it.
+        return open_reader, (self.dataset, self.reading)
 
     def read(self, turns: Iterator[Numbers]) -> Iterator[Read]:
         self.turns.coming = turns

@@ -125,4 +125,8 @@ def _split(source: str, role: str) -> str:
 
 
 def _is_one_split(source: str) -> bool:
-    return Path(source).is_file() or any(character in source for character in "*?[")
+    try:
+        is_file = Path(source).is_file()
+    except OSError:
+        is_file = True  # whatever is wrong with it, `find_files` says so
+    return is_file or any(character in source for character in "*?[")

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import pickle
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +116,24 @@ def test_accelerate_saves_and_continues_a_loader(
     assert seen + keys(iter(second)) == epochs[0]
 
 
-def test_workers_of_workers_are_refused(shards: Path) -> None:
-    in_clean_process(have_workers_of_workers_refused, shards)
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
+def test_workers_of_workers_are_refused(shards: Path, start: str) -> None:
+    in_clean_process(have_workers_of_workers_refused, shards, start)
 
 
-def have_workers_of_workers_refused(shards: Path) -> None:
+def have_workers_of_workers_refused(shards: Path, start: str) -> None:
     both = StatefulDataLoader(
         loader(shards, reading=Reading(workers=1)),
         batch_size=None,
         num_workers=1,
-        multiprocessing_context="fork",
+        multiprocessing_context=start,
     )
     with pytest.raises(UsageError, match=r"Reading\(workers=...\)"):
         next(iter(both))
+
+
+def test_a_loader_with_workers_reads_the_same_in_another_process(shards: Path) -> None:
+    with_workers = loader(shards, reading=Reading(workers=1))
+    sent = ForkingPickler.dumps(with_workers)
+    expected = keys(iter(with_workers))
+    assert keys(iter(pickle.loads(sent))) == expected

@@ -165,6 +165,12 @@ def test_arguments_that_look_swapped_are_named(corpora: dict[str, Path], tmp_pat
     assert corpora["train"].read_text().startswith("review,stars")
 
 
+def test_a_name_that_the_system_refuses_is_refused_in_a_sentence(tiny_bert: Path, tmp_path: Path) -> None:
+    done = amix("fit", f"{'x' * 300}.csv", tmp_path / "out", "--model", tiny_bert)
+    assert (done.exit_code, "Errno" in done.stderr) == (1, False)
+    assert "cannot be read (File name too long)" in done.stderr
+
+
 def test_what_is_finished_is_kept(
     fitted: tuple[Path, Result], corpora: dict[str, Path], command: list[object], tmp_path: Path
 ) -> None:
