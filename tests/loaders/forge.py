@@ -80,9 +80,7 @@ def forge(
         records.append(
             ShardWriter(folder, unit, layout).publish([sample for sample, _ in made], relevance, facts)
         )
-    publish_manifest(
-        folder, records, recipe, relevance="received", tokenizer=made_up_tokenizer(), truncated=0
-    )
+    publish_manifest(folder, records, recipe, relevance="received", tokenizer=made_up_tokenizer())
     return folder
 
 

@@ -176,15 +176,9 @@ def write_shards(
         records = workspace.final_records(recipe, units)
         if not any(record.samples for record in records):
             raise CorpusError("the batches hold no text that can be used.")
-        publish_manifest(
-            folder,
-            records,
-            recipe,
-            relevance=opened.relevance,
-            tokenizer=tokenizer_of(opened),
-            truncated=sum(record.truncated or 0 for record in records),
+        return publish_manifest(
+            folder, records, recipe, relevance=opened.relevance, tokenizer=tokenizer_of(opened)
         )
-        return Manifest.read(folder)
 
 
 def _write(writer: ShardWriter, batch: Columns, rows: range, recipe: Recipe, label_column: str) -> None:

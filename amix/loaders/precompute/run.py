@@ -28,7 +28,6 @@ from amix.loaders.precompute.unit import UnitSettings
 from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import CorpusFile, Manifest
 from amix.loaders.shards.output.destination import destination, require_shared
-from amix.loaders.shards.output.documents import read_manifest
 from amix.loaders.shards.remote import remote_manifest
 from amix.loaders.shards.workspace import Workspace, require_place, shards_are_kept
 from amix.loaders.stores import is_remote, shown
@@ -148,16 +147,14 @@ def precompute(
                     "columns."
                 )
             rejects.finish(records[-1].row_range[1])
-            publish_manifest(
+            return publish_manifest(
                 place,
                 records,
                 recipe,
                 relevance=opened.relevance,
                 tokenizer=tokenizer_of(opened),
-                truncated=sum(record.truncated or 0 for record in records),
                 files=[CorpusFile(file.name, file.row_count or 0) for file in corpus.files],
             )
-            return read_manifest(place)
 
 
 def _names_of(cache: Path | str) -> tuple[str, ...]:

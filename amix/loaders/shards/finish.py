@@ -10,6 +10,7 @@ from amix.loaders.shards.choices import RelevanceKind
 from amix.loaders.shards.entries import ShardEntries, ShardEntry
 from amix.loaders.shards.manifest import CARD, MANIFEST, REJECTS, CorpusFile, Manifest
 from amix.loaders.shards.output import Destination, destination
+from amix.loaders.shards.output.documents import read_manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.tokenizer import TOKENIZER, TokenizerFile
@@ -22,13 +23,14 @@ def publish_manifest(
     *,
     relevance: RelevanceKind,
     tokenizer: TokenizerFile,
-    truncated: int,
+    truncated: int | None = None,
     files: Sequence[CorpusFile] = (),
-) -> None:
-    """Write tokenizer, card and rejects, then the manifest. The same arguments give the same bytes.
+) -> Manifest:
+    """Write tokenizer, card and rejects, then the manifest, and return it. The same arguments give the same bytes.
 
     records: of all shards, in order.  recipe: also says the heads, layout, max_length and labels of the cache.
-    truncated: texts that were cut at max_length.  files: that the corpus was read from.
+    truncated: texts that were cut at max_length, None = as the records say, which those of a rewritten cache do not.
+    files: that the corpus was read from.
     """
     place = destination(out)
     rejects = [reject for record in records for reject in record.rejects]
@@ -38,7 +40,7 @@ def publish_manifest(
         tokens=sum(record.tokens for record in records),
         tar_bytes=sum(record.tar.bytes for record in records),
         reject_count=len(rejects),
-        truncated=truncated,
+        truncated=sum(record.truncated or 0 for record in records) if truncated is None else truncated,
         relevance=relevance,
         heads=recipe.heads,
         layout=recipe.layout,
@@ -57,6 +59,7 @@ def publish_manifest(
         place.write(name, data)
         place.flush()
     place.commit(MANIFEST, manifest.sealed())
+    return read_manifest(place)
 
 
 def _entry(record: ShardRecord) -> ShardEntry:

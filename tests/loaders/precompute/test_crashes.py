@@ -17,6 +17,7 @@ from amix.engine.base.errors import ShardError, StorageError
 from amix.engine.base.publish import atomic_writer
 from amix.loaders.precompute.run import PrecomputeOptions, precompute
 from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.manifest import Manifest
 from tests.loaders.conftest import contents
 from tests.loaders.precompute.runs import (
     assert_whole_so_far,
@@ -84,10 +85,11 @@ def test_a_second_run_is_refused_until_the_manifest_makes_the_cache_whole(
             precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS)
         refused.append(sorted(path.name for path in out.glob("*.json")))
 
-    def publish(*arguments: Any, **named: Any) -> None:  # Any: whatever it is called with
+    def publish(*arguments: Any, **named: Any) -> Manifest:  # Any: whatever it is called with
         intrude()
-        publish_manifest(*arguments, **named)
+        published = publish_manifest(*arguments, **named)
         whole.append(precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS).sha256)
+        return published
 
     monkeypatch.setattr("amix.loaders.precompute.run.publish_manifest", publish)
     manifest = precompute(str(corpus), out, extractor=tiny_extractor, options=OPTIONS, on_unit=intrude)
@@ -107,6 +109,7 @@ from amix.engine.extractor.folder import open_extractor
 from amix.loaders.shards.layout import Layout
 from amix.loaders.precompute.recipe import tokenizer_of
 from amix.loaders.shards.finish import publish_manifest
+from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardFacts, ShardRecord
@@ -163,7 +166,7 @@ unit_deaths = count_deaths(out.mkdir, unit, contents(out), lambda workspace: 0 i
 
 records = [ShardRecord.read(path) for path in sorted(shards.glob("shard-*.json"))]
 recipe, tokenizer = records[0].recipe, tokenizer_of(open_extractor(extractor))
-rest = {"tokenizer": tokenizer, "truncated": 0, "files": Manifest.read(shards).files}
+rest = {"tokenizer": tokenizer, "files": Manifest.read(shards).files}
 
 def without_manifest():
     shutil.copytree(shards, out, ignore=shutil.ignore_patterns("manifest.json", "tokenizer.json", "README.md"))

@@ -144,9 +144,7 @@ def test_values_that_no_run_writes_are_found(damaged: Path) -> None:
     new = ShardWriter(damaged, 3, manifest.layout).publish(samples, relevance, facts)
     records = [*(manifest.record(position) for position in range(3)), new]
     tokenizer = TokenizerFile.of_cache(manifest.folder, manifest.tokenizer)
-    publish_manifest(
-        damaged, records, manifest.recipe, relevance="received", tokenizer=tokenizer, truncated=0
-    )
+    publish_manifest(damaged, records, manifest.recipe, relevance="received", tokenizer=tokenizer)
     assert verify(damaged) == []
     assert any("beyond the vocabulary" in problem for problem in verify(damaged, deep=True))
 

@@ -7,7 +7,6 @@ from amix.engine.base.stopping import signals_end
 from amix.loaders.shards.finish import publish_manifest
 from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.output import Destination, destination
-from amix.loaders.shards.output.documents import read_manifest
 from amix.loaders.shards.recipe import Recipe
 from amix.loaders.shards.records import ShardRecord
 from amix.loaders.shards.tokenizer import TokenizerFile
@@ -46,7 +45,7 @@ def write_cache(
         for unit in range(units):
             if unit not in done:
                 on_unit(write(unit))
-        publish_manifest(
+        return publish_manifest(
             place,
             workspace.final_records(recipe, set(range(units))),
             recipe,
@@ -54,4 +53,3 @@ def write_cache(
             tokenizer=TokenizerFile.of_cache(like.folder, like.tokenizer),
             truncated=truncated,
         )
-        return read_manifest(place)
