@@ -166,6 +166,12 @@ class Manifest:
             }
         )
 
+    def holds_texts_of(self, other: "Manifest") -> bool:
+        """Tell whether all texts of `other` are in this cache too, as far as the recipes of both say."""
+        here = self.recipe.sources | {self.sha256}
+        there = other.recipe.sources
+        return other.sha256 in here or (bool(there) and there <= here)
+
     @property
     def class_weights(self) -> bool:
         """Whether labels are class weights (`labels.npy`) instead of class ids."""

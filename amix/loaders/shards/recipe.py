@@ -4,11 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from amix.engine.base import canonical
 from amix.engine.base.heads import Head
 from amix.loaders.shards.layout import Layout
 
 FORMAT = "amix-shards"
 VERSION = 2  # of the format; part of every recipe
+
+# In the identity of a corpus: what does not change which texts it is about.
+_NOT_TEXTS = frozenset({"pair_column", "label_column", "label_names", "limit"})
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ class Recipe:
         fingerprint = extractor.get("fingerprint") if isinstance(extractor, dict) else None
         return fingerprint if isinstance(fingerprint, str) else None
 
+    @property
+    def sources(self) -> frozenset[str]:
+        """What the texts were read from, as hashes: files, data sets or other caches; empty where it does not say."""
+        corpus, repacked = self.document.get("corpus"), self.document.get("repacked")
+        if isinstance(corpus, Mapping):
+            return sources_of(corpus)
+        caches = repacked if isinstance(repacked, list) else [self.document.get("relabelled")]
+        return frozenset(str(each) for each in caches if each is not None)
+
     def without_environment(self) -> dict[str, Any]:  # Any: JSON
         """Return the document without what it says about the machine and the library versions."""
         return {key: value for key, value in self.document.items() if key != "environment"}
@@ -98,6 +111,17 @@ class Recipe:
     def differences(self, now: "Recipe") -> Iterator[tuple[str, str, str]]:
         """Yield name, value here and value in `now` of everything that differs, values cut short."""
         return _differences("", self.document, now.document)
+
+
+def sources_of(corpus: Mapping[str, Any]) -> frozenset[str]:  # JSON
+    """Return what the texts of a corpus are read from, as hashes.  corpus: its identity."""
+    text = corpus.get("text_column")
+    files = _documents(corpus.get("files"))
+    if files is None:
+        read: list[object] = [{key: value for key, value in corpus.items() if key not in _NOT_TEXTS}]
+    else:
+        read = [file.get("sha256") for file in files]
+    return frozenset(canonical.digest([each, text]) for each in read)
 
 
 def _differences(name: str, before: object, now: object) -> Iterator[tuple[str, str, str]]:

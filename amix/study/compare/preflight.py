@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from amix.engine.base.errors import AmixError
+from amix.engine.base.once import said_once
 from amix.study.compare.grid import Cell, Grid
 from amix.train.run.check import Checker
 
 
+@said_once()
 def check_cells(grid: Grid, cells: Sequence[Cell]) -> int:
     """Raise the AmixError that a run would end with before its first step, with the corpus and the label of the run.
 
-    Runs that differ in their seeds only are checked once.
+    Runs that differ in their seeds only are checked once, and what is warned of is said once for all runs.
     Returns about how many bytes of memory the largest run will need.
     """
     most = 0

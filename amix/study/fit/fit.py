@@ -1,10 +1,12 @@
 """A corpus to a classifier and a page about it: export, precompute, train, report, each as its own command does it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amix.engine.base.errors import CorpusError, TrainError
+from amix.engine.base.once import said_once
 from amix.engine.base.place import make_folder, require_writable
 from amix.engine.base.processes import locked
 from amix.engine.base.publish import sweep, write_atomic
@@ -12,6 +14,7 @@ from amix.engine.base.stopping import signals_end
 from amix.engine.base.words import counted
 from amix.loaders.corpus import Corpus, open_corpus
 from amix.loaders.precompute.run import precompute as precompute_quietly
+from amix.loaders.shards.recipe import sources_of
 from amix.study.fit.budget import budget_text
 from amix.study.fit.choice import CHOICE
 from amix.study.fit.choosing import choose
@@ -23,13 +26,16 @@ from amix.study.fit.stages import Precompute, extractor_of, shards_of, trained
 from amix.study.report.reports import report
 from amix.train.options.auto import note_before
 from amix.train.options.config import TrainConfig
-from amix.train.options.dev import parse_dev
+from amix.train.options.dev import SAME_TEXTS, parse_dev
 from amix.train.run.files import MODEL
 from amix.train.run.result import EpochSummary
 
 PAGE = "report.html"
 
+_LOG = logging.getLogger(__name__)
 
+
+@said_once()
 def fit(
     settings: FitSettings,
     out: Path,
@@ -132,6 +138,8 @@ def _opened(settings: FitSettings) -> dict[str, Corpus]:
                 f"{source}: has the one class {found.label_names[0]!r} in the column {options.label_column!r}, and a "
                 "classifier needs two. Name the right column with --label-column."
             )
+    if "dev" in opened and sources_of(opened["dev"].identity) <= sources_of(opened["train"].identity):
+        _LOG.warning(SAME_TEXTS)
     return opened
 
 

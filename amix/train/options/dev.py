@@ -31,6 +31,13 @@ class Folds:
         return f"{_FOLDS}{self.count}"
 
 
+# What a choice by the texts that were trained on is worth.
+SAME_TEXTS = (
+    "--dev names the texts that are trained on. A model is the better on them the more of them it knows by heart, so "
+    "the epoch that is chosen is one that overfits, and the scores on --dev say nothing about other texts. Name "
+    "texts that are not trained on, or hold out a share of these: --dev 0.2."
+)
+
 Dev = Share | Folds | str | Path | None  # str, Path: shards
 
 

@@ -1,6 +1,7 @@
 """Well-sealed documents that say nonsense: each is refused, and the message names the file and the field."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,27 @@ def test_a_recipe_need_not_say_which_extractor_it_was(extractor: object) -> None
     assert Recipe({"extractor": extractor}).extractor_fingerprint is None
     assert Recipe({}).extractor_fingerprint is None
     assert Recipe({"extractor": {"fingerprint": "f"}}).extractor_fingerprint == "f"
+
+
+def test_the_same_texts_are_known_whatever_else_was_read(shards: Path) -> None:
+    def cache(**source: Any) -> Manifest:
+        return replace(Manifest.read(shards), recipe=Recipe(source), sha256=canonical.digest(source))
+
+    files = [{"sha256": "a", "size": 1}, {"sha256": "b", "size": 1}]
+    both = cache(corpus={"files": files, "text_column": "text", "label_names": ["no", "yes"]})
+    one = cache(corpus={"files": [{**files[1], "encoding": "cp1252"}], "text_column": "text", "limit": 9})
+    assert both.holds_texts_of(one)
+    assert not one.holds_texts_of(both)
+    assert not both.holds_texts_of(cache(corpus={"files": files, "text_column": "title"}))
+    train, dev = ({"kind": "hub", "name": "imdb", "split": split} for split in ("train", "test"))
+    assert cache(corpus=train).holds_texts_of(cache(corpus={**train, "label_column": "stars"}))
+    assert not cache(corpus=train).holds_texts_of(cache(corpus=dev))
+    for copy in (cache(repacked=[both.sha256]), cache(relabelled=both.sha256)):
+        assert copy.holds_texts_of(both)
+        assert both.holds_texts_of(copy)
+    nothing = cache()  # its recipe does not say
+    assert nothing.holds_texts_of(nothing)
+    assert not both.holds_texts_of(nothing)
 
 
 def test_recipes_differ_by_the_way_to_what_differs() -> None:

@@ -539,6 +539,18 @@ def test_every_run_is_checked_before_the_first_one_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_holds_for_every_method_is_said_once(
+    reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = amix("compare", reviews, tmp_path / "out", "--model", tiny_bert, "--eval", held_out, "--dev", reviews,
+                "--seeds", 1, "--samples", 8, "--epochs", 1, "--p", "auto", "--batch-size", 100,
+                "--methods", "none,wordmixup,tmix,attentionmix", "--jobs", 1, "--level", "hidden:9")  # fmt: skip
+    assert "No run was started" in done.stderr
+    assert caplog.text.count("takes all 8 training texts at once") == 1
+    assert caplog.text.count("--dev names the texts that are trained on.") == 1
+    assert done.stderr.count("wordmixup, tmix, attentionmix: Note: --p auto mixes nothing") == 1
+
+
 def test_what_a_set_holds_is_checked_before_the_first_run(
     grid_file: Path, make_shards: Any, tmp_path: Path
 ) -> None:

@@ -352,6 +352,22 @@ def test_a_development_corpus_selects_the_epoch_and_is_what_is_measured_without_
     assert "--dev" in done.stdout.splitlines()[-1] and "shards/dev" in done.stdout.splitlines()[-1]
 
 
+def test_a_development_corpus_of_the_training_texts_is_warned_of_before_anything_is_computed(
+    corpora: dict[str, Path], tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def end(stage: str) -> None:
+        raise UsageError(stage)
+
+    copy = shutil.copy(corpora["train"], tmp_path / "other.csv")
+    corpus = CorpusOptions(text_column="review", label_column="stars")
+    for dev, times in ((copy, 1), (corpora["test"], 0)):
+        caplog.clear()
+        settings = FitSettings(train=str(corpora["train"]), dev=str(dev), model=str(tiny_bert), corpus=corpus)
+        with pytest.raises(UsageError, match="1/4 export"):
+            fit(settings, tmp_path / f"out-{times}", on_stage=end)
+        assert caplog.text.count("--dev names the texts that are trained on.") == times
+
+
 def test_folds_take_the_place_of_a_development_set(
     fitted: tuple[Path, Result], corpora: dict[str, Path], tiny_bert: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from amix.loaders.stores import shown
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.train.options.auto import AUTO
 from amix.train.options.config import TrainConfig
-from amix.train.options.dev import Dev, Folds, Share
+from amix.train.options.dev import SAME_TEXTS, Dev, Folds, Share
 from amix.train.options.rules import require_set_name
 from amix.train.run.data.noise import noisy_labels
 from amix.train.run.data.subset import deal_folds, draw_subset, hold_out
@@ -170,11 +170,8 @@ def _open_dev(
             return _Dev(subset=numbers[~is_held], identity=identity, evaluation=held)
         case _:
             opened = open_eval_set(dev, training.manifest)
-            if opened.dataset.manifest.sha256 == training.manifest.sha256:
-                _LOG.warning(
-                    f"--dev {dev}: are the texts that the model is trained on, which choose the epoch that knows them "
-                    "best by heart. Name others, or hold out a share of the training texts: --dev 0.2"
-                )
+            if training.manifest.holds_texts_of(opened.dataset.manifest):
+                _LOG.warning(SAME_TEXTS)
             return _Dev(subset=subset, identity=opened.dataset.manifest.sha256, evaluation=opened)
 
 
