@@ -11,12 +11,12 @@ from amix.study.compare.grid import Grid
 from amix.study.compare.outcome import Outcome, with_ensembles
 from amix.study.compare.statistics import (
     Difference,
-    Weighted,
     holm,
     paired_difference,
     resampled_metrics,
     weighted_metrics,
 )
+from amix.train.score.evaluate import Predictions
 
 BASELINE = "none"
 METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece", "aurc")
@@ -99,26 +99,36 @@ def _differences(
     members: Sequence[Outcome], baseline: Sequence[Outcome], name: str, seed: int
 ) -> dict[str, Difference]:
     """Return the differences over the seeds that both have; none where they share none."""
-    ours = {member.cell.seed: _metrics(member, name) for member in members}
-    theirs = {member.cell.seed: _metrics(member, name) for member in baseline}
+    ours = {member.cell.seed: member for member in members}
+    theirs = {member.cell.seed: member for member in baseline}
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         return {}
-    metrics = [both[each][0] for both in (ours, theirs) for each in shared]
-    drawn = resampled_metrics(metrics, ours[shared[0]][1], _RESAMPLES, np.random.default_rng(seed))
+    return differences_of(
+        [ours[each].predictions(name) for each in shared],
+        [theirs[each].predictions(name) for each in shared],
+        seed,
+    )
+
+
+def differences_of(
+    ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int = 0
+) -> dict[str, Difference]:
+    """Return the differences of runs to others of the same seeds, by metric.
+
+    ours, theirs: what both predicted for the same texts, a run of each for every seed.  seed: of resampling.
+    """
+    metrics = [
+        weighted_metrics(found.logits_NC, found.truth, multi_label=found.multi_label)
+        for found in (*ours, *theirs)
+    ]
+    drawn = resampled_metrics(metrics, len(ours[0].logits_NC), _RESAMPLES, np.random.default_rng(seed))
     return {
         metric: paired_difference(
-            [each[metric] for each in drawn[: len(shared)]],
-            [each[metric] for each in drawn[len(shared) :]],
+            [each[metric] for each in drawn[: len(ours)]],
+            [each[metric] for each in drawn[len(ours) :]],
             np.random.default_rng(seed + 1),
             biased=metric in BIASED,
         )
         for metric in COMPARED
     }
-
-
-def _metrics(outcome: Outcome, name: str) -> tuple[dict[str, Weighted], int]:
-    """Return the metrics of an outcome as functions of the texts' weights, and the number of texts."""
-    found = outcome.predictions(name)
-    weighted = weighted_metrics(found.logits_NC, found.truth, multi_label=found.multi_label)
-    return weighted, len(found.logits_NC)

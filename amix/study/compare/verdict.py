@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from amix.study.compare.comparison import Row
-from amix.study.compare.statistics import FEWEST_SEEDS
+from amix.study.compare.statistics import FEWEST_SEEDS, Difference
 from amix.study.compare.summary import BASELINE
 from amix.study.terms import TERMS, signed
 
@@ -23,11 +23,15 @@ _NOTHING_SHARED = f"No method shares a seed with plain fine-tuning ({BASELINE})"
 
 def verdict(row: Row, metric: str) -> Verdict:
     """Return what the difference of a row to the baseline shows."""
-    found = row.differences[metric]
+    return verdict_on(row.differences[metric], metric, row.corrected.get(metric))
+
+
+def verdict_on(found: Difference, metric: str, p: float | None = None) -> Verdict:
+    """Return what one difference shows. p: corrected, None where there is none."""
     if found.low <= 0.0 <= found.high:
         return _QUIET
     is_better = (found.mean > 0) == (TERMS[metric].better == "higher")
-    if row.corrected.get(metric, 1.0) < LEVEL:
+    if p is not None and p < LEVEL:
         return "clearly better" if is_better else "clearly worse"
     return "perhaps better" if is_better else "perhaps worse"
 

@@ -1,61 +1,50 @@
-"""A run beside plain training on the same texts, with what chance alone does to their difference."""
+"""A run beside one without mixing on the same texts: the metrics of both, and how they differ."""
 
-import numpy as np
+from collections.abc import Iterator
+from html import escape
 
-from amix.study.compare.statistics import paired_difference, resampled_metrics, weighted_metrics
+from amix.study.compare.summary import BASELINE, differences_of
+from amix.study.compare.verdict import verdict_on
+from amix.study.report.mixed import judged_on
 from amix.study.report.page import Html, paragraph
 from amix.study.report.tables import column, table
+from amix.study.report.tracks import Found, differences
 from amix.study.runs import RunRecord, load_dev_predictions, load_predictions, predicted_sets
+from amix.study.terms import TERMS
 from amix.train.score.evaluate import Predictions
 
-_METRICS = ("accuracy", "nll", "brier", "ece")
-_BIASED = ("ece",)  # as in `amix compare`
-_RESAMPLES = 2_000
+_METRICS = ("accuracy", "macro_f1", "nll", "ece")
+_COMPARED = ("accuracy", "nll", "ece")
+_ONE_SEED = (
+    "Both were trained once, from the same seed, on the same texts in the same order. The intervals say how far chance "
+    "in the choice of the texts measured on explains a difference. Chance in training comes on top: amix compare "
+    "trains with several seeds."
+)
 
 
-def beside(run: RunRecord, baseline: RunRecord, judged: str) -> Html:
-    """Return a table for each set that both were measured on. judged: what the development set is called."""
+def beside(run: RunRecord, baseline: RunRecord) -> str:
+    """Return both runs side by side on each set that both predicted; the development set where there is no other."""
     parts = []
-    for name, found, plain in _shared(run, baseline, judged):
-        ours, theirs, shown = _compared(found, plain)
-        rows: list[list[object]] = [
-            [run.config.method, *ours],
-            [baseline.config.method, *theirs],
-            ["difference", *shown],
-        ]
-        columns = [name, *map(column, _METRICS)]
-        parts.append(table(columns, rows, f"{run.config.method} and {baseline.config.method} on {name}"))
-    if not parts:
-        return Html()
-    note = (
-        "In brackets: where the difference lies for 95 % of test sets of this size. One training each says nothing of "
-        "the chance of training, which may be larger: amix compare trains with several seeds."
-    )
-    return Html("".join(parts) + paragraph(note))
+    for name, ours, theirs in _shared(run, baseline):
+        of_method = {run.config.method: ours.report(), baseline.config.method: theirs.report()}
+        rows = [[method, *(scores[metric] for metric in _METRICS)] for method, scores in of_method.items()]
+        parts.append(Html(f"<h3>On {escape(name)}</h3>"))
+        parts.append(table(["method", *map(column, _METRICS)], rows, f"Both on {name}"))
+        found = differences_of([ours], [theirs])
+        for metric in _COMPARED:
+            shown = Found(run.config.method, found[metric], None, verdict_on(found[metric], metric))
+            parts.append(differences([shown], TERMS[metric], BASELINE))
+    return "".join([*parts, paragraph(_ONE_SEED, "soft")]) if parts else ""
 
 
-def _shared(run: RunRecord, baseline: RunRecord, judged: str) -> list[tuple[str, Predictions, Predictions]]:
-    """Return the sets that both were measured on, with the predictions of both for the same texts."""
-    shared = [
+def _shared(run: RunRecord, baseline: RunRecord) -> Iterator[tuple[str, Predictions, Predictions]]:
+    """Yield the sets with the predictions of both, where these are of the same texts."""
+    found = [
         (name, load_predictions(run.folder, name), load_predictions(baseline.folder, name))
         for name in predicted_sets(run.folder)
         if name in predicted_sets(baseline.folder)
     ]
-    found, plain = load_dev_predictions(run.folder), load_dev_predictions(baseline.folder)
-    if not shared and found is not None and plain is not None:
-        shared = [(judged, found, plain)]
-    return [each for each in shared if np.array_equal(each[1].rows, each[2].rows)]
-
-
-def _compared(found: Predictions, plain: Predictions) -> tuple[list[float], list[float], list[str]]:
-    metrics = [
-        weighted_metrics(np.asarray(each.logits_NC, np.float64), each.truth, multi_label=each.multi_label)
-        for each in (found, plain)
-    ]
-    rng = np.random.default_rng(0)
-    ours, theirs = resampled_metrics(metrics, len(found.rows), _RESAMPLES, rng)
-    shown = []
-    for metric in _METRICS:
-        each = paired_difference([ours[metric]], [theirs[metric]], rng, biased=metric in _BIASED)
-        shown.append(f"{each.mean:+.3f} [{each.low:+.3f}, {each.high:+.3f}]")
-    return [float(ours[each][0]) for each in _METRICS], [float(theirs[each][0]) for each in _METRICS], shown
+    on_dev = [load_dev_predictions(each.folder) for each in (run, baseline)]
+    if not found and on_dev[0] is not None and on_dev[1] is not None:
+        found = [(f"the {judged_on(run)}", on_dev[0], on_dev[1])]
+    yield from (each for each in found if (each[1].rows == each[2].rows).all())

@@ -11,7 +11,7 @@ from amix.study.runs import RunRecord
 def report(folder: Path, baseline: Path | None = None) -> str:
     """Return the page about a run or a comparison. Raises TrainError for another folder.
 
-    baseline: a run without mixing on the same texts, to be shown beside a run.
+    baseline: a run without mixing, to stand beside a run.
     """
     if (folder / COMPARISON).is_file():
         return comparison_page(folder, Comparison.read(folder), written_grid(folder))

@@ -35,11 +35,11 @@ _RELIABILITY = (
 def run_page(run: RunRecord, baseline: RunRecord | None = None) -> str:
     """Return the page: what was mixed, metrics, reliability, curves, a few texts shaded, and how to run it again.
 
-    baseline: plain training on the same texts, to be shown beside it.
+    baseline: a run without mixing on the same texts, which the metrics are set beside.
     """
     sections = [
         ("Result", _result(run)),
-        ("Beside plain training", "" if baseline is None else beside(run, baseline, judged_on(run))),
+        ("Beside plain fine-tuning", "" if baseline is None else beside(run, baseline)),
         ("Calibration: is it as sure as it is right?", _calibration(run)),
         ("Training", _curves(run)),
         ("Texts, shaded by relevance", _texts(run)),

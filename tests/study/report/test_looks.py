@@ -25,7 +25,8 @@ Looks = dict[bool, dict[tuple[str, int], Look]]
 @pytest.fixture(scope="module")
 def looks(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Looks:
     folder = tmp_path_factory.mktemp("looks")
-    (folder / "run.html").write_text(run_page(run_record(folder / "run")))
+    plain = run_record(folder / "plain", method="none", p=None)
+    (folder / "run.html").write_text(run_page(run_record(folder / "run"), plain))
     kept = Comparison.read(RESULTS)  # methods with 10 seeds and with 5, some of which mixed nothing
     rows = [replace(row, values={**row.values, "aurc": row.values["ece"]}) for row in kept.rows]
     kept = replace(kept, rows=tuple(rows))  # kept before there was this metric
