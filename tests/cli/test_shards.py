@@ -55,6 +55,21 @@ def test_info_describes_shards_and_extractors(shards: Path, tiny_extractor: Path
     assert "layers 0, 1" in amix("info", tiny_extractor).stdout
 
 
+def test_info_lists_the_columns_of_a_corpus_and_says_which_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("review,label\ngood,2\nbad,0\n")
+    done = amix("info", tmp_path / "reviews.csv")
+    assert done.exit_code == 0
+    found = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (found["columns"], found["rows"]) == ("review, label", "2")
+    assert "label column  label\n" in done.stdout
+    assert "No column is called 'text'." in done.stderr and "--text-column" in done.stderr
+    assert "called 'label'" not in done.stderr
+    (tmp_path / "reviews.csv").write_bytes(b"")
+    done = amix("info", tmp_path / "reviews.csv", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["bytes"]) == (0, 0)
+    assert "the header cannot be read" in json.loads(done.stdout)["problem"]
+
+
 def test_shards_at_a_url_are_described_verified_and_looked_into(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

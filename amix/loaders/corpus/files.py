@@ -77,7 +77,10 @@ class FileSource:
         hashed = [_hashed(file) for file in files]
         # Reasons of rejects are written into the shards, so they name the number of a file, not its path.
         places = [""] if len(files) == 1 else [f"file {number}, " for number in range(1, len(files) + 1)]
-        self._readers = [_reader(file, place, options) for file, place in zip(files, places, strict=True)]
+        self._readers = [
+            reader_of(file, place, columns_of(options), options.encoding)
+            for file, place in zip(files, places, strict=True)
+        ]
         for file, reader in zip(files, self._readers, strict=True):
             _require_columns(file, reader, options)
         self._counts = [reader.row_count for reader in self._readers]
@@ -167,11 +170,6 @@ class FileSource:
             yield [values for _, values, _ in first if values is not None]
 
 
-def columns_in(file: DataFile) -> Sequence[str] | None:
-    """Return the names of the columns of a file, or None for one that has no rows. Raises CorpusError."""
-    return _reader(file, "", CorpusOptions()).columns()
-
-
 def _hashed(file: DataFile) -> tuple[int, str]:
     """Return the size and the sha256 of a file."""
     require_as_named(file)
@@ -183,16 +181,17 @@ def _hashed(file: DataFile) -> tuple[int, str]:
         return file.path.stat().st_size, sha256.hexdigest()
 
 
-def _reader(file: DataFile, place: str, options: CorpusOptions) -> Reader:
+def reader_of(file: DataFile, place: str, wanted: Sequence[str], encoding: str | None) -> Reader:
+    """Open a file.  place: how reasons of rejects name it.  wanted: columns that it should have, to look for them."""
     match file.format:
         case "jsonl":
             from amix.loaders.corpus.formats.jsonlines import JsonLines
 
-            return JsonLines(file, place, columns_of(options), options.encoding)
+            return JsonLines(file, place, wanted, encoding)
         case "csv":
             from amix.loaders.corpus.formats.csvfile import Csv
 
-            return Csv(file, place, columns_of(options), options.encoding)
+            return Csv(file, place, wanted, encoding)
         case "parquet":
             from amix.loaders.corpus.formats.parquet import Parquet
 

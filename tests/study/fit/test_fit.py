@@ -140,9 +140,20 @@ def test_a_fit_is_known_checked_and_its_parts_are_named(
         "shards": "a folder of caches",
     }
     assert (found["asked"]["--text-column"], found["page"]) == ("review", True)
+    assert (found["corpus"], found["texts"], found["labels"]) == ({"train.csv": 40}, 40, 2)
+    assert (found["method"], found["head"], found["encoder"]) == ("attentionmix", "0.mean", str(tiny_bert))
+    for name, key in (("run", "score"), ("baseline", "score_without_mixing")):
+        scores = Predictions.load(out / name / "predictions" / "eval-test.safetensors").report()
+        assert found[key] == {"on": "test", **{each: pytest.approx(scores[each]) for each in scores}}
+    assert found["classifier"] == str(out / "run" / "model")
     shown = amix("info", out).stdout
-    assert f"classifier  {out / 'run' / 'model'}\n" in shown and "method      attentionmix\n" in shown
-    assert "--warmup-ratio" not in shown
+    assert "\nmethod                attentionmix\n" in shown
+    assert "--text-column" not in shown
+    (out / "run" / "result.json").unlink()
+    shutil.rmtree(out / "shards")
+    begun = json.loads(amix("info", out, "--json").stdout.splitlines()[-1])
+    assert (begun["encoder"], "score" in begun, "texts" in begun) == (str(tiny_bert), False, False)
+    shutil.copytree(fitted[0], out, dirs_exist_ok=True)
     whole = amix("verify", out)
     assert (whole.exit_code, f"{out}: a fit, whole" in whole.stdout) == (0, True)
     (out / "extractor" / "config.json").write_text("{}")

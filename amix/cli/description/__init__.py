@@ -1,0 +1,1 @@
+"""What `amix info` says of each kind of file and folder."""
