@@ -119,9 +119,8 @@ def review_rows() -> list[dict[str, Any]]:
         for subject, (label, choices), tail in itertools.product(subjects, words.items(), tails)
         for word in choices
     ]
-    return [
-        rows[(7 * number) % len(rows)] for number in range(60)
-    ]  # 7 and 90 share no divisor: all different
+    # 7 and 90 share no divisor: all different.
+    return [rows[(7 * number) % len(rows)] for number in range(60)]
 
 
 @pytest.fixture(scope="session")

@@ -57,9 +57,8 @@ def check_table(output: str, texts: int) -> None:
     assert [line.split()[0] for line in lines[1:]] == ["plain", "mixed"]
     rows = [[float(cell) for cell in line.split()[1:]] for line in lines[1:]]
     for accuracy, nll, ece in rows:
-        assert (
-            min(abs(accuracy - right / texts) for right in range(texts + 1)) < 0.001
-        )  # a share of the texts
+        # It is a share of the texts.
+        assert min(abs(accuracy - right / texts) for right in range(texts + 1)) < 0.001
         assert nll >= (1 - accuracy) * math.log(2) - 0.001  # the loss of a text that is wrong, of two classes
         assert 0 <= ece <= 1
     assert rows[0][1] != rows[1][1]

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 _SHADES = (None, 230, 222, 215, 208, 202)
 
 
-def _mixing_option(
-    name: str,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: whatever click decorates
+# Any: whatever click decorates.
+def _mixing_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return an option of attentionmix, as `amix train` has it."""
     rule, default = rules()[name], getattr(TrainConfig(), name)
     kind = click.Choice(rule.choices) if rule.choices else click.FloatRange(rule.note.low, rule.note.high)

@@ -125,9 +125,8 @@ def test_a_comparison_runs_once_and_goes_on_elsewhere_from_its_archive(
     assert done.returncode == 0, done.stderr
     ran = written(out / f"{mode}.jsonl")
     assert set(ran.pieces.values()) == {"done"}
-    assert any(
-        "layer 0" in name for name in ran.pieces
-    )  # the others are not computed where no run reads them
+    # The others are not computed where no run reads them.
+    assert any("layer 0" in name for name in ran.pieces)
     before = results(out / "smoke" / "work", mode)
     labels = {path.parent.parent.name for path in before}
     assert labels == (

@@ -73,9 +73,8 @@ def commands(code: str) -> list[list[str]]:
 def _run_python(code: str, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings(
-            "ignore", category=ResourceWarning
-        )  # of other blocks, whose memory is freed here
+        # They are of other blocks, whose memory is freed here.
+        warnings.filterwarnings("ignore", category=ResourceWarning)
         exec(compile(code, name, "exec"), {"__name__": "__main__"})
 
 
@@ -84,9 +83,8 @@ def _run_command(words: list[str]) -> None:
 
     if words[0] == "amix":
         if words[1] in ("export", "precompute"):
-            shutil.rmtree(
-                words[3], ignore_errors=True
-            )  # what the workspace brought, or an earlier block made
+            # The workspace brought it, or an earlier block made it.
+            shutil.rmtree(words[3], ignore_errors=True)
         try:
             main(words[1:], prog_name="amix")
         except SystemExit as end:

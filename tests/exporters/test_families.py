@@ -110,9 +110,8 @@ def test_a_model_without_readable_attention_is_refused_by_type(family: str, tmp_
 
 
 def test_a_layer_with_as_many_parts_as_there_are_layers_keeps_them(tmp_path: Path) -> None:
-    encoder = save_family(
-        tmp_path / "mobilebert", "mobilebert", num_hidden_layers=3
-    )  # of 3 feed-forward nets
+    # Its layers have 3 feed-forward networks each.
+    encoder = save_family(tmp_path / "mobilebert", "mobilebert", num_hidden_layers=3)
     options = ExportOptions(layers=[1], formats=("torchscript",))
     assert export(str(encoder), tmp_path / "out", options).parity.graphs["torchscript"].max_abs < 1e-4
 

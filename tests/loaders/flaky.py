@@ -61,9 +61,8 @@ class FlakyStore:
 
             def forwarded(self, backend: str) -> tuple[int, bytes, dict[str, str]]:
                 headers = {name: value for name, value in self.headers.items() if name != "Content-Length"}
-                headers.setdefault(
-                    "Content-Type", "application/octet-stream"
-                )  # or urllib would say it is a form
+                # Without it, urllib would say that it is a form.
+                headers.setdefault("Content-Type", "application/octet-stream")
                 request = urllib.request.Request(
                     backend + self.path, data=self.data, headers=headers, method=self.command
                 )

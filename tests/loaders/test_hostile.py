@@ -203,9 +203,8 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-def member(
-    name: str, content: bytes = b"", **fields: Any
-) -> tuple[tarfile.TarInfo, bytes]:  # Any: of a header
+# Any: of a header.
+def member(name: str, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in fields.items():

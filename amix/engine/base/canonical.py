@@ -32,9 +32,8 @@ def seal(document: Mapping[str, object]) -> bytes:
     return dumps({**body, "sha256": digest(body)}) + b"\n"
 
 
-def unseal(
-    data: bytes, where: str, error: type[AmixError]
-) -> dict[str, Any]:  # Any: JSON, which each document's reader checks
+# Any: JSON, which each document's reader checks.
+def unseal(data: bytes, where: str, error: type[AmixError]) -> dict[str, Any]:
     """Return the document that `seal` wrote, `sha256` included.
 
     where: the file, for the message.  Raises `error` when the bytes are not JSON or the hash does not match.

@@ -116,13 +116,13 @@ def open_extractor(folder: Path | str) -> Extractor:
     Raises ExtractorError that names the file and what to do.
     """
     extractor = read_record(folder)
-    _check_files(extractor, _AGAIN)
+    _check_files(extractor)
     return extractor
 
 
 def read_record(folder: Path | str) -> Extractor:
     """Return what the record of an extractor says. Its files are not looked at. Raises ExtractorError."""
-    folder, again = Path(folder), _AGAIN
+    folder = Path(folder)
     record = folder / RECORD
     if not is_utf8(folder):
         raise ExtractorError(
@@ -141,7 +141,7 @@ def read_record(folder: Path | str) -> Extractor:
         what = f"{found}, not an extractor" if found else "not an extractor, it has no extractor.json"
         raise ExtractorError(f"{folder}: {what}. Name a folder that 'amix export' wrote.") from None
     except OSError as problem:
-        raise ExtractorError(f"{record}: cannot be read ({problem.strerror}). {again}") from None
+        raise ExtractorError(f"{record}: cannot be read ({problem.strerror}). {_AGAIN}") from None
     document = canonical.unseal(data, str(record), error=ExtractorError)
 
     version = document.get("format_version")
@@ -153,9 +153,9 @@ def read_record(folder: Path | str) -> Extractor:
     try:
         return _from_document(folder, document)
     except KeyError as problem:
-        raise ExtractorError(f"{record}: the field {problem} is missing. {again}") from None
+        raise ExtractorError(f"{record}: the field {problem} is missing. {_AGAIN}") from None
     except (AttributeError, TypeError, ValueError) as problem:
-        raise ExtractorError(f"{record}: a field is malformed ({problem}). {again}") from None
+        raise ExtractorError(f"{record}: a field is malformed ({problem}). {_AGAIN}") from None
 
 
 def _from_document(folder: Path, document: Mapping[str, Any]) -> Extractor:  # Any: JSON, checked here
@@ -188,22 +188,22 @@ def _from_document(folder: Path, document: Mapping[str, Any]) -> Extractor:  # A
     )
 
 
-def _check_files(extractor: Extractor, again: str) -> None:
+def _check_files(extractor: Extractor) -> None:
     for name, expected in extractor.files.items():
         path = extractor.folder / name
         if Path(name).name != name or name in ("", ".", ".."):
             raise ExtractorError(
-                f"{extractor.folder / RECORD}: names the file '{name}' outside its folder. {again}"
+                f"{extractor.folder / RECORD}: names the file '{name}' outside its folder. {_AGAIN}"
             )
         try:
             found = sha256_file(path)
         except OSError as problem:
-            raise ExtractorError(f"{path}: cannot be read ({problem.strerror}). {again}") from None
+            raise ExtractorError(f"{path}: cannot be read ({problem.strerror}). {_AGAIN}") from None
         if found != expected and is_pointer(path):
             raise ExtractorError(pointer_refusal(path))
         if found != expected:
             raise ExtractorError(
-                f"{path}: the content does not match extractor.json; it was changed or damaged. {again}"
+                f"{path}: the content does not match extractor.json; it was changed or damaged. {_AGAIN}"
             )
     if not extractor.backends or not extractor.heads:
-        raise ExtractorError(f"{extractor.folder}: holds no graph or no heads. {again}")
+        raise ExtractorError(f"{extractor.folder}: holds no graph or no heads. {_AGAIN}")

@@ -1,4 +1,4 @@
-"""Running an extractor: one small interface over ONNX Runtime, TorchScript, torch.export and eager PyTorch.
+"""Running an extractor: one small interface over ONNX Runtime, TorchScript, torch.export, eager PyTorch and Triton.
 
 A session belongs to the process that opened it: open it after a fork or spawn, never before.
 

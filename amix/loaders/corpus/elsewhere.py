@@ -10,9 +10,8 @@ from amix.loaders.corpus.find import require_one_format
 from amix.loaders.stores import RemoteFile, Store, shown
 
 
-def find_remote(
-    url: str, storage_options: dict[str, Any] | None
-) -> list[DataFile]:  # Any: fsspec's own options
+# Any: fsspec's own options.
+def find_remote(url: str, storage_options: dict[str, Any] | None) -> list[DataFile]:
     """Return the files at `url` in order, which may be a pattern (`s3://bucket/texts/*.parquet`).
 
     Their names are those that the same files would have on this machine, so the corpus is the same there and here.

@@ -9,9 +9,8 @@ from amix.engine.base.place import require_visible
 from amix.loaders.corpus.datafile import KNOWN, DataFile, format_of
 from amix.loaders.corpus.folders import split_of_folder
 
-_LITTER = frozenset(
-    {"thumbs.db", "desktop.ini"}
-)  # what file managers leave; hidden files are left out anyway
+# File managers leave these; hidden files are left out anyway.
+_LITTER = frozenset({"thumbs.db", "desktop.ini"})
 _TWICE = "and a corpus is read more than once. Write it to a regular file first, and name that"
 
 

@@ -90,9 +90,8 @@ class ShardReader:
         entries = self._index or self._entries()
         row, offset, tokens, label = _ENTRY.unpack_from(entries, INDEX_HEADER_BYTES + position * _ENTRY.size)
         tar, sums = self._files or self._open()
-        if (
-            tar.size() < self._tar.bytes
-        ):  # asks the system: to touch a byte that is gone ends the process (SIGBUS)
+        # `size` asks the system: to touch a byte that is gone would end the process (SIGBUS).
+        if tar.size() < self._tar.bytes:
             raise cut(self.path, self._tar.bytes, tar.size())
         read = []
         for begin, size, column in wanted[tokens]:

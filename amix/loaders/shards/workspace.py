@@ -210,9 +210,8 @@ class Workspace:
         """Tell our files from somebody else's of the same name; the tar of a killed run may lack its record."""
         shard = name.partition(".")[0]
         others = {f"{shard}.{ending}" for ending in FILE_ENDINGS.values()}
-        if (
-            not name.endswith(".tar") or others <= names
-        ):  # nobody else has an index and checksums beside a tar
+        # Nobody else has an index and checksums beside a tar.
+        if not name.endswith(".tar") or others <= names:
             return True
         try:
             head = self._out.beginning(name, BLOCK)

@@ -21,9 +21,8 @@ Key = TypeVar("Key")
 FEWEST_SEEDS = 10  # 5 cannot reach 0.05: the smallest two-sided p of 2^5 sign flips is 2 / 32
 _EXACT = 14  # with up to this many seeds all sign flips are tried
 _DRAWN = 20_000  # sign flips where there are more seeds
-_AT_ONCE = (
-    2**18
-)  # weights at a time where arrays as large are made of them: few enough to stay in a core's cache
+# Weights at a time, where arrays as large are made of them: few enough to stay in a core's cache.
+_AT_ONCE = 2**18
 _HELD = 2**23  # weights at a time, 64 MB: those of 2,000 resamples of a million texts would fill 16 GB
 
 
@@ -100,9 +99,8 @@ def _weighted_aurc(confidence_Q: Floats, is_wrong_Q: NDArray[np.bool_], per_text
     some_wrong = np.flatnonzero((errors_L > 0) & (errors_L < ends_L - begins_L))
 
     def area(weights_RN: Floats) -> Floats:
-        answered_RQ = np.zeros(
-            (len(weights_RN), len(order_Q) + 1), np.int64
-        )  # before each question, and at the end
+        # How much was answered before each question, and at the end.
+        answered_RQ = np.zeros((len(weights_RN), len(order_Q) + 1), np.int64)
         np.cumsum(weights_RN[:, text_Q], axis=1, dtype=np.int64, out=answered_RQ[:, 1:])
         total = int(answered_RQ[0, -1])
         harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, total + 1))])

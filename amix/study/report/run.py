@@ -100,9 +100,8 @@ def _calibration(run: RunRecord) -> str:
     shown = []  # title, predictions, what their logits are divided by
     for name, found in _predicted(run).items():
         shown.append((name, found, 1.0))
-        if temperature is not None and name in predicted_sets(
-            run.folder
-        ):  # an ensemble has another temperature
+        # Of the model alone: an ensemble has another temperature.
+        if temperature is not None and name in predicted_sets(run.folder):
             shown.append((f"{name}, logits / {temperature:.2f}", found, temperature))
     if on_dev is not None:
         shown.append((judged_on(run), on_dev, 1.0))

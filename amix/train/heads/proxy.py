@@ -53,8 +53,6 @@ def rank_heads(
     embeddings_VD: torch.Tensor,
     numbers: NDArray[np.int64] | None = None,
     *,
-    folds: int = FOLDS,
-    seed: int = 0,
     specs: Sequence[str] | None = None,
 ) -> list[RankedHead]:
     """Return the head specs of a cache, the best first.
@@ -73,9 +71,9 @@ def rank_heads(
     label_names(dataset.manifest)  # raises where there are none
     chosen = np.arange(len(dataset), dtype=np.int64) if numbers is None else np.asarray(numbers)
     if len(chosen) > MOST:
-        chosen = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(chosen)[:MOST])
+        chosen = np.sort(np.random.Generator(np.random.Philox(0)).permutation(chosen)[:MOST])
     specs = list(specs or candidates(dataset.manifest.heads))
-    targets_NC, fold_N = _targets(dataset.with_head(None), chosen, folds, seed)
+    targets_NC, fold_N = _targets(dataset.with_head(None), chosen)
     several = max(1, _ROOM // (len(chosen) * embeddings_VD.shape[1] * 4))
     ranked = []
     missed_SN = []
@@ -83,7 +81,7 @@ def rank_heads(
         part = specs[begin : begin + several]
         features_SND = _features(dataset.with_head("|".join(part)), chosen, embeddings_VD)
         for spec, features_ND in zip(part, features_SND, strict=True):
-            missed_N, accuracy = _held_out(features_ND, targets_NC, fold_N, folds)
+            missed_N, accuracy = _held_out(features_ND, targets_NC, fold_N)
             missed_SN.append(missed_N)
             ranked.append(
                 RankedHead(
@@ -109,23 +107,21 @@ def candidates(heads: Sequence[Head]) -> list[str]:
     return [*(f"{layer}.{head}" for layer, head in heads), *means, *(["mean"] if len(layers) > 1 else [])]
 
 
-def _targets(
-    dataset: RelevanceDataset, chosen: NDArray[np.int64], folds: int, seed: int
-) -> tuple[Floats, NDArray[np.int64]]:
+def _targets(dataset: RelevanceDataset, chosen: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """Return the labels as class weights, and the fold of every text; classes are spread over the folds evenly."""
     labels = np.asarray(dataset.batch(chosen)["labels"])
     classes = len(dataset.manifest.label_names or ())
     targets_NC = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
-    if len(chosen) < 2 * folds or not targets_NC.std(axis=0).any():
+    if len(chosen) < 2 * FOLDS or not targets_NC.std(axis=0).any():
         found = counted(int(targets_NC.any(axis=0).sum()), "class", "classes")
         raise TrainError(
-            f"{dataset.folder}: {counted(len(chosen), 'text')} of {found} are too few to rank heads on {folds} folds. "
+            f"{dataset.folder}: {counted(len(chosen), 'text')} of {found} are too few to rank heads on {FOLDS} folds. "
             "Use more texts, or name a head (--head 0.mean)."
         )
-    order_N = np.random.Generator(np.random.Philox(seed + 1)).permutation(len(chosen))
+    order_N = np.random.Generator(np.random.Philox(1)).permutation(len(chosen))
     order_N = order_N[np.argsort(targets_NC[order_N].argmax(axis=1), kind="stable")]
     fold_N = np.empty(len(chosen), np.int64)
-    fold_N[order_N] = np.arange(len(chosen)) % folds
+    fold_N[order_N] = np.arange(len(chosen)) % FOLDS
     return targets_NC, fold_N
 
 
@@ -158,7 +154,7 @@ def _noise(difference_N: Floats) -> float:
 
 
 def _held_out(
-    features_ND: NDArray[np.float32], targets_NC: Floats, fold_N: NDArray[np.int64], folds: int
+    features_ND: NDArray[np.float32], targets_NC: Floats, fold_N: NDArray[np.int64]
 ) -> tuple[Floats, float]:
     """Return unexplained variance and accuracy, each text being predicted from the folds that it is not in.
 
@@ -166,7 +162,7 @@ def _held_out(
     """
     predicted_NC = np.empty_like(targets_NC)
     total = 0.0
-    for fold in range(folds):
+    for fold in range(FOLDS):
         out_N = fold_N == fold
         predicted_NC[out_N] = _ridge(features_ND[~out_N].astype(np.float64), targets_NC[~out_N])(
             features_ND[out_N].astype(np.float64)

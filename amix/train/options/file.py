@@ -154,9 +154,8 @@ class _StrictLoader(yaml.SafeLoader):
 
     texts = frozenset(name for name, rule in rules().items() if rule.kind is str and not rule.optional)
 
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, Any]:  # as PyYAML
+    # Any: as PyYAML declares it.
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key_node, value_node in node.value:
             if key_node.value in self.texts and isinstance(value_node, yaml.ScalarNode):

@@ -60,9 +60,8 @@ def test_a_stream_gives_bit_for_bit_what_a_loop_gives(plain: Session, pipelined:
         answers = list(session.stream(tagged))
         assert [answer.tag for answer in answers] == [tag for tag, _ in tagged]
         assert answers[0].relevance is answers[-1].relevance is None
-        for answer, relevance_BHT in zip(
-            answers[1:-1], expected, strict=True
-        ):  # when all of them have been run
+        # All of them have been run by now.
+        for answer, relevance_BHT in zip(answers[1:-1], expected, strict=True):
             assert answer.relevance is not None
             np.testing.assert_array_equal(answer.relevance, relevance_BHT)
             assert answer.relevance.dtype == np.float32

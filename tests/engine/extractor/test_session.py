@@ -52,9 +52,8 @@ def batch_of(folder: Path, texts: list[str], length: int) -> tuple[Ids, Ids]:
 TEXTS = ["The film is warm.", "bad", "A story that goes nowhere, slowly, twice!"]
 
 
-@pytest.mark.parametrize(
-    "backend", [each for each in get_args(Backend) if each != "triton"]
-)  # test_kernel.py
+# Triton has a file of its own, test_kernel.py.
+@pytest.mark.parametrize("backend", [each for each in get_args(Backend) if each != "triton"])
 def test_every_backend_agrees_with_the_encoder(backend: Backend, everything: Path, tiny_bert: Path) -> None:
     import torch
     from transformers import AutoModel

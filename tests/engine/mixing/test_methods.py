@@ -69,9 +69,8 @@ def test_formula(method: str, batch: Sample, seed: int) -> None:
     plan = plan_of(method, batch, seed)
     mask, content, relevance, partner = (tensor.tolist() for tensor in batch)
     source = [list(range(len(row))) for row in mask]
-    weight = (
-        plan.label_weight.tolist()
-    )  # drawn ones are taken as they are; their distribution has its own test
+    # Drawn ones are taken as they are; their distribution has its own test.
+    weight = plan.label_weight.tolist()
     match method:
         case "none" | "sentencemixup":
             ratio = [[1.0] * len(row) for row in mask]

@@ -128,9 +128,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
         assert config.p == (None if config.method == "none" else 0.5)
         assert config.seed == config.subset_seed + 3
         done.append((config.method, number, config.subset_seed))
-        gap = (
-            GAINS[config.method] * 10 + number / 100
-        )  # between the logits of the right class and the other one
+        # It is between the logits of the right class and the other one.
+        gap = GAINS[config.method] * 10 + number / 100
         truth = np.array([0, 1])
         logits = np.where(truth[:, None] == np.arange(2), gap, 0.0)
         said = Predictions(logits_NC=logits, truth=truth, rows=np.arange(2), multi_label=False)

@@ -181,9 +181,8 @@ def test_texts_are_shaded_by_the_head_that_was_mixed_by(
     )
     text = made(tmp_path / "run", tmp_path / "page.html")
     assert (f"from head {result.head};" in text) == (head == "auto")
-    assert ("Texts, shaded" in text) == (
-        head == "auto"
-    )  # where heads took turns there is not one to shade by
+    # Where heads took turns there is not one to shade by.
+    assert ("Texts, shaded" in text) == (head == "auto")
     assert result.temperature is not None
     for name in ("b", "dev"):
         assert text.count(f'<th scope="row">{name}, logits / {result.temperature:.2f}</th>') == 1

@@ -65,9 +65,8 @@ def test_an_identity_takes_the_plain_path() -> None:
 def test_token_types_go_only_where_a_model_takes_them() -> None:
     assert takes_token_types(classifier("bert"))
     assert not takes_token_types(classifier("distilbert"))
-    assert not takes_token_types(
-        classifier("roberta")
-    )  # one type only: the ids of a pair would be out of range
+    # One type only: the ids of a pair would be out of range.
+    assert not takes_token_types(classifier("roberta"))
 
 
 class Outer(nn.Module):
@@ -294,9 +293,8 @@ def test_a_decoder_reads_the_end_of_the_mixed_row() -> None:
     words = model.get_input_embeddings()(data["input_ids"])
     mixed = plan.mix(words)
     for row, length in enumerate((9, 7, 9)):
-        alone = model(
-            inputs_embeds=mixed[row : row + 1, :length]
-        ).logits  # without padding HF's last is the last
+        # Without padding, the last token of transformers is the last of the text.
+        alone = model(inputs_embeds=mixed[row : row + 1, :length]).logits
         assert torch.allclose(forward(model, data, plan)[row], alone[0], atol=1e-5)
 
 

@@ -62,9 +62,8 @@ def test_the_temperature_of_an_ensemble_divides_the_logits_of_each_model() -> No
     assert all(at(best) <= at(best * factor) for factor in (0.9, 0.99, 1.01, 1.1))
     assert temperature_of(members[:1]) == fit_temperature(members[0].logits_NC, members[0].truth)
     assert temperature_of([some(1), some(1)]) == pytest.approx(some(1).temperature())
-    assert (
-        temperature_of([some(1), None]) == some(1).temperature()
-    )  # a model that has seen the texts does not count
+    # A model that has seen the texts does not count.
+    assert temperature_of([some(1), None]) == some(1).temperature()
     assert temperature_of([None, None]) is None
 
 
@@ -144,9 +143,8 @@ def test_finished_models_are_not_trained_again(
         with pytest.raises(Stop):
             train(reviews, tmp_path / "run", str(tiny_bert), config, evals=evals)
         assert trained == [member_seed(0, 1), member_seed(0, 2), 0]
-        shutil.copytree(
-            tmp_path / "run" / "ensemble" / "1", tmp_path / "run" / "ensemble" / "3"
-        )  # of other settings
+        # It is of other settings.
+        shutil.copytree(tmp_path / "run" / "ensemble" / "1", tmp_path / "run" / "ensemble" / "3")
         trained.clear()
         result = train(reviews, tmp_path / "run", str(tiny_bert), config, evals=evals, resume=True)
         assert trained == [0]

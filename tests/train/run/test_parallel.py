@@ -162,9 +162,8 @@ def test_two_processes_train_like_one(
     script = tmp_path / "script.py"
     script.write_text(SEVERAL.format(commands=commands))
     said = launched(launcher, script)
-    for number, (line, alone) in enumerate(
-        zip(said.splitlines(), expected, strict=True)
-    ):  # of one process alone
+    # Expected is what one process alone says.
+    for number, (line, alone) in enumerate(zip(said.splitlines(), expected, strict=True)):
         result = json.loads(line)
         assert (result["steps"], result["epoch"]) == (alone.steps, alone.epoch)
         close(losses(tmp_path / f"two-{number}"), losses(tmp_path / f"one-{number}"))

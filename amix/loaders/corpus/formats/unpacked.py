@@ -30,9 +30,8 @@ def reading(path: Path | RemoteFile) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        if "Not a gzipped file" in str(
-            problem
-        ):  # the beginning was looked at before, so it is what comes later
+        # The beginning was looked at before, so this is about what comes later.
+        if "Not a gzipped file" in str(problem):
             raise CorpusError(f"{path}: {_FOLLOWED}") from None
         raise damaged(path, problem) from None
     except UnpackError as problem:
