@@ -25,7 +25,7 @@ def command(shards: Path, target: str, private: bool | None, as_json: bool) -> N
     TARGET is a data set on the Hub (name/cache), or a URL that fsspec can write to (s3://bucket/cache).
     """
     from amix.loaders.shards.manifest import Manifest
-    from amix.loaders.shards.push import push
+    from amix.loaders.shards.remote.push import push
 
     check_places(
         Place("SHARDS", shards, ["cache"]),

@@ -62,9 +62,7 @@ def teachers_of(run: Path, *, scaled: bool) -> list[Teacher]:
     return [Teacher(folder=each / MODEL, temperature=temperature) for each in members]
 
 
-def labels_by(
-    teachers: Sequence[Teacher], shards: Path, device: str | None = None, batch_size: int = 64
-) -> NewLabels:
+def labels_by(teachers: Sequence[Teacher], shards: Path, device: str | None = None) -> NewLabels:
     """Return the mean of the teachers' probabilities as labels for the texts of a cache.
 
     With several labels a text, the mean probability of each class by itself. device: as in `open_accelerator`.
@@ -92,7 +90,7 @@ def labels_by(
             return np.zeros((0, len(names)), np.float32)
         said = [
             Predictions(
-                logits_NC=predict(network, dataset, batch_size, numbers)[0] / teacher.temperature,
+                logits_NC=predict(network, dataset, numbers=numbers)[0] / teacher.temperature,
                 truth=np.full(len(numbers), -1),
                 rows=rows[numbers],
                 multi_label=multi_label,

@@ -16,12 +16,8 @@ from amix.loaders.corpus.saved import saved_split
 _LOG = logging.getLogger(__name__)
 _CARD = "README.md"
 _CARD_HEAD = re.compile(r"---\s*\n(.*?\n)---\s*(\n|$)", re.DOTALL)
-_PREFERRED: tuple[Format, ...] = (
-    "parquet",
-    "arrow",
-    "jsonl",
-    "csv",
-)  # of formats with as many files, as there
+# Of formats with equally many files the first is taken, as in `datasets`.
+_PREFERRED: tuple[Format, ...] = ("parquet", "arrow", "jsonl", "csv")
 # train, train-00000-of-00002, train-00000-of-00002-1a2b3c4d, train-3, train_3
 _SHARD = re.compile(r"(?P<stem>.+?)(?:[-_.]\d+(?:-of-(?P<of>\d+)(?:-[0-9a-f]+)?)?)?")
 

@@ -1,12 +1,10 @@
 """The manifest of a cache: what the folder holds, and which record each of its shards must have."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, get_args
+from typing import NamedTuple, Self, get_args
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ShardError
@@ -16,6 +14,7 @@ from amix.loaders.shards.choices import RelevanceDtype, RelevanceKind
 from amix.loaders.shards.entries import ShardEntries, ShardEntry
 from amix.loaders.shards.fields import Fields, pair, text
 from amix.loaders.shards.layout import Layout
+from amix.loaders.shards.manifestjson import unsealed
 from amix.loaders.shards.recipe import FORMAT, VERSION, Recipe
 from amix.loaders.shards.records import Reject, ShardRecord, read_bytes
 from amix.loaders.shards.tokenizer import TokenizerInfo
@@ -24,8 +23,6 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 REJECTS = "rejects.jsonl"
 _MOST_TOKENS = 1 << 20  # of a text
-_SHARDS = b',"shards":['
-_HASH_BYTES = len(',"sha256":""') + 64
 
 
 class CorpusFile(NamedTuple):
@@ -93,7 +90,7 @@ class Manifest:
     @classmethod
     def parse(cls, data: bytes, where: str, folder: Path) -> Self:
         """Return the manifest in `data`, of the cache in `folder`. Raises ShardError naming `where` and the field."""
-        document, shards = _unsealed(data) or (canonical.unseal(data, where, error=ShardError), None)
+        document, columns = unsealed(data) or (canonical.unseal(data, where, error=ShardError), None)
         fields = Fields(document, where)
         if (fields.get("format"), fields.get("version")) != (FORMAT, VERSION):
             raise ShardError(
@@ -117,7 +114,9 @@ class Manifest:
             label_names=label_names,
             tokenizer=TokenizerInfo.read(fields.inner("tokenizer")),
             recipe=Recipe(fields.mapping("plan")),
-            shards=shards or ShardEntries.of(map(ShardEntry.read, fields.each("shards", "shard"))),
+            shards=ShardEntries.of(map(ShardEntry.read, fields.each("shards", "shard")))
+            if columns is None
+            else ShardEntries(columns),
             files=tuple(
                 CorpusFile(file.text("name"), file.count("rows"))
                 for file in (fields.each("files", "file") if "files" in fields else ())
@@ -225,32 +224,6 @@ class Manifest:
                 raise ShardError(
                     f"{path}: is not listed in {MANIFEST}; it comes from another run. Remove it."
                 )
-
-
-def _unsealed(data: bytes) -> tuple[dict[str, Any], ShardEntries] | None:  # Any: JSON, which `Fields` checks
-    """Return the document that `canonical.seal` wrote, and its shards apart; None where it is not quite what it writes.
-
-    Parsing a million shards as JSON would take gigabytes, and tens of seconds.
-    """
-    begin = data.find(_SHARDS)
-    end = data.rfind(b"}]", begin) + 1  # nothing behind them is a list of objects
-    own_hash = begin - _HASH_BYTES  # which stands in front of the shards
-    if begin < 0 or end <= begin or own_hash < 0 or not data.endswith(b"}\n"):
-        return None
-    bare = data[: begin + len(_SHARDS)] + data[end:]
-    try:
-        document = json.loads(bare)
-        if document.get("shards") != [] or canonical.dumps(document) + b"\n" != bare:
-            return None
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    view, sha256 = memoryview(data), hashlib.sha256()
-    sha256.update(view[:own_hash])
-    sha256.update(view[begin:-1])
-    if data[own_hash:begin] != f',"sha256":"{sha256.hexdigest()}"'.encode():
-        return None
-    shards = ShardEntries.parse(view[begin + len(_SHARDS) : end])
-    return None if shards is None else (document, shards)
 
 
 def _layout(fields: Fields, heads: int, label_count: int) -> Layout:

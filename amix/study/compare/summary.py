@@ -35,8 +35,8 @@ class _Key(NamedTuple):
     method: str
 
 
-def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
-    """Return a row for every corpus, set, number of texts and method, in the order of the grid. seed: of resampling.
+def summarise(grid: Grid, outcomes: Sequence[Outcome]) -> list[Row]:
+    """Return a row for every corpus, set, number of texts and method, in the order of the grid.
 
     A method with an ensemble has a row for its single models and one for the ensembles.
     p-values are corrected over all rows, for each metric by itself.
@@ -47,7 +47,7 @@ def summarise(grid: Grid, outcomes: Sequence[Outcome], seed: int = 0) -> list[Ro
         for name in grid.corpora[cell.corpus].evals:
             groups[_Key(cell.corpus, name, cell.samples, cell.method)].append(outcome)
     differences = {
-        key: _differences(members, groups.get(key._replace(method=BASELINE), []), key.evaluated, seed)
+        key: _differences(members, groups.get(key._replace(method=BASELINE), []), key.evaluated)
         for key, members in groups.items()
         if key.method != BASELINE
     }
@@ -95,9 +95,7 @@ def _corrected(differences: Mapping[_Key, Mapping[str, Difference]], metric: str
     return holm({key: p for key, p in p_values.items() if p is not None})
 
 
-def _differences(
-    members: Sequence[Outcome], baseline: Sequence[Outcome], name: str, seed: int
-) -> dict[str, Difference]:
+def _differences(members: Sequence[Outcome], baseline: Sequence[Outcome], name: str) -> dict[str, Difference]:
     """Return the differences over the seeds that both have; none where they share none."""
     ours = {member.cell.seed: member for member in members}
     theirs = {member.cell.seed: member for member in baseline}
@@ -107,27 +105,24 @@ def _differences(
     return differences_of(
         [ours[each].predictions(name) for each in shared],
         [theirs[each].predictions(name) for each in shared],
-        seed,
     )
 
 
-def differences_of(
-    ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int = 0
-) -> dict[str, Difference]:
+def differences_of(ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> dict[str, Difference]:
     """Return the differences of runs to others of the same seeds, by metric.
 
-    ours, theirs: what both predicted for the same texts, a run of each for every seed.  seed: of resampling.
+    ours, theirs: what both predicted for the same texts, a run of each for every seed.
     """
     metrics = [
         weighted_metrics(found.logits_NC, found.truth, multi_label=found.multi_label)
         for found in (*ours, *theirs)
     ]
-    drawn = resampled_metrics(metrics, len(ours[0].logits_NC), _RESAMPLES, np.random.default_rng(seed))
+    drawn = resampled_metrics(metrics, len(ours[0].logits_NC), _RESAMPLES, np.random.default_rng(0))
     return {
         metric: paired_difference(
             [each[metric] for each in drawn[: len(ours)]],
             [each[metric] for each in drawn[len(ours) :]],
-            np.random.default_rng(seed + 1),
+            np.random.default_rng(1),
             biased=metric in BIASED,
         )
         for metric in COMPARED

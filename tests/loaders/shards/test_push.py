@@ -10,8 +10,8 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from amix.engine.base.errors import FetchError, ShardError, StorageError, UsageError
-from amix.loaders.shards.push import push
 from amix.loaders.shards.remote import CacheOptions
+from amix.loaders.shards.remote.push import push
 from amix.loaders.stores import transfer
 from amix.loaders.stream.dataset import RelevanceDataset
 from tests.loaders.fixtures import assert_same
