@@ -190,9 +190,8 @@ def _watching(network: nn.Module) -> Iterator[_Seen]:
     """Note what the modules of a network are called with while the block runs it."""
     seen = _Seen()
 
-    def look(
-        module: nn.Module, inputs: tuple[Any, ...], output: object
-    ) -> None:  # Any: of all kinds of modules
+    # Any: of all kinds of modules.
+    def look(module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
         given = inputs[0] if inputs else None
         if not isinstance(output, Tensor) or not isinstance(given, Tensor):
             return

@@ -112,7 +112,8 @@ def fit(folder: str) -> Facts:
     out = Path(folder)
     asked = FitRecord.read(out).asked
     inside = {name: NAMES[kind] for name, kind in children(out).items() if kind != "corpus"}  # its own JSON
-    found: Facts = {}
+    method = None if asked.get("--budget") else asked.get("--method")  # with a budget it is found out first
+    found: Facts = {"encoder": asked.get("--model"), "method": method}
     if kind_of(shards := out / "shards" / "train") == "cache":
         cache = Manifest.read(shards)
         found |= {

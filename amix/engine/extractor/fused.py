@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from amix.engine.base.errors import ExportError
-from amix.engine.extractor.encoder import unreadable
 from amix.engine.extractor.interface import Incomplete, InterfaceRelevance, Reached, collector
 from amix.engine.extractor.kernel import received_from
 from amix.engine.extractor.module import RelevanceModule
@@ -73,9 +72,8 @@ class FusedRelevance(InterfaceRelevance):
         try:
             return super().forward(input_ids, attention_mask, token_type_ids)
         except Incomplete as problem:
-            raise self._unread(
-                f"{problem} hand their queries and keys to transformers' attention interface, which the backend "
-                "triton reads"
+            raise self._refused(
+                f"{problem} hand their queries and keys to transformers' attention interface"
             ) from None
 
     def require_agreement(self, encoder: "PreTrainedModel", max_length: int) -> None:
@@ -89,10 +87,10 @@ class FusedRelevance(InterfaceRelevance):
         reference = RelevanceModule(encoder, self.layers, dtype=dtype).to(device)
         difference = self.disagreement(reference, max_length)
         if not difference <= _TOLERANCE[dtype]:
-            raise self._unread(
-                f"its attention is more than queries times keys (off by {difference:.1e}), which the backend triton "
-                "does not read"
-            )
+            raise self._refused(f"its attention is more than queries times keys (off by {difference:.1e})")
 
-    def _unread(self, why: str) -> ExportError:
-        return unreadable(self.model_type, f"{why}; run it with the backend onnxruntime")
+    def _refused(self, why: str) -> ExportError:
+        # Not `unreadable`, which lists families that can be exported: some of them are refused here.
+        return ExportError(
+            f"the backend triton cannot run a model of type '{self.model_type}': {why}. Use the backend onnxruntime."
+        )
