@@ -141,10 +141,15 @@ def test_folders_that_hold_something_are_said_to(made: Path, reviews: Path, tmp_
 def test_a_corpus_has_nothing_to_verify(tmp_path: Path) -> None:
     corpus = tmp_path / "train.csv"
     corpus.write_text("text,label\n")
-    assert info(corpus) == {"kind": "corpus", "files": ["train.csv"], "bytes": 11}
+    found = info(corpus)
+    assert found.items() >= {"kind": "corpus", "bytes": 11, "rows": None}.items()
+    assert (found["files"], found["columns"]) == (["train.csv"], ["text", "label"])
+    assert "holds no rows" in found["problem"]
     (tmp_path / "hub" / "data").mkdir(parents=True)
     shutil.copy(corpus, tmp_path / "hub" / "data" / "test.csv")
-    assert info(tmp_path / "hub") == {"kind": "corpus", "files": ["test.csv"], "bytes": 11}
+    found = info(tmp_path / "hub")
+    assert (found["files"], found["bytes"]) == (["test.csv"], 11)
+    assert "has no split 'train'. Pick with --split: test." in found["problem"]
     done = amix("verify", corpus)
     assert done.exit_code == 1
     assert "there is nothing to verify" in done.stderr
