@@ -176,6 +176,9 @@ def open_corpus(
 def _is_hub_id(source: str) -> bool:
     from amix.loaders.corpus.datafile import format_of
 
-    if not _HUB_ID.fullmatch(source) or Path(source).exists():
+    try:
+        if not _HUB_ID.fullmatch(source) or Path(source).exists():
+            return False
+    except OSError:  # such as a name that is too long: `find_files` says what is wrong with it
         return False
     return format_of(Path(source)) is None and Path(source).suffix not in _FILE_SUFFIXES
