@@ -132,7 +132,7 @@ def test_options_that_a_method_does_not_use_are_ignored_with_a_note(
 def test_a_run_writes_down_how_often_it_mixes(shards: Path, tiny_bert: Path, tmp_path: Path) -> None:
     given = {
         "auto": ("--dev", shards),
-        0.5: (),
+        "learnt": (),
         1.0: ("--dev", shards, "--preset", "paper"),
         0.7: ("--p", 0.7),
     }

@@ -108,7 +108,7 @@ def test_a_grid_names_every_run(grid_file: Path) -> None:
 
 def test_a_grid_settles_how_often_each_run_mixes(grid_file: Path) -> None:
     text = grid_file.read_text() + "  attentionmix paper: {preset: paper, strength: 0.5}\n"
-    for written, p in ((text, "auto"), (re.sub("dev: [^,]*, ", "", text), 0.5)):
+    for written, p in ((text, "auto"), (re.sub("dev: [^,]*, ", "", text), "learnt")):
         grid_file.write_text(written)
         found = {cell.method: cell.config for cell in read_grid(grid_file).cells()}
         assert (found["wordmixup"].p, found["attentionmix 0.1"].p) == (1.0, p)
@@ -125,7 +125,7 @@ def test_methods_of_a_grid_may_differ_in_their_development_sets(
     assert [found[label].dev for label in ("none", "none held", "none last")] == [
         str(held_out), "0.25", "none",
     ]  # fmt: skip
-    assert [found[f"attentionmix {how}"].config.p for how in ("held", "last")] == ["auto", 0.5]
+    assert [found[f"attentionmix {how}"].config.p for how in ("held", "last")] == ["auto", "learnt"]
 
     short = {label: grid.methods[label] for label in ("none", "none held", "none last")}
     small = replace(grid, methods=short, seeds=[0], samples={16: {}})

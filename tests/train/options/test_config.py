@@ -80,7 +80,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
 def test_how_often_to_mix_is_settled_by_method_and_development_set(method: Method) -> None:
     is_guided = method == "attentionmix"
     assert TrainConfig(method=method).settled(has_dev=True).p == ("auto" if is_guided else 1.0)
-    assert TrainConfig(method=method).settled(has_dev=False).p == (0.5 if is_guided else 1.0)
+    assert TrainConfig(method=method).settled(has_dev=False).p == ("learnt" if is_guided else 1.0)
     chosen: tuple[float | Literal["auto"], ...] = (0.0, 0.3, "auto")
     for p in chosen:
         given = TrainConfig(method=method, p=p)
