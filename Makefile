@@ -92,7 +92,7 @@ $(PEERS_STAMP): constraints-peers.txt
 bench: venv venv-optimum venv-peers
 	$(BIN)/python bench/suite.py build/bench --optimum-python $(OPTIMUM_VENV)/bin/python \
 		--peers-python $(PEERS_VENV)/bin/python $(if $(QUICK),--quick) \
-		$(if $(SHORT),--short '$(SHORT)' --long '$(LONG)' --named '$(NAMED)')
+		$(if $(SHORT)$(LONG),--short '$(SHORT)' --long '$(LONG)' --named '$(NAMED)')
 
 docs: venv-docs
 	$(DOCS_VENV)/bin/zensical build --clean --strict

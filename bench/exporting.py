@@ -18,13 +18,13 @@ from measuring.boundtable import Bound, bound_table, chart
 from measuring.command import ROOT, child
 
 OPTIMUM = "Optimum, attention maps"
+WHOLE = "amix, all layers, ONNX"
 EXPORTS = {
-    "amix, all layers, ONNX": [],
+    WHOLE: [],
     "amix, layer 0, ONNX": ["--layers", "0"],
     "amix, all layers, TorchScript": ["--format", "torchscript"],
     "amix, all layers, torch.export": ["--format", "pt2"],
 }
-GRAPH = {"onnx": "model.onnx"}
 TABLE: list[Bound] = [
     ("over", "seconds of an export of all layers over Optimum's", 1.0, "<="),
 ]
@@ -65,7 +65,7 @@ def turn(given: argparse.Namespace, figures: dict[str, list[float]]) -> None:
             figures[f"{name}, MB"].append(sum(path.stat().st_size for path in graphs) / 1e6)
         print(f"  {name}: {figures[name][-1]:.1f} s", file=sys.stderr)  # noqa: T201  progress
     if given.optimum_python:
-        figures["over"].append(figures[next(iter(EXPORTS))][-1] / figures[OPTIMUM][-1])
+        figures["over"].append(figures[WHOLE][-1] / figures[OPTIMUM][-1])
 
 
 def main() -> None:

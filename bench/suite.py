@@ -3,7 +3,7 @@
     python bench/suite.py WORK [--quick] [--short CORPUS --long CORPUS] [--model MODEL] [--out FILE]
                           [--optimum-python VENV/bin/python] [--peers-python VENV/bin/python]
 
-`make bench` calls it with the peers' environments. WORK keeps what is made of the corpora, for the next run. FILE is
+`make bench` calls it with the peers' environments. WORK keeps what the loaders read, for the next run. FILE is
 what `python -m pages.benchmarks` makes docs/benchmarks.md and its plots of.
 
 --short and --long are corpora with labels, one of sentences, one of reviews; without them texts of the lengths of MR
@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -40,6 +41,13 @@ class Suite:
         """Make or take the texts, and what training reads."""
         self.given, self.work = given, given.work
         self.parts: list[dict[str, Any]] = []
+        for made in (
+            "precompute",
+            "layer-0",
+            "short-shards",
+            "long-shards",
+        ):  # of other texts, or by other code
+            shutil.rmtree(self.work / made, ignore_errors=True)
         self.model = given.model or _packaged_model()
         self.texts = {
             "short": given.short or str(madetexts.write(self.work / "short.jsonl", "short", 4_000)),
@@ -155,6 +163,8 @@ def main() -> None:
     parser.add_argument("--peers-python", help="interpreter with mosaicml-streaming and litdata")
     parser.add_argument("--out", type=Path, default=ROOT / "build/benchmarks.json")
     given = parser.parse_args()
+    if bool(given.short) != bool(given.long):
+        parser.error("--short and --long go together")
     given.work.mkdir(parents=True, exist_ok=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     Suite(given).run()

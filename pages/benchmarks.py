@@ -111,7 +111,7 @@ def _charts(measures: Sequence[Document]) -> dict[str, list[Document]]:
 def _table(measures: Sequence[Document]) -> str:
     lines = ["| measure | target | value | least to most | turns |", "|---|---|---|---|---|"]
     for each in measures:
-        target = "-" if each["target"] is None else f"{each.get('bound', '<=')} {each['target']:g}"
+        target = "-" if each["target"] is None else f"{each['bound']} {each['target']:g}"
         spread = f"{_number(each['least'])} to {_number(each['most'])}" if "least" in each else "-"
         cells = (each["measure"], target, _number(each["value"]), spread, str(each.get("turns", "-")))
         lines.append(f"| {' | '.join(cells)} |")

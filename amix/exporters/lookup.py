@@ -9,6 +9,7 @@ Axes: V words, P places (position and type together), D width of the model, K wi
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_MOST_BYTES = 1 << 28  # of all tables: every worker holds them
+_MOST_BYTES = 1 << 29  # of all tables: every worker holds them. Enough for BERT-base, not for RoBERTa-base
 _MOST_PLACES = 1 << 13
 _ROWS = 4096  # of an embedding that are multiplied at once
 
@@ -26,12 +27,14 @@ _ROWS = 4096  # of an embedding that are multiplied at once
 def tabulate(network: nn.Module, run: Callable[[Tensor, Tensor], object]) -> bool:
     """Replace the first layer's projections by tables, in place; return whether they could be.
 
-    run: calls the network with ids and a mask, (B, T) int64. What the network computes is the same up to rounding.
+    run: calls the network with ids and a mask, (B, T) int64. What the network computes is the same up to rounding where
+    its modules do what their classes say; the caller compares. Tables are float32, and ids are not checked.
     """
     with _watching(network) as seen, torch.no_grad():
         ids_BT = torch.tensor([[7, 8, 9], [9, 8, 7]])
         run(ids_BT, torch.ones_like(ids_BT))
-    if not (seen.norm and seen.is_sum and seen.projections):
+    # One projection is what ALBERT and ELECTRA have between narrow embeddings and a wider first layer.
+    if seen.norm is None or not seen.is_sum or len(seen.projections) < 2 or seen.is_reused():
         return False
     width = seen.norm.normalized_shape[0] + sum(each.out_features for each in seen.projections)
     if seen.places > _MOST_PLACES or (seen.words.num_embeddings + seen.places) * width * 4 > _MOST_BYTES:
@@ -61,6 +64,12 @@ class _Seen:
     normalised_BTD: Tensor | None = None
     is_sum: bool = False
     projections: list[nn.Linear] = field(default_factory=list)
+    calls: Counter[nn.Module] = field(default_factory=Counter)
+
+    def is_reused(self) -> bool:
+        """Tell whether any of the modules is called for something else, too, as where layers share their weights."""
+        assert self.norm is not None
+        return any(self.calls[each] > 1 for each in (*self.embeddings, self.norm, *self.projections))
 
     @property
     def words(self) -> nn.Embedding:
@@ -192,16 +201,17 @@ def _watching(network: nn.Module) -> Iterator[_Seen]:
 
     # Any: of all kinds of modules.
     def look(module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
+        seen.calls[module] += 1
         given = inputs[0] if inputs else None
         if not isinstance(output, Tensor) or not isinstance(given, Tensor):
             return
-        if seen.norm is None and isinstance(module, nn.Embedding):
+        if seen.norm is None and type(module) is nn.Embedding:
             seen.embeddings.append(module)
             seen.rows.append(output)
         elif seen.norm is None and isinstance(module, nn.LayerNorm) and seen.rows:
             seen.norm, seen.normalised_BTD = module, output
             seen.is_sum = _is_sum(given, seen) and module.weight is not None and module.bias is not None
-        elif seen.normalised_BTD is not None and isinstance(module, nn.Linear):
+        elif seen.normalised_BTD is not None and type(module) is nn.Linear:
             if given.shape == seen.normalised_BTD.shape and torch.equal(given, seen.normalised_BTD):
                 seen.projections.append(module)
 

@@ -4,7 +4,8 @@ import json
 import random
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from measuring.command import ROOT
+
 _SOURCE = ROOT / "amix/cli/demo_data/train.jsonl"
 # Words a text: the median, the spread of its logarithm, the least and the most; fitted to MR and IMDB.
 LENGTHS = {"short": (21, 0.53, 1, 59), "long": (174, 0.65, 10, 2_470)}

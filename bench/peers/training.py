@@ -2,10 +2,10 @@
 
     python bench/peers/training.py KIND SHARDS --model MODEL [--texts N] [--batch-size B]
 
-KIND: `none` and `attentionmix` are `amix train` with these methods, `none grouped` is the first with batches of similar
-length (`bucket_batches`); `trainer` and `trainer grouped` are the Trainer on the same token ids, without and with its
-`group_by_length`. Two epochs are trained, and the second one is timed, without loading
-and evaluation. Precision is float32, the optimizer AdamW in one kernel, and attention PyTorch's own, everywhere.
+KIND: `none` and `attentionmix` are `amix train` with these methods, `none grouped` is the first with batches of
+similar length (`bucket_batches`); `trainer` and `trainer grouped` are the Trainer on the same token ids, without and
+with its `group_by_length`. Two epochs are trained, and the second one is timed: reading, collating, all steps.
+Precision is float32, the optimizer AdamW in one kernel, and attention PyTorch's own, everywhere.
 Prints one JSON object: seconds of the epoch, and tokens of its texts, padding not counted.
 """
 

@@ -66,6 +66,45 @@ def test_a_sum_of_anything_else_is_computed_as_before() -> None:
     assert isinstance(network.query, nn.Linear)
 
 
+class Scaled(nn.Embedding):
+    """What some families have in place of an embedding."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * 3
+
+
+class Twice(Small):
+    """What calls a module again, as where layers share their weights."""
+
+    def __init__(self, again: str) -> None:
+        super().__init__()
+        self.again = again
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor, types_BT: Tensor | None = None) -> tuple[Tensor, ...]:
+        query, key, normalised_BTD = super().forward(ids_BT, mask_BT, types_BT)
+        module = getattr(self, self.again)
+        return query, key, module(ids_BT % 2 if self.again == "types" else 2 * normalised_BTD)
+
+
+@pytest.mark.parametrize("again", ["norm", "query", "types"])
+def test_modules_that_are_called_again_are_left_alone(again: str) -> None:
+    network = Twice(again)
+    assert not tabulate(network, network)
+    assert isinstance(network.query, nn.Linear)
+
+
+def test_an_embedding_of_another_kind_is_left_alone() -> None:
+    network = Small()
+    network.words = Scaled(WORDS, 12)
+    assert not tabulate(network, network)
+
+
+@pytest.mark.parametrize("family", ["electra", "albert"])
+def test_narrow_embeddings_are_left_alone(family: str, tmp_path: Path) -> None:
+    network = load_encoder(str(save_family(tmp_path / "encoder", family))).model
+    assert not tabulate(network, lambda ids_BT, mask_BT: network(input_ids=ids_BT, attention_mask=mask_BT))
+
+
 def test_tables_that_would_be_too_large_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     width, rows = 12 + 8 + 6, WORDS + 9 * 2
     for limit, is_made in ((4 * width * rows, True), (4 * width * rows - 1, False)):
@@ -74,7 +113,7 @@ def test_tables_that_would_be_too_large_are_not_made(monkeypatch: pytest.MonkeyP
         assert tabulate(network, network) == is_made
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "mpnet", "xlm-roberta", "electra"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "mpnet", "xlm-roberta"])
 def test_families_are_looked_up(family: str, tmp_path: Path) -> None:
     encoder = load_encoder(str(save_family(tmp_path / "encoder", family)))
     network = encoder.model
@@ -93,12 +132,12 @@ def test_families_are_looked_up(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(OLD_TRANSFORMERS, reason="before version 5, families make masks of their own")
-@pytest.mark.parametrize(("layers", "products"), [((0,), 0), ((0, 1), 1)])
-def test_layer_0_alone_multiplies_with_no_weights(
-    tiny_bert: Path, tmp_path: Path, layers: tuple[int, ...], products: int
+@pytest.mark.parametrize(("layers", "multiplies"), [((0,), False), ((0, 1), True)])
+def test_only_deeper_layers_multiply_with_weights(
+    tiny_bert: Path, tmp_path: Path, layers: tuple[int, ...], multiplies: bool
 ) -> None:
     export(str(tiny_bert), tmp_path / "out", ExportOptions(layers=layers))
     graph = onnx.load(tmp_path / "out" / "model.onnx").graph
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     found = [node for node in graph.node if node.op_type in ("MatMul", "Gemm") and weights & {*node.input}]
-    assert bool(found) == bool(products)
+    assert bool(found) == multiplies

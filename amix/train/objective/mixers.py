@@ -1,5 +1,6 @@
 """From the options of a run to its mixer: the one place where a method's name becomes a class."""
 
+import math
 from typing import assert_never
 
 from amix.engine.mixing.attentionmix import AttentionMix
@@ -21,12 +22,19 @@ def followed(p: float, gap: float) -> float:
     return min(1.0, max(0.0, p + GAIN * gap))
 
 
-def once_learnt(p: float, loss: float) -> float:
+def once_learnt(p: float, loss: float, least: float = 0.0) -> float:
     """Return the next epoch's probability of being mixed where it waits until the training texts are known.
 
     loss: mean over an epoch in which rows were mixed with probability `p`, in nats.
+    least: the loss of a model that knows them all, which is not 0 where labels are smoothed.
     """
-    return EVEN if loss < KNOWN else p
+    return EVEN if loss - least < KNOWN else p
+
+
+def least_loss(smoothing: float, classes: int) -> float:
+    """Return the entropy of a label of which a share `smoothing` is spread over all classes, in nats."""
+    shares = [1 - smoothing + smoothing / classes, *[smoothing / classes] * (classes - 1)]
+    return -sum(share * math.log(share) for share in shares if share > 0)
 
 
 def build_mixer(config: TrainConfig, network: Classifier) -> Mixer:

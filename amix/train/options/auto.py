@@ -45,7 +45,7 @@ RULES = {
 }
 
 
-FEW_EPOCHS = 3  # after so few a model is seldom over-confident
+FEW_EPOCHS = 3  # after so few a model is seldom over-confident, and seldom knows its texts by heart
 
 
 def note_before(p: float | str | None, epochs: int) -> str | None:

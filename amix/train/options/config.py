@@ -47,7 +47,8 @@ class TrainConfig:
         None,
         f"Probability that a row is mixed. auto starts at {START:g}; after every epoch it rises by {times(GAIN)} the "
         "confidence gap on --dev (mean confidence minus accuracy), or falls where the gap is negative. learnt: 0 until "
-        f"the mean loss of an epoch is below {KNOWN:g}, then {EVEN:g}. Without --p: 1; "
+        f"the mean loss of an epoch is below {KNOWN:g} (more where labels are smoothed), then {EVEN:g}; soft labels, "
+        f"and several a text, begin at {EVEN:g}. Without --p: 1; "
         "for attentionmix auto with --dev, and learnt without.",
         low=0,
         high=1,

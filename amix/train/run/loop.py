@@ -16,8 +16,8 @@ from amix.loaders.stream.batch import Batch
 from amix.train.model.batch import shortest_and_longest, to_device
 from amix.train.model.classifier import Classifier
 from amix.train.model.forward import require_site
-from amix.train.objective.mixers import followed, once_learnt
-from amix.train.options.auto import AUTO, LEARNT, START
+from amix.train.objective.mixers import followed, least_loss, once_learnt
+from amix.train.options.auto import AUTO, EVEN, LEARNT, START
 from amix.train.options.config import TrainConfig
 from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint, Progress, State, Weights
@@ -63,7 +63,11 @@ class Run:
         self.step = TrainingStep(accelerator, network, self.objective, self.loader, config.seed)
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.at = Progress(p=START if isinstance(config.p, str) else None)
+        self.least_loss = least_loss(config.label_smoothing, len(sets.classes))
+        # Soft labels, and several a text, have a loss that says nothing of how well they are known.
+        self.begins_even = config.p == LEARNT and sets.manifest.class_weights
+        start = EVEN if self.begins_even else START
+        self.at = Progress(p=start if isinstance(config.p, str) else None)
         self.best: Weights | None = None
         self.tally = Tally(accelerator)
 
@@ -98,6 +102,8 @@ class Run:
         out_of_fold: what the models of the folds said after each epoch; it judges the epochs of this model, too.
         name: what the bar says.  on_epoch: called after each epoch, in the first process.
         """
+        if self.begins_even and self.at.step == 0:
+            log.share(ShareLine(step=0, epoch=0, p=EVEN))
         quiet = None if self.accelerator.is_local_main_process else True
         with tqdm(total=self.steps, initial=self.at.step, desc=name, unit="step", disable=quiet) as bar:
             while self.at.epoch < self.config.epochs and not self._is_stale():
@@ -152,7 +158,7 @@ class Run:
         at.epoch, at.batch = at.epoch + 1, 0
         at.largest_p = max(at.largest_p, at.p or 0.0)
         if at.p is not None and self.config.p == LEARNT:
-            if (p := once_learnt(at.p, loss)) != at.p:
+            if (p := once_learnt(at.p, loss, self.least_loss)) != at.p:
                 at.p = p
                 log.share(ShareLine(step=at.step, epoch=at.epoch, p=p))
         return loss

@@ -19,9 +19,11 @@ from amix.engine.base.errors import ConfigError, DeviceError, HeadError, TrainEr
 from amix.engine.mixing.similar import near_rows
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
+from amix.study.report.mixed import mixing_of
+from amix.study.runs import RunRecord
 from amix.train.model.forward import forward
 from amix.train.objective import objective
-from amix.train.objective.mixers import followed
+from amix.train.objective.mixers import followed, least_loss, once_learnt
 from amix.train.options.auto import EVEN, KNOWN
 from amix.train.options.config import TrainConfig
 from amix.train.options.file import Inputs, read_config, resolve
@@ -394,8 +396,11 @@ def test_class_weights_train_as_multi_label(make_shards: Any, tiny_bert: Path, t
     ]
     shards = make_shards(rows * 4)
     assert RelevanceDataset(shards).manifest.multi_label
-    result = train(shards, tmp_path / "run", str(tiny_bert), TrainConfig(**MIXED), evals=[("eval", shards)])
+    result = train(shards, tmp_path / "run", str(tiny_bert), TrainConfig(**FAST), evals=[("eval", shards)])
     assert result.eval["eval"].keys() == {"accuracy", "macro_f1", "nll", "ece"}
+    # Their loss does not say when they are known, so p learnt mixes from the start.
+    assert result.largest_p == EVEN
+    assert "with a probability of 50 %" in mixing_of(RunRecord.read(tmp_path / "run")).sentence
     assert result.model is not None
     saved = json.loads((result.model / "config.json").read_text())
     assert saved["problem_type"] == "multi_label_classification"
@@ -594,6 +599,21 @@ def test_mixing_can_wait_until_the_training_texts_are_known(
             shutil.rmtree(folder)
     assert train(reviews, again, str(still_bert), config, resume=True).eval == result.eval
     assert lines(again) == log
+
+
+def test_smoothed_labels_are_known_when_nothing_but_their_smoothing_is_lost(
+    reviews: Path, still_bert: Path, tmp_path: Path
+) -> None:
+    least = least_loss(0.2, 2)
+    assert least == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)))
+    assert least_loss(0.0, 3) == 0
+    assert least_loss(1.0, 3) == pytest.approx(np.log(3))
+    assert (
+        once_learnt(0.0, least + 0.9 * KNOWN, least) == EVEN and once_learnt(0.0, least + KNOWN, least) == 0
+    )
+    options: dict[str, Any] = {"lr": 5e-3, "samples": 16, "epochs": 20, "label_smoothing": 0.2, "p": "learnt"}
+    result = train(reviews, tmp_path / "run", str(still_bert), TrainConfig(**{**FAST, **options}))
+    assert result.largest_p == EVEN
 
 
 def test_a_method_without_mixing_knows_no_p(
