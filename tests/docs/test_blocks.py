@@ -106,8 +106,8 @@ NOT_RUN = {
     "takes hours": ["docs/comparing.md"],
     "it takes up to an hour": ["docs/benchmarks.md"],
     "the corpora are not in the repository, and the runs took hours": [
-        "docs/measurements.md",
         "docs/diary.md",
+        "docs/measurements.md",
         "docs/results.md",
         "docs/results/README.md",
         "docs/results/gpu/README.md",

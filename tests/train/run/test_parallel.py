@@ -175,7 +175,7 @@ def test_two_processes_train_like_one(
 def test_two_processes_train_folds_and_an_ensemble_like_one(
     reviews: Path, held_out: Path, still_bert: Path, tmp_path: Path
 ) -> None:
-    config = TrainConfig(**{**CONFIG, "lr": 1e-2, "samples": 30, "ensemble": 2})
+    config = TrainConfig(**{**CONFIG, "p": None, "lr": 1e-2, "samples": 30, "ensemble": 2})
     write_config(tmp_path / "run.yaml", config, Inputs(dev="cv:2"))
     alone = train(reviews, tmp_path / "one", str(still_bert), config, dev="cv:2", evals=[("test", held_out)])
     flags = ("--config", tmp_path / "run.yaml", "--eval", f"test={held_out}", "--json")
