@@ -133,7 +133,7 @@ def test_families_are_looked_up(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(OLD_TRANSFORMERS, reason="before version 5, families make masks of their own")
 @pytest.mark.parametrize(("layers", "multiplies"), [((0,), False), ((0, 1), True)])
-def test_only_deeper_layers_multiply_with_weights(
+def test_only_more_than_layer_0_multiplies_with_weights(
     tiny_bert: Path, tmp_path: Path, layers: tuple[int, ...], multiplies: bool
 ) -> None:
     export(str(tiny_bert), tmp_path / "out", ExportOptions(layers=layers))
