@@ -70,7 +70,7 @@ class Suite:
         sizes = ["--samples", "500", "--million", "0"] if quick else []
         work = ["--work", str(self.work / "loader")]
         self._bench("Loading", "loader.py", *turns, *peers, *sizes, *work)
-        for kind, texts, batch in (("short", 1024, 32), ("long", 64, 8)):
+        for kind, texts, batch in (("short", 1024, 32), ("long", 48, 4)):
             if quick and kind == "long":
                 continue
             sizes = ["--texts", str(texts // 8 if quick else texts), "--batch-size", str(batch)]
