@@ -9,13 +9,13 @@ the mean; and the bytes that a token takes in the tars.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measuring.turns import finish
 
 from amix.engine.mixing.attentionmix import AttentionMix
 from amix.loaders.shards.rewrite.repack import RepackOptions, repack
@@ -96,9 +96,7 @@ def main() -> None:
                 {"measure": f"{dtype}, {name}", "value": value, "target": None}
                 for name, value in figures.items()
             ]
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+    finish(lines, results, given.out)
 
 
 if __name__ == "__main__":

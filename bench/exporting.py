@@ -7,7 +7,6 @@ which is counted; Optimum's export is that of bench/peers/loop.py, with attentio
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from measuring.boundtable import Bound, bound_table, chart
 from measuring.command import ROOT, child
+from measuring.turns import finish, in_turn
 
 OPTIMUM = "Optimum, attention maps"
 WHOLE = "amix, all layers, ONNX"
@@ -61,7 +61,7 @@ def turn(given: argparse.Namespace, figures: dict[str, list[float]]) -> None:
             began = time.perf_counter()
             child(command)
             figures[name].append(time.perf_counter() - began)
-            graphs = [path for path in out.iterdir() if path.name.startswith(("model.", "relevance."))]
+            graphs = [path for path in out.iterdir() if path.name.startswith("model.")]
             figures[f"{name}, MB"].append(sum(path.stat().st_size for path in graphs) / 1e6)
         print(f"  {name}: {figures[name][-1]:.1f} s", file=sys.stderr)  # noqa: T201  progress
     if given.optimum_python:
@@ -79,9 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, dest="out")
     given = parser.parse_args()
     figures: dict[str, list[float]] = defaultdict(list)
-    for number in range(given.repeats):
-        print(f"turn {number + 1} of {given.repeats}", file=sys.stderr)  # noqa: T201  progress
-        turn(given, figures)
+    in_turn(given.repeats, lambda: turn(given, figures))
     names = [*EXPORTS, OPTIMUM]
     lines, results = bound_table(TABLE, figures)
     seconds = chart("Export", "seconds", {name: name for name in names}, figures)
@@ -91,9 +89,7 @@ def main() -> None:
         f"| {one['measure']} | {one['value']:.1f} | {two['value']:.1f} |"
         for one, two in zip(seconds, sizes, strict=True)
     ]
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results + seconds + sizes, indent=1) + "\n")
+    finish(lines, results + seconds + sizes, given.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ on two, in turn. Times include the start of the processes. The figure is the med
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 
 from measuring.boundtable import Bound, bound_table
+from measuring.turns import finish
 
 TABLE: list[Bound] = [("ratio", "runs per hour, two jobs over one job of one thread", 1.6, ">=")]
 
@@ -53,9 +53,7 @@ def main() -> None:
             ratios.append(one / two)
             print(f"one job {one:.1f} s, two {two:.1f} s", file=sys.stderr)  # noqa: T201  progress
     lines, results = bound_table(TABLE, {"ratio": ratios})
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+    finish(lines, results, given.out)
 
 
 if __name__ == "__main__":

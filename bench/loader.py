@@ -15,7 +15,6 @@ counts, and takes 3 GB of --work.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections import defaultdict
@@ -30,6 +29,7 @@ from measuring.boundtable import Bound, bound_table, chart
 from measuring.caches import write_cache
 from measuring.command import ROOT, child
 from measuring.payload import LENGTHS, Text
+from measuring.turns import finish, in_turn
 
 PEERS = ("wds", "mds", "litdata")
 NAMES = {
@@ -175,9 +175,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=given.work) as scratch:
         bench = Bench(given, Path(scratch))
         bench.count_bytes()
-        for number in range(given.repeats):
-            print(f"turn {number + 1} of {given.repeats}", file=sys.stderr)  # noqa: T201  progress
-            bench.turn()
+        in_turn(given.repeats, bench.turn)
     lines, results = bound_table(TABLE, bench.figures)
     lines += [
         "",
@@ -194,9 +192,7 @@ def main() -> None:
     for kind in LENGTHS:
         names = {f"{kind}, {name}": called for name, called in NAMES.items()}
         results += chart(f"Loading, {kind} texts", "samples/s", names, bench.figures)
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+    finish(lines, results, given.out)
 
 
 if __name__ == "__main__":

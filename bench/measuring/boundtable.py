@@ -14,11 +14,12 @@ def bound_table(
     lines = ["| measure | target | value | least to most |", "|---|---|---|---|"]
     results = []
     for figure, says, target, sign in bounds:
-        values = figures.get(figure, [])
-        shown = format(statistics.median(values), ".3g") if values else "-"
-        spread = f"{min(values):.3g} to {max(values):.3g}" if values else "not measured"
+        found = _summary(figures.get(figure, []))
+        shown, spread = "-", "not measured"
+        if found["turns"]:
+            shown, spread = f"{found['value']:.3g}", f"{found['least']:.3g} to {found['most']:.3g}"
         lines.append(f"| {says} | {sign} {target:g} | {shown} | {spread} |")
-        results.append({"measure": says, **_summary(values), "target": target, "bound": sign})
+        results.append({"measure": says, **found, "target": target, "bound": sign})
     return lines, results
 
 
