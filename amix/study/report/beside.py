@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from html import escape
 
+import numpy as np
+
 from amix.study.compare.summary import BASELINE, differences_of
 from amix.study.compare.verdict import verdict_on
 from amix.study.report.mixed import judged_on
@@ -47,4 +49,4 @@ def _shared(run: RunRecord, baseline: RunRecord) -> Iterator[tuple[str, Predicti
     on_dev = [load_dev_predictions(each.folder) for each in (run, baseline)]
     if not found and on_dev[0] is not None and on_dev[1] is not None:
         found = [(f"the {judged_on(run)}", on_dev[0], on_dev[1])]
-    yield from (each for each in found if (each[1].rows == each[2].rows).all())
+    yield from (each for each in found if np.array_equal(each[1].rows, each[2].rows))

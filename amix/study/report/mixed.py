@@ -70,15 +70,11 @@ def _once_learnt(run: RunRecord, by_epoch: tuple[float, ...], kept: int | None) 
             "half of the rows in any case."
         ), True
     begins = next(number for number, share in enumerate(by_epoch, 1) if share)
+    mixed = f"Each row was mixed with a probability of {percent(EVEN)} by {run.config.method}{_head(run)}"
     if begins == 1:
-        return (
-            f"Each row was mixed with a probability of {percent(EVEN)} by {run.config.method}{_head(run)}.",
-            False,
-        )
-    return (
-        f"Each row was mixed with a probability of {percent(EVEN)} by {run.config.method}{_head(run)} from epoch "
-        f"{begins} on, when the mean training loss had fallen below {KNOWN:g} (p learnt)."
-    ), False
+        return f"{mixed}.", False
+    when = f"when the mean training loss had fallen below {KNOWN:g} (p learnt)"
+    return f"{mixed} from epoch {begins} on, {when}.", False
 
 
 def _followed(run: RunRecord, by_epoch: tuple[float, ...], kept: int | None) -> tuple[str, bool]:
