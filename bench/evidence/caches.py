@@ -14,7 +14,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gpu.caches import Maker, named, spelled_out
+from gpu.caches import FOLDER, Maker, named, spelled_out
+from gpu.evidence import has_students
 from gpu.extractors import LAYERS, Variant, export
 from gpu.grids import heads_of
 from gpu.places import Places
@@ -32,7 +33,13 @@ def main(grids: list[Path]) -> None:
         maker = Maker(places, scale, document["model"], heads_of(grid_of(document, path).cells()))
         extractor = Variant(encoder=document["model"], heads=maker.heads, dtype="float32").folder(places)
         export(str(maker.model), extractor, LAYERS[maker.heads], "float32")
-        for cache in maker.missing(named(document["corpora"])):
+        corpora = document["corpora"]
+        if has_students(document):  # they read labels for these texts
+            corpora = {
+                **corpora,
+                **{f"{name} unlabelled": {"train": f"{FOLDER}/{name}/unlabelled"} for name in corpora},
+            }
+        for cache in maker.missing(named(corpora)):
             maker.make(cache, extractor, seconds=24 * 3600)
         link = maker.root / document["model"]
         if not link.exists():

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from amix.engine.base import canonical, publish
-from amix.study.compare.grid import Cell
+from amix.study.compare.grid import Cell, Grid
 from amix.study.compare.gridfile import as_document, read_grid
-from amix.study.compare.outcome import RESULT
+from amix.study.compare.outcome import RESULT, Outcome, with_ensembles
 from amix.study.compare.statistics import (
     Difference,
     Weighted,
@@ -25,7 +25,6 @@ from amix.study.compare.statistics import (
     sign_flip_p,
     weighted_metrics,
 )
-from amix.study.runs import load_predictions
 from amix.train.run.result import KeptResult, TrainResult
 
 HELD_OUT, PLAIN, CROSS = "none held-out", "none", "none cv"
@@ -48,11 +47,11 @@ def main(grid_file: Path, out: Path, target: Path) -> None:
     """Write the JSON document."""
     grid = read_grid(grid_file)
     places: dict[tuple[str, str, int | None], dict[str, dict[int, Run]]] = {}
-    for cell in grid.cells():
-        if (out / cell.folder / RESULT).is_file():
-            for name in grid.corpora[cell.corpus].evals:
-                by_method = places.setdefault((cell.corpus, name, cell.samples), {})
-                by_method.setdefault(cell.method, {})[cell.seed] = _run(out, cell, name)
+    for outcome in with_ensembles(_finished(grid, out)):
+        cell = outcome.cell
+        for name in grid.corpora[cell.corpus].evals:
+            by_method = places.setdefault((cell.corpus, name, cell.samples), {})
+            by_method.setdefault(cell.method, {})[cell.seed] = _run(outcome, name)
     document = {
         "grid": as_document(grid),
         "places": [
@@ -72,6 +71,13 @@ def main(grid_file: Path, out: Path, target: Path) -> None:
     publish.write_atomic(target, canonical.dumps(document) + b"\n")
 
 
+def _finished(grid: Grid, out: Path) -> Iterator[Outcome]:
+    for cell in grid.cells():
+        folder = out / cell.folder
+        if (folder / RESULT).is_file():
+            yield Outcome(cell=cell, folder=folder, result=KeptResult.read(folder / RESULT).result)
+
+
 def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
     """Yield a method and what it is compared with, the protocol's primary contrast first."""
     for other in (HELD_OUT, PLAIN, CROSS, CONTROL):
@@ -80,6 +86,8 @@ def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
                 is_other_baseline = other in (CROSS, CONTROL) and method not in (MIX, f"{MIX} cv")
                 if method != other and not is_other_baseline:
                     yield method, other
+    if f"{PLAIN} student" in methods and f"{MIX} student" in methods:
+        yield f"{MIX} student", f"{PLAIN} student"
     for method in methods:
         if method != MIX and f"{method} random" in methods:
             yield method, f"{method} random"
@@ -91,12 +99,11 @@ def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
                 yield method, MIX
 
 
-def _run(out: Path, cell: Cell, name: str) -> Run:
-    result = KeptResult.read(out / cell.folder / RESULT).result
-    found = load_predictions(out / cell.folder, name)
-    logits_NC = np.asarray(found.logits_NC, np.float64) / (result.temperature or 1.0)
+def _run(outcome: Outcome, name: str) -> Run:
+    found = outcome.predictions(name)
+    logits_NC = np.asarray(found.logits_NC, np.float64) / (outcome.result.temperature or 1.0)
     metrics = weighted_metrics(logits_NC, found.truth, multi_label=found.multi_label)
-    return Run(cell=cell, result=result, metrics=metrics, texts=len(logits_NC))
+    return Run(cell=outcome.cell, result=outcome.result, metrics=metrics, texts=len(logits_NC))
 
 
 def _numbers(run: Run) -> dict[str, float | int | None]:

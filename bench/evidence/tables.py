@@ -28,6 +28,7 @@ PRIMARY: Mapping[tuple[str, str], Sequence[str]] = {
     ("attentionmix", "none"): ("accuracy", "nll"),
     ("attentionmix", "attentionmix random"): ("nll",),
     ("attentionmix learnt", "none"): ("accuracy", "nll"),
+    ("none student", "none"): ("accuracy", "nll"),
 }
 SHOWN = {"accuracy": "accuracy", "nll": "NLL", "brier": "Brier", "ece": "ECE", "aurc": "AURC"}
 Document = dict[str, Any]  # JSON, as measure.py writes it
