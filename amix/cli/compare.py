@@ -1,5 +1,6 @@
 """`amix compare`: methods side by side, over seeds and numbers of training texts, with intervals."""
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -198,8 +199,10 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
     failure = None
     cells = list(grid.cells())
     notes: dict[str, dict[str, None]] = {}  # the methods that each is about
+    weights = {shards: _class_weights(shards) for shards in {cell.train for cell in cells}}
     for cell in cells:
-        if (note := note_before(cell.config.p, cell.config.epochs)) is not None:
+        note = note_before(cell.config.p, cell.config.epochs, class_weights=weights[cell.train])
+        if note is not None:
             notes.setdefault(note, {})[cell.method] = None
     for note, methods in notes.items():
         notice(f"{', '.join(methods)}: {note}")
@@ -229,3 +232,12 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
         raise failure
     if not as_json:
         open_page(out / "report.html")
+
+
+def _class_weights(shards: str) -> bool:
+    from amix.engine.base.errors import AmixError
+    from amix.study.shards import read_manifest
+
+    with contextlib.suppress(AmixError):  # the comparison says of all caches at once what is wrong with them
+        return read_manifest(shards).class_weights
+    return False

@@ -165,10 +165,14 @@ def command(
         *([Place("--dev", existing(dev), ["cache"])] if isinstance(judge, str) else []),
         *(Place("--eval", folder, ["cache"]) for _, folder in named),
     )
+    from amix.study.shards import read_manifest
+
     is_first = not int(os.environ.get("RANK", "0"))  # of several processes only the first one speaks
-    before = note_before(config.settled(has_dev=judge is not None).p, config.epochs)
-    if is_first and before is not None:
-        notice(before)
+    if is_first:
+        p = config.settled(has_dev=judge is not None).p
+        before = note_before(p, config.epochs, class_weights=read_manifest(shards).class_weights)
+        if before is not None:
+            notice(before)
 
     from amix.train.run.accelerator import ended_group
     from amix.train.run.train import train

@@ -96,6 +96,24 @@ def test_json_is_the_last_line(shards: Path, tiny_bert: Path, tmp_path: Path) ->
     assert [row[0] for row in table[1:4]] == ["dev", "eval", "again"]
 
 
+def test_a_run_that_mixes_from_the_start_is_not_said_to_mix_nothing(
+    shards: Path, make_shards: Any, tiny_bert: Path, tmp_path: Path
+) -> None:
+    """`p learnt` cannot tell when soft labels, or several a text, are known by heart, so it does not wait."""
+    several = make_shards([{"text": f"the film is {word}", "label": [1.0, 0.0, 1.0]} for word in "abcdefgh"])
+    options = ["--model", tiny_bert, *FAST]
+    for name, folder, notes in (("several", several, 0), ("one", shards, 2)):
+        done = amix("train", folder, tmp_path / name, *options)
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("Note: ") == notes, done.stderr
+        compared = tmp_path / f"{name}-compared"
+        done = amix(
+            "compare", folder, compared, "--methods", "attentionmix", "--seeds", 1, "--eval", folder, *options
+        )
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("Note: --p learnt mixes nothing in the first epoch") == min(notes, 1)
+
+
 def test_a_development_set_of_the_training_texts_is_warned_of(
     shards: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from amix.engine.base.stopping import signals_end
 from amix.engine.base.words import counted
 from amix.loaders.corpus import Corpus, open_corpus
 from amix.loaders.precompute.run import precompute as precompute_quietly
+from amix.loaders.shards.manifest import Manifest
 from amix.loaders.shards.recipe import sources_of
 from amix.study.fit.budget import budget_text
 from amix.study.fit.choice import CHOICE
@@ -85,7 +86,8 @@ def fit(
         if baseline and configs["run"].method != "none":
             configs["baseline"] = replace(configs["run"], method="none", p=None)
         p = configs["run"].settled(has_dev=parse_dev(settings.dev) is not None).p
-        if (note := note_before(p, configs["run"].epochs)) is not None:
+        weights = Manifest.read(out / "shards" / "train").class_weights
+        if (note := note_before(p, configs["run"].epochs, class_weights=weights)) is not None:
             on_stage(note)
         results = {}
         for name, config in configs.items():

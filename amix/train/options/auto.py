@@ -48,12 +48,20 @@ RULES = {
 FEW_EPOCHS = 3  # after so few a model is seldom over-confident, and seldom knows its texts by heart
 
 
-def note_before(p: float | str | None, epochs: int) -> str | None:
+def begins_even(p: float | str | None, *, class_weights: bool) -> bool:
+    """Return whether p=learnt mixes from the start.
+
+    class_weights: whether a label weighs all classes. The loss of such labels says nothing of how well they are known.
+    """
+    return p == LEARNT and class_weights
+
+
+def note_before(p: float | str | None, epochs: int, *, class_weights: bool) -> str | None:
     """Return what to know before a run whose p follows its course: that it has few epochs to mix in; else None.
 
-    p: settled.
+    p: settled.  class_weights: as in `begins_even`.
     """
-    if not isinstance(p, str) or epochs > FEW_EPOCHS:
+    if not isinstance(p, str) or epochs > FEW_EPOCHS or begins_even(p, class_weights=class_weights):
         return None
     if epochs == 1:
         return (

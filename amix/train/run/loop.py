@@ -17,7 +17,7 @@ from amix.train.model.batch import shortest_and_longest, to_device
 from amix.train.model.classifier import Classifier
 from amix.train.model.forward import require_site
 from amix.train.objective.mixers import followed, least_loss, once_learnt
-from amix.train.options.auto import AUTO, EVEN, LEARNT, START
+from amix.train.options.auto import AUTO, EVEN, LEARNT, START, begins_even
 from amix.train.options.config import TrainConfig
 from amix.train.run import checkpoint
 from amix.train.run.checkpoint import Checkpoint, Progress, State, Weights
@@ -64,8 +64,7 @@ class Run:
         self.raw_optimizer = build_optimizer(network, config)
         self.optimizer = accelerator.prepare(self.raw_optimizer)
         self.least_loss = least_loss(config.label_smoothing, len(sets.classes))
-        # Soft labels, and several a text, have a loss that says nothing of how well they are known.
-        self.begins_even = config.p == LEARNT and sets.manifest.class_weights
+        self.begins_even = begins_even(config.p, class_weights=sets.manifest.class_weights)
         start = EVEN if self.begins_even else START
         self.at = Progress(p=start if isinstance(config.p, str) else None)
         self.best: Weights | None = None
