@@ -1,0 +1,1 @@
+"""The comparisons of docs/results/protocol.md: grids, and what runs, measures and tabulates them."""
