@@ -36,7 +36,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "attentionmix, between layers": {"level": "hidden:1"},
     "attentionmix, after the last": {"level": "hidden:2"},
     "attentionmix, online": {"relevance_source": "online", "head": "1.0"},
-    "attentionmix, similar": {"partner": "similar"},
     "wordmixup": {"method": "wordmixup", "partner": "same-class"},
     "sentencemixup": {"method": "sentencemixup"},
     "tmix": {"method": "tmix", "layers": "0,1,2"},
@@ -68,8 +67,8 @@ def test_every_site_comes_to_what_the_cpu_comes_to(
     )
     assert found.steps == expected.steps == 10
     assert found.tokens == expected.tokens
-    # Saliencies or distances that are tied or nearly so may choose another span or partner.
-    tolerance = 0.1 if run in ("ssmix", "attentionmix, similar") else 0.02
+    # Saliencies that are tied or nearly so may choose another span.
+    tolerance = 0.1 if run == "ssmix" else 0.02
     assert found.eval["eval"]["nll"] == pytest.approx(expected.eval["eval"]["nll"], abs=tolerance)
 
 

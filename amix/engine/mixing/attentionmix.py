@@ -32,7 +32,6 @@ class AttentionMix(Mixer):
     alpha: draws a weight t from Beta(alpha, alpha) for every pair, as other mixups do, and takes the ratio
         t r_a / (t r_a + (1 - t) r_b), so that some pairs are nearly clean and others even. None: t = 1/2 for all pairs,
         as in the source.
-    max_lambda: take max(t, 1 - t), so that a row keeps the larger part of itself, as in MixMatch; only with alpha.
     tail: what becomes of a longer partner's words that face a row's padding: `keep` mixes them in whole (rule 4),
         `drop` leaves them out, so that a mixed row is as long as the row itself.
     """
@@ -43,7 +42,6 @@ class AttentionMix(Mixer):
     strength: float = 1.0
     sharpness: float = 1.0
     alpha: float | None = None
-    max_lambda: bool = False
     tail: Tail = "keep"
 
     def __post_init__(self) -> None:
@@ -84,8 +82,6 @@ class AttentionMix(Mixer):
         tilt_B1 = None
         if self.alpha is not None:
             tilt_B = draw_beta(self.alpha, len(mask_BT), generator)
-            if self.max_lambda:
-                tilt_B = torch.maximum(tilt_B, 1.0 - tilt_B)
             # Kept off 0 and 1, so that a token with relevance on one side only still belongs to that side.
             tilt_B1 = tilt_B.clamp(1e-4, 1 - 1e-4)[:, None].to(mask_BT.device)
         ratio_BT = pair_ratio(own_BT, other_BT, self.sharpness, tilt_B1)

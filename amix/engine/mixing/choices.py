@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-PartnerChoice = Literal["random", "other-class", "same-class", "similar-length", "similar"]
+PartnerChoice = Literal["random", "other-class", "same-class", "similar-length"]
 LabelWeight = Literal["ratio", "mass"]
 Special = Literal["drop", "keep"]
 Tail = Literal["keep", "drop"]

@@ -23,7 +23,7 @@ from amix.engine.mixing.choices import PartnerChoice
 from amix.engine.mixing.partners import CLASS_AWARE, draw_partners
 from amix.engine.mixing.plan import Plan
 
-Need = Literal["relevance", "saliency", "labels", "near"]
+Need = Literal["relevance", "saliency", "labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +78,7 @@ class Mixer(ABC):
     @property
     def needs(self) -> frozenset[Need]:
         """What `plan` has to be given."""
-        if self.partner in CLASS_AWARE:
-            return self.reads | {"labels"}
-        return self.reads | {"near"} if self.partner == "similar" else self.reads
+        return self.reads | {"labels"} if self.partner in CLASS_AWARE else self.reads
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -100,7 +98,6 @@ class Mixer(ABC):
         saliency: Tensor | None = None,
         content: Tensor | None = None,
         labels: Tensor | None = None,
-        near: Tensor | None = None,
         partner: Tensor | None = None,
         p: float | None = None,
         generator: Generator | None = None,
@@ -113,7 +110,6 @@ class Mixer(ABC):
         saliency: (B, T) floats >= 0, needed where "saliency" is in `needs`.
         content: (B, T) bool, real tokens that are not special; None counts every real token as content.
         labels: (B,) class ids or (B, C) weights; only the class-aware partner choices look at them.
-        near: (B, B) bool, whom each row may be mixed with; only the partner choice `similar` looks at it.
         partner: (B,) int64 to mix with; None draws them as the option `partner` says.
         p: probability per row of being mixed, for this plan; None = the option `p`.
         generator: a CPU generator for everything drawn; None uses torch's global one.
@@ -136,7 +132,7 @@ class Mixer(ABC):
         if "saliency" in self.reads:
             saliency_BT = self._given("saliency", saliency, mask_BT)
         if partner is None:
-            drawn_B = self._draw_partners(mask_BT, labels, near, generator)
+            drawn_B = self._draw_partners(mask_BT, labels, generator)
             partner_B = drawn_B.to(mask_BT.device)
             paired_B = drawn_B != torch.arange(len(mask_BT))
         else:
@@ -164,10 +160,8 @@ class Mixer(ABC):
         require_between("p", p, 0.0, 1.0)
         return p
 
-    def _draw_partners(
-        self, mask_BT: Tensor, labels: Tensor | None, near: Tensor | None, generator: Generator | None
-    ) -> Tensor:
-        return draw_partners(self.partner, mask_BT.sum(dim=1), labels, generator, near)
+    def _draw_partners(self, mask_BT: Tensor, labels: Tensor | None, generator: Generator | None) -> Tensor:
+        return draw_partners(self.partner, mask_BT.sum(dim=1), labels, generator)
 
     def _given(self, name: str, value: Tensor | None, mask_BT: Tensor) -> Tensor:
         return checked_weights(name, value, mask_BT, type(self).__name__.lower())
@@ -188,10 +182,8 @@ class NoMix(Mixer):
         del p
         return 0.0
 
-    def _draw_partners(
-        self, mask_BT: Tensor, labels: Tensor | None, near: Tensor | None, generator: Generator | None
-    ) -> Tensor:
-        del labels, near, generator
+    def _draw_partners(self, mask_BT: Tensor, labels: Tensor | None, generator: Generator | None) -> Tensor:
+        del labels, generator
         return torch.arange(len(mask_BT))
 
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:

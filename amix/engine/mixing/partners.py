@@ -62,18 +62,15 @@ def draw_partners(
     lengths_B: Tensor,
     labels: Tensor | None,
     generator: Generator | None = None,
-    near: Tensor | None = None,
 ) -> Tensor:
     """Return a partner for every row, (B,) int64, on the CPU; a row without a candidate is its own partner.
 
     choice: `random` = a permutation without fixed points; `other-class`, `same-class` = one of the rows whose
         label differs or is the same, each equally likely, so a row may be drawn more than once;
-        `similar-length` = rows sorted by length, each swapped with its neighbour;
-        `similar` = one of the rows that are near, each equally likely.
+        `similar-length` = rows sorted by length, each swapped with its neighbour.
     lengths_B: tokens of every row.  labels: (B,) class ids or (B, C) weights, for the class-aware choices;
         rows of weights are the same class when they are equal.
-    near: (B, B) bool, for `similar`, see `similar.near_rows`.
-    Raises MixingError when labels or near are needed and missing, or are of another batch.
+    Raises MixingError when labels are needed and missing, or are of another batch.
     """
     match choice:
         case "random":
@@ -95,15 +92,6 @@ def draw_partners(
             if choice == "other-class":
                 return _one_of(~alike_BB, generator)
             return _one_of(alike_BB & ~torch.eye(len(labels), dtype=torch.bool), generator)
-        case "similar":
-            rows = len(lengths_B)
-            if near is None or near.shape != (rows, rows):
-                what = "none given" if near is None else f"{tuple(near.shape)} given for {rows} rows"
-                raise MixingError(
-                    f"partner='similar' needs near, which says whom each row may be mixed with: {what}. Pass "
-                    "near=near_rows(means, progress), see amix.engine.mixing.similar."
-                )
-            return _one_of(near.cpu().bool() & ~torch.eye(rows, dtype=torch.bool), generator)
 
 
 def derangement(rows: int, generator: Generator | None = None) -> Tensor:

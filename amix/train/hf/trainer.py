@@ -136,7 +136,7 @@ class AmixTrainer(Trainer):
         objective = self._objective_for(inputs)
         batch = to_device(inputs, inputs["labels"].device)
         with self.accelerator.autocast():
-            plan = objective.plan(model, batch, self._generator(), progress=self._progress())
+            plan = objective.plan(model, batch, self._generator())
             loss = objective.loss(model, batch, plan)
         if num_items_in_batch is not None:
             loss = loss * (inputs["labels"].numel() / num_items_in_batch)
@@ -212,10 +212,6 @@ class AmixTrainer(Trainer):
         self._micro_batch += 1
         # The batches are numbered through all epochs, so the epoch is left at 0.
         return step_generator(self.args.seed, 0, number, group=self.args.process_index)
-
-    def _progress(self) -> float:
-        """Return how much of the training is over: 0 in its first step, 1 in the last."""
-        return min(1.0, self.state.global_step / max(1, self.state.max_steps - 1))
 
     def _plain_loss(
         self,

@@ -69,7 +69,6 @@ def build_mixer(config: TrainConfig, network: Classifier) -> Mixer:
                 label_weight=config.label_weight,
                 special=config.special,
                 alpha=config.alpha,
-                max_lambda=config.max_lambda or False,
                 tail=config.tail,
             )
         case _:

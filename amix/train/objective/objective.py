@@ -15,11 +15,9 @@ from amix.engine.mixing.losses import smoothed, soft_cross_entropy
 from amix.engine.mixing.mixer import Mixer, one_spec
 from amix.engine.mixing.partners import Draws
 from amix.engine.mixing.plan import Plan, as_targets, joined
-from amix.engine.mixing.similar import near_rows
 from amix.loaders.stream.batch import Batch
 from amix.train.model.classifier import Model
 from amix.train.model.forward import forward
-from amix.train.objective.means import mean_words
 from amix.train.objective.online import OnlineRelevance
 from amix.train.objective.permuted import permuted
 from amix.train.objective.saliency import saliency
@@ -69,26 +67,22 @@ class Objective:
         batch: Batch,
         draws: Generator | Draws | None = None,
         p: float | None = None,
-        progress: float = 1.0,
     ) -> Plan:
         """Sample how a batch is mixed.
 
         batch: a loader's, on any device; on the model's where saliency or online relevance is needed.
         draws: a generator for the batch as one group of rows; or what each of its groups is drawn from.
         p: probability per row of being mixed, for this plan; None = the mixer's own.
-        progress: share of the training that is over, in [0, 1], by which the partner choice `similar` goes.
         Returns a plan on the device of the batch. Raises MixingError when the batch lacks what the mixer needs.
         """
         mask_BT, relevance = batch["attention_mask"], batch.get("relevance")
-        salient = means_BD = None
+        salient = None
         if "saliency" in self.mixer.needs:
             salient = saliency(model, batch, multi_label=self.multi_label)  # a forward and a backward pass
         if "relevance" in self.mixer.needs and self.online is not None:
             relevance = self.online(batch)  # a forward pass
         if relevance is not None and self.permuted is not None:
             relevance = _permuted(relevance, batch, self.permuted)
-        if "near" in self.mixer.needs:
-            means_BD = mean_words(model, batch)
         content, labels = batch.get("content"), batch.get("labels")
 
         mixer, groups = self.mixer, _groups(draws, len(mask_BT))
@@ -104,7 +98,6 @@ class Objective:
                     saliency=_part(salient, rows),
                     content=_part(content, rows),
                     labels=_part(labels, rows),
-                    near=None if means_BD is None else near_rows(means_BD[rows], progress),
                     p=p,
                     generator=generator,
                 )

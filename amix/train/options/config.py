@@ -40,8 +40,7 @@ class TrainConfig:
     )
     partner: PartnerChoice = option(
         "random",
-        "Which row of the batch a row is mixed with. similar: one whose words are similar on average; at first one of "
-        "the nearest, at the end of training any.",
+        "Which row of the batch a row is mixed with.",
     )
     p: float | Literal["auto", "learnt"] | None = option(
         None,
@@ -86,8 +85,7 @@ class TrainConfig:
     )
     max_lambda: bool | None = option(
         None,
-        "Take the larger of the drawn ratio and 1 - ratio. Without this option only tmix does. attentionmix draws one "
-        "where it has --alpha.",
+        "Take the larger of the drawn ratio and 1 - ratio. Without this option only tmix does.",
     )
     pad: Pad = option(
         "keep",
@@ -206,8 +204,6 @@ class TrainConfig:
         used = USES[self.method]
         if self.method == "ssmix" and self.saliency == "relevance":
             used |= {"head", "relevance_source"}
-        if self.method == "attentionmix" and self.alpha is not None:
-            used |= {"max_lambda"}
         return used
 
     def layer_numbers(self, depth: int, deepest: int) -> tuple[int, ...]:

@@ -165,7 +165,7 @@ class Run:
     def _backward(self, batch: Batch, share: float) -> None:
         """Add the gradient of a batch to those of its optimizer step. share: weight of the batch's mean loss."""
         at, size = self.at, self.config.gradient_accumulation
-        found = self.step.loss(batch, at.epoch, at.batch, at.p, self._progress())
+        found = self.step.loss(batch, at.epoch, at.batch, at.p)
         loss = found.mean * share
         # The last step of an epoch may take fewer batches.
         accumulated = min(size, self.batches - at.batch // size * size)
@@ -173,11 +173,6 @@ class Run:
         self.tally.add(Loss(step=at.step + 1, value=loss.detach(), keys=batch["keys"][:3]))
         if share:
             self.tally.count(found.unpaired, found.tokens)
-
-    def _progress(self) -> float:
-        """Return how much of the training is over: 0 in its first batch, 1 in the last."""
-        batch = self.at.epoch * self.batches + self.at.batch
-        return batch / max(1, self.config.epochs * self.batches - 1)
 
     def _optimizer_step(self) -> float:
         """Change the weights, and return the learning rate of the step."""

@@ -87,12 +87,10 @@ class TrainingStep:
         if len(self._loader) < self._loader.global_batches:
             yield shortest_and_longest(self._loader.dataset), 0.0
 
-    def loss(
-        self, batch: Batch, epoch: int, number: int, p: float | None = None, progress: float = 1.0
-    ) -> BatchLoss:
-        """Return the loss of a batch, the same for the same epoch, number, weights, `p` and `progress`.
+    def loss(self, batch: Batch, epoch: int, number: int, p: float | None = None) -> BatchLoss:
+        """Return the loss of a batch, the same for the same epoch, number, weights and `p`.
 
-        p, progress: as `Objective.plan` takes them.
+        p: as `Objective.plan` takes it.
         """
         size = self._loader.group_size
         first = self._rank * (self._loader.batch_size // size // self._ranks)
@@ -104,7 +102,7 @@ class TrainingStep:
         on_device = to_device(batch, self._accelerator.device)
         with self._accelerator.autocast():
             planned = on_device if self._plans_on_device else batch
-            plan = self._objective.plan(self._network, planned, draws, p, progress)
+            plan = self._objective.plan(self._network, planned, draws, p)
             mean: Tensor = self._module(on_device, plan.to(self._accelerator.device))
         tokens = int(batch["attention_mask"].sum()) * self._objective.passes(plan)
         return BatchLoss(mean=mean, unpaired=plan.unpaired, tokens=tokens)

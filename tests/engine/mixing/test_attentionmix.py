@@ -110,30 +110,6 @@ def test_a_tilt_takes_pairs_from_even_to_nearly_clean() -> None:
         assert found == pytest.approx((4 * (2 * alpha + 1)) ** -0.5, rel=0.05)
 
 
-@given(batches(), st.sampled_from([0.2, 1.0]))
-def test_the_larger_of_both_weights_leaves_a_row_the_larger_part(batch: Sample, alpha: float) -> None:
-    drawn, larger = (
-        plan_of(AttentionMix(alpha=alpha, max_lambda=choice), batch, torch.Generator().manual_seed(4))
-        for choice in (False, True)
-    )
-    weight = draw_beta(alpha, len(batch[0]), torch.Generator().manual_seed(4))
-    kept = weight >= 0.5
-    assert torch.equal(larger.ratio[kept], drawn.ratio[kept])
-    assert bool((larger.ratio >= drawn.ratio - 1e-6)[batch[0].bool()].all())
-
-
-def test_with_even_relevance_the_larger_weight_is_the_labels() -> None:
-    mask, itself = torch.ones(9, 4, dtype=torch.long), torch.arange(9).flip(0)
-    weight = draw_beta(0.2, 9, torch.Generator().manual_seed(4))
-    plan = AttentionMix(alpha=0.2, max_lambda=True).plan(
-        mask, relevance=mask.float(), partner=itself, generator=torch.Generator().manual_seed(4)
-    )
-    torch.testing.assert_close(plan.label_weight, torch.maximum(weight, 1 - weight).clamp(max=1 - 1e-4))
-    # Without alpha all pairs are even, so there is nothing to choose.
-    even = AttentionMix(max_lambda=True).plan(mask, relevance=mask.float(), partner=itself)
-    torch.testing.assert_close(even.label_weight, torch.full((9,), 0.5))
-
-
 @given(batches(), st.integers(1, 4))
 def test_padding_and_other_rows_change_nothing(batch: Sample, extra: int) -> None:
     mask, content, relevance, partner = batch

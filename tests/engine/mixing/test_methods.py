@@ -270,17 +270,16 @@ def test_swap(level: str, batch: Sample, label_weight: LabelWeight) -> None:
 
 
 @every_mixing
-@pytest.mark.parametrize("choice", ["random", "other-class", "same-class", "similar-length", "similar"])
+@pytest.mark.parametrize("choice", ["random", "other-class", "same-class", "similar-length"])
 def test_partner_choice(method: str, choice: PartnerChoice) -> None:
     mixer = mixer_of(method, partner=choice)
     lengths = torch.tensor([3, 8, 4, 7, 2, 2])
     mask = (torch.arange(8) < lengths[:, None]).long()
     labels = torch.tensor([0, 0, 1, 1, 1, 2])
-    extra = {"labels"} if "class" in choice else {"near"} if choice == "similar" else set()
+    extra = {"labels"} if "class" in choice else set()
     assert mixer.needs == mixer.reads | extra
-    ones, near = torch.ones(6, 8), torch.zeros(6, 6, dtype=torch.bool)
-    near[torch.tensor([0, 1, 1, 2, 3, 4, 4, 5]), torch.tensor([1, 0, 2, 1, 4, 3, 4, 5])] = True
-    plan = mixer.plan(mask, relevance=ones, saliency=ones, labels=labels, near=near, generator=generator(2))
+    ones = torch.ones(6, 8)
+    plan = mixer.plan(mask, relevance=ones, saliency=ones, labels=labels, generator=generator(2))
     others = labels[plan.partner]
     match choice:
         case "other-class":
@@ -292,11 +291,7 @@ def test_partner_choice(method: str, choice: PartnerChoice) -> None:
             assert plan.label_weight[5] == 1
         case "similar-length":
             assert bool(((lengths[plan.partner] - lengths).abs() <= 1).all())
-        case "similar":
-            assert bool(near[torch.arange(6), plan.partner].all())
-            assert plan.partner[5] == 5  # near itself alone, which is nobody
-            assert plan.unpaired == 1
-    if choice not in ("same-class", "similar"):
+    if choice != "same-class":
         assert plan.unpaired == 0
         assert not bool((plan.partner == torch.arange(6)).any())
 

@@ -15,7 +15,6 @@ from amix.engine.mixing.losses import soft_cross_entropy
 from amix.engine.mixing.mixer import NoMix
 from amix.engine.mixing.pairmix import SentenceMixup, TMix, WordMixup
 from amix.engine.mixing.partners import step_generator
-from amix.engine.mixing.similar import near_rows
 from amix.engine.mixing.ssmix import SSMix
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.loaders.stream.loader import RelevanceLoader
@@ -374,26 +373,6 @@ def test_every_batch_of_a_step_and_every_rank_draws_its_own(
     # Five batches an epoch in steps of 2, 2 and 1.
     assert [step for _, _, step, _ in drawn] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
     assert {group for *_, group in drawn} == {options.process_index} == {0}
-
-
-def test_similar_partners_go_by_the_steps_that_are_done(
-    reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-
-    def recorded(means_BD: Tensor, progress: float) -> Tensor:
-        seen.append(progress)
-        return near_rows(means_BD, progress)
-
-    monkeypatch.setattr("amix.train.objective.objective.near_rows", recorded)
-    trainer = AmixTrainer(
-        classifier(tiny_bert),
-        arguments(tmp_path, max_steps=5),
-        train_dataset=RelevanceDataset(reviews),
-        mixer=AttentionMix(partner="similar"),
-    )
-    trainer.train()
-    assert seen == [0, 0.25, 0.5, 0.75, 1]
 
 
 @pytest.mark.parametrize("optimizer_steps", [4])

@@ -108,11 +108,6 @@ def test_ssmix_uses_a_head_where_relevance_chooses_its_spans() -> None:
         TrainConfig(method="ssmix", saliency="relevance", head="eight")
 
 
-def test_attentionmix_has_a_larger_ratio_only_where_it_draws_one() -> None:
-    assert "max_lambda" not in TrainConfig(max_lambda=True).uses
-    assert "max_lambda" in TrainConfig(max_lambda=True, alpha=0.2).uses
-
-
 def test_the_papers_preset_undoes_every_option_of_attentionmix_but_where_relevance_is_from() -> None:
     assert set(PRESETS["paper"]) == USES["attentionmix"] - {"head", "relevance_source"}
     assert TrainConfig(**PRESETS["paper"]) == TrainConfig(p=1.0)

@@ -16,13 +16,11 @@ from safetensors.torch import load_file
 
 from amix.engine.base import canonical
 from amix.engine.base.errors import ConfigError, DeviceError, HeadError, TrainError, UsageError
-from amix.engine.mixing.similar import near_rows
 from amix.loaders.stream.collate import as_tensors
 from amix.loaders.stream.dataset import RelevanceDataset
 from amix.study.report.mixed import mixing_of
 from amix.study.runs import RunRecord
 from amix.train.model.forward import forward
-from amix.train.objective import objective
 from amix.train.objective.mixers import followed, least_loss, once_learnt
 from amix.train.options.auto import EVEN, KNOWN
 from amix.train.options.config import TrainConfig
@@ -83,7 +81,6 @@ def test_overfits_a_tiny_set_and_opens_in_transformers(
 RUNS: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in USES},
     "wordmixup, same class": {"method": "wordmixup", "partner": "same-class"},
-    "attentionmix, similar": {"partner": "similar"},
     "attentionmix, hidden": {"level": "hidden:1"},
     "attentionmix, several heads": {"head": "0.1|1.mean"},
     "attentionmix, online": {"relevance_source": "online", "head": "1.0"},
@@ -122,7 +119,6 @@ def test_an_option_reaches_the_loss(reviews: Path, held_out: Path, tiny_bert: Pa
         {"relevance_source": "permuted"},
         {"label_smoothing": 0.2},
         {"alpha": 0.2},
-        {"alpha": 0.2, "max_lambda": True},
         {**spans, "saliency": "gradient"},
         spans,
         {**spans, "relevance_source": "permuted"},
@@ -135,25 +131,6 @@ def test_an_option_reaches_the_loss(reviews: Path, held_out: Path, tiny_bert: Pa
         assert result.head == (None if each.get("saliency") == "gradient" else "0.mean")
         found.add(result.eval["eval"]["nll"])
     assert len(found) == len(options)
-
-
-def test_more_and_more_pairs_are_similar_enough(
-    reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-
-    def recorded(means_BD: torch.Tensor, progress: float) -> torch.Tensor:
-        seen.append(progress)
-        return near_rows(means_BD, progress)
-
-    monkeypatch.setattr(objective, "near_rows", recorded)
-    config = TrainConfig(
-        **{**FAST, "epochs": 2, "samples": 24, "partner": "similar", "p": 1.0, "log_steps": 1}
-    )
-    train(reviews, tmp_path / "run", str(tiny_bert), config)
-    assert seen == [batch / 5 for batch in range(6)]
-    unpaired = [line.get("unpaired", 0) for line in lines(tmp_path / "run") if "loss" in line]
-    assert unpaired[0] > 0 == unpaired[-1]
 
 
 def test_the_run_folder(reviews: Path, held_out: Path, tiny_bert: Path, tmp_path: Path) -> None:
