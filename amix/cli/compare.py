@@ -18,7 +18,6 @@ from amix.cli.train import config_options, jobs_option, parse_evals
 from amix.engine.base.errors import UsageError
 from amix.study.compare.grid import OWN
 from amix.train.options.auto import note_before
-from amix.train.options.config import TrainConfig
 from amix.train.options.methods import USES
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def _methods(
             )
     if heads is None:
         return {method: Method() for method in named}
-    guided = [name for name in named if "head" in TrainConfig(**{**options, "method": name}).uses]
+    guided = [name for name in named if "head" in USES[name]]
     if not guided:
         raise UsageError(f"--heads {heads}: none of --methods {methods} uses heads. Add attentionmix.")
     # With relevance_source online, heads are those of the model, whatever the caches hold.

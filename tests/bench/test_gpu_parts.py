@@ -192,7 +192,6 @@ def test_finished_runs_are_known_by_the_file_that_a_comparison_writes() -> None:
         ({"attentionmix": {"head": "auto"}}, ALL),
         ({"attentionmix": {"head": "3.mean", "relevance_source": "online"}}, FIRST),
         ({"ssmix": {"head": "3.mean"}}, FIRST),
-        ({"ssmix": {"head": "3.mean", "saliency": "relevance"}}, ALL),
     ],
 )
 def test_layer_0_is_enough_for_runs_that_name_heads_of_it(

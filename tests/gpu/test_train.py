@@ -40,7 +40,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "sentencemixup": {"method": "sentencemixup"},
     "tmix": {"method": "tmix", "layers": "0,1,2"},
     "ssmix": {"method": "ssmix"},
-    "ssmix, relevance": {"method": "ssmix", "saliency": "relevance"},
 }
 
 

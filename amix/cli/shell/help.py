@@ -16,7 +16,7 @@ TRAINING: Groups = {
     "Mixing": (
         *("method", "head", "p", "preset", "level", "alpha", "strength", "clean_weight", "partner"),
         *("label_weight", "sharpness", "special", "tail", "relevance_source", "group_size"),
-        *("max_lambda", "pad", "layers", "span_share", "saliency"),
+        *("max_lambda", "pad", "layers", "span_share"),
     ),
     "Optimisation": (
         *("epochs", "lr", "batch_size", "seed", "patience", "gradient_accumulation", "warmup_ratio"),

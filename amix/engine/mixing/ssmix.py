@@ -4,13 +4,11 @@ Axes: B batch, T tokens.
 """
 
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Generator, Tensor
 
-from amix.engine.mixing.checks import require_between, require_one_of
-from amix.engine.mixing.choices import Saliency
+from amix.engine.mixing.checks import require_between
 from amix.engine.mixing.mixer import Mixer, Need, Pairs, Ratios
 
 
@@ -25,29 +23,24 @@ class SSMix(Mixer):
 
     span_share: length of the span as a share of the row's content, at least one token, at most the partner's
         content; 0.1 in the source.
-    saliency: `gradient` = the norm of the loss's gradient at each word embedding, as in the source; `relevance` = the
-        attention that a token receives, which needs no pass of its own.
     """
 
     span_share: float = 0.1
-    saliency: Saliency = "gradient"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_between("span_share", self.span_share, 0.0, 1.0)
-        require_one_of("saliency", self.saliency, get_args(Saliency))
 
     @property
     def reads(self) -> frozenset[Need]:
-        """Saliency, or relevance in its place."""
-        return frozenset({"relevance" if self.saliency == "relevance" else "saliency"})
+        """Saliency: the norm of the loss's gradient at each word embedding, as in the source."""
+        return frozenset({"saliency"})
 
     def _ratios(self, pairs: Pairs, generator: Generator | None) -> Ratios:
         del generator
-        saliency_BT = pairs.relevance_BT if self.saliency == "relevance" else pairs.saliency_BT
-        assert saliency_BT is not None
+        assert pairs.saliency_BT is not None
         # Summed in float64, so that windows with the same float32 saliencies have equal sums up to the 16th digit.
-        saliency_BT = saliency_BT.double()
+        saliency_BT = pairs.saliency_BT.double()
         own_BT, texts = _texts(pairs.content_BT)
         other_BT = pairs.facing(own_BT)
         straight_T = torch.arange(own_BT.shape[1], device=own_BT.device)

@@ -58,7 +58,7 @@ def build_mixer(config: TrainConfig, network: Classifier) -> Mixer:
             layers = config.layer_numbers(network.config.num_hidden_layers, deepest_site(network))
             return TMix(p=p, partner=partner, alpha=alpha, max_lambda=larger, layers=layers)
         case "ssmix":
-            return SSMix(p=p, partner=partner, span_share=config.span_share, saliency=config.saliency)
+            return SSMix(p=p, partner=partner, span_share=config.span_share)
         case "attentionmix":
             return AttentionMix(
                 p=p,

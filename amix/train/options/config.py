@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from amix.engine.base.errors import ConfigError
 from amix.engine.base.heads import HeadSpec
-from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Saliency, Special, Tail
+from amix.engine.mixing.choices import LabelWeight, Pad, PartnerChoice, Special, Tail
 from amix.engine.mixing.site import hidden_layer
 from amix.train.options.auto import AUTO, EVEN, GAIN, KNOWN, LEARNT, START, times
 from amix.train.options.methods import USES, Method
@@ -98,11 +98,6 @@ class TrainConfig:
     )
     span_share: float = option(
         0.1, "ssmix: length of the replaced span as a share of the text.", low=0, high=1
-    )
-    saliency: Saliency = option(
-        "gradient",
-        "ssmix: choose spans by the loss's gradient at their words, which costs a second pass per step, or by their "
-        "relevance, which --head and --relevance-source name.",
     )
     epochs: int = option(3, "How many times to go through the training texts.", low=1)
     batch_size: int = option(32, "Texts per batch, over all processes.", low=1)
@@ -200,11 +195,8 @@ class TrainConfig:
 
     @property
     def uses(self) -> frozenset[str]:
-        """The options that not every method uses, as far as they have a say in this run."""
-        used = USES[self.method]
-        if self.method == "ssmix" and self.saliency == "relevance":
-            used |= {"head", "relevance_source"}
-        return used
+        """The options that not every method uses, those of this one."""
+        return USES[self.method]
 
     def layer_numbers(self, depth: int, deepest: int) -> tuple[int, ...]:
         """Return `layers` as numbers; auto = 7, 9 and 12 of twelve (TMix), scaled to a model of `depth` layers.

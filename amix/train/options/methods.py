@@ -11,7 +11,7 @@ USES: dict[str, frozenset[str]] = {
     "wordmixup": _MIXED | {"alpha", "max_lambda", "pad"},
     "sentencemixup": _MIXED | {"alpha", "max_lambda"},
     "tmix": _MIXED | {"alpha", "max_lambda", "layers"},
-    "ssmix": _MIXED | {"span_share", "saliency"},
+    "ssmix": _MIXED | {"span_share"},
     "attentionmix": _MIXED
     | {
         "head",

@@ -2,13 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from amix.engine.base.errors import MixingError, UsageError
 from amix.engine.mixing.plan import Plan
 from amix.engine.mixing.ssmix import SSMix
-from tests.engine.mixing.strategies import Sample, batches
 
 
 def plan_of(
@@ -78,36 +75,9 @@ def test_the_defaults_are_the_sources() -> None:
     assert SSMix().needs == {"saliency"}
 
 
-@given(batch=batches(), share=st.sampled_from([0.1, 0.2, 0.3, 1.0]))
-def test_relevance_takes_the_place_of_saliency(batch: Sample, share: float) -> None:
-    mask, content, relevance, partner = batch
-    by_relevance = SSMix(span_share=share, saliency="relevance")
-    assert by_relevance.needs == {"relevance"}
-    plan = by_relevance.plan(mask, relevance=relevance, content=content, partner=partner)
-    expected = SSMix(span_share=share).plan(mask, saliency=relevance, content=content, partner=partner)
-    for name in ("ratio", "source", "label_weight", "attention_mask"):
-        assert torch.equal(getattr(plan, name), getattr(expected, name))
-
-
-def test_one_of_several_heads_is_drawn_for_a_batch() -> None:
-    mask, relevance = torch.ones(2, 6, dtype=torch.long), torch.rand(2, 2, 6)
-    mixer = SSMix(span_share=0.5, saliency="relevance")
-    plans = [
-        mixer.plan(mask, relevance=relevance, partner=torch.tensor([1, 0]), generator=generator)
-        for generator in (torch.Generator().manual_seed(seed) for seed in range(12))
-    ]
-    alone = [mixer.plan(mask, relevance=relevance[:, spec], partner=torch.tensor([1, 0])) for spec in (0, 1)]
-    assert all(any(torch.equal(plan.source, each.source) for each in alone) for plan in plans)
-    assert len({tuple(plan.source.flatten().tolist()) for plan in plans}) == 2
-
-
 def test_wrong_input_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="span_share"):
         SSMix(span_share=1.1)
-    with pytest.raises(UsageError, match="saliency is 'attention'; it must be one of: gradient, relevance"):
-        SSMix(saliency="attention")  # type: ignore[arg-type]  # what is tested
     mask = torch.ones(2, 3, dtype=torch.long)
     with pytest.raises(MixingError, match="ssmix needs the saliency"):
         SSMix().plan(mask, relevance=torch.ones(2, 3))
-    with pytest.raises(MixingError, match=r"ssmix needs relevance: pass relevance=batch\['relevance'\]"):
-        SSMix(saliency="relevance").plan(mask, saliency=torch.ones(2, 3))

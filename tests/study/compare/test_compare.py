@@ -367,12 +367,6 @@ def test_flags_name_a_grid_too(reviews: Path, held_out: Path, tiny_bert: Path, t
     done = amix("compare", folder, out, *flags, "--heads", "auto", "--methods", "attentionmix")
     assert "--heads auto: auto and specs that take turns" in done.stderr and "'head:'" in done.stderr
 
-    # SSMix mixes by relevance as well where it is told so.
-    salient = ("--methods", "ssmix", "--saliency", "relevance", "--heads", "0.1,mean")
-    done = amix("compare", folder, tmp_path / "ssmix", *flags, *salient)
-    assert done.exit_code == 0, done.output
-    assert "| ssmix 0.1 |" in done.stdout and "| ssmix mean |" in done.stdout
-
     done = amix("compare", folder, out, *flags, "--heads", "0.1", "--methods", "none, wordmixup")
     assert "--heads 0.1: none of --methods none, wordmixup uses heads" in done.stderr
     done = amix("compare", tmp_path, out, *flags)

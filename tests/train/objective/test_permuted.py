@@ -9,7 +9,6 @@ from torch import Tensor
 
 from amix.engine.base.errors import MixingError
 from amix.engine.mixing.attentionmix import AttentionMix
-from amix.engine.mixing.ssmix import SSMix
 from amix.loaders.stream.batch import Batch
 from amix.train.objective import Objective
 from amix.train.objective.permuted import permuted
@@ -88,28 +87,6 @@ def test_a_plan_differs_in_nothing_but_the_ratios() -> None:
     assert torch.equal(plans[0].attention_mask, plans[1].attention_mask)
     assert torch.equal(plans[0].ratio == 1, plans[1].ratio == 1)
     assert not torch.equal(plans[0].ratio, plans[1].ratio)
-
-
-def test_spans_are_as_long_as_before_and_lie_elsewhere() -> None:
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.arange(20) < torch.tensor([20, 9, 12, 5, 17, 20])[:, None]
-    batch: Batch = {
-        "input_ids": mask.long(),
-        "attention_mask": mask.long(),
-        "relevance": torch.rand(mask.shape, generator=generator) * mask,
-        "keys": keys_of(mask),
-    }
-    plain, control = (
-        Objective(mixer=SSMix(span_share=0.3, saliency="relevance"), num_classes=2, permuted=seed).plan(
-            torch.nn.Module(), batch, torch.Generator().manual_seed(2)
-        )
-        for seed in (None, 3)
-    )
-    assert torch.equal(plain.partner, control.partner)
-    assert torch.equal(plain.label_weight, control.label_weight)
-    assert torch.equal(plain.ratio.sum(dim=1), control.ratio.sum(dim=1))
-    assert not torch.equal(plain.source, control.source)
-    assert not torch.equal(plain.ratio, control.ratio)
 
 
 def test_without_keys_it_is_refused() -> None:

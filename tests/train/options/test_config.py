@@ -40,7 +40,6 @@ def yaml_file(folder: Path, text: str) -> Path:
         ("max_lambda", 1, "true or false"),
         ("span_share", 1.5, "between 0 and 1"),
         ("pad", "cut", "keep, zero"),
-        ("saliency", "attention", "gradient, relevance"),
         ("mixed_precision", "fp8", "no, bf16, fp16"),
         ("checkpoint_steps", 0, "at least 1"),
         ("label_weight", "mean", "ratio, mass"),
@@ -98,14 +97,10 @@ def test_a_preset_wins_over_the_file_and_single_options_over_it(tmp_path: Path) 
         assert resolve(file, {}) == resolve({}, {"preset": "paper", "p": 0.3})
 
 
-def test_ssmix_uses_a_head_where_relevance_chooses_its_spans() -> None:
-    guided = {"head", "relevance_source"}
-    assert not TrainConfig(method="ssmix").uses & guided
-    assert TrainConfig(method="ssmix", saliency="relevance").uses == USES["ssmix"] | guided
-    assert all(TrainConfig(method=method).uses == USES[method] for method in get_args(Method))
+def test_what_a_method_does_not_use_is_not_checked() -> None:
     assert TrainConfig(method="ssmix", head="eight").head == "eight"
     with pytest.raises(HeadError, match="not understood"):
-        TrainConfig(method="ssmix", saliency="relevance", head="eight")
+        TrainConfig(method="attentionmix", head="eight")
 
 
 def test_the_papers_preset_undoes_every_option_of_attentionmix_but_where_relevance_is_from() -> None:
