@@ -8,7 +8,7 @@ A method that held out or cross-validated a temperature is measured with it, eve
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from amix.study.compare.statistics import (
     sign_flip_p,
     weighted_metrics,
 )
+from amix.study.runs import load_dev_predictions
 from amix.train.run.result import KeptResult, TrainResult
 
 HELD_OUT, PLAIN, CROSS = "none held-out", "none", "none cv"
@@ -47,7 +48,7 @@ def main(grid_file: Path, out: Path, target: Path) -> None:
     """Write the JSON document."""
     grid = read_grid(grid_file)
     places: dict[tuple[str, str, int | None], dict[str, dict[int, Run]]] = {}
-    for outcome in with_ensembles(_finished(grid, out)):
+    for outcome in with_ensembles(_with_temperature_of_today(_finished(grid, out))):
         cell = outcome.cell
         for name in grid.corpora[cell.corpus].evals:
             by_method = places.setdefault((cell.corpus, name, cell.samples), {})
@@ -76,6 +77,21 @@ def _finished(grid: Grid, out: Path) -> Iterator[Outcome]:
         folder = out / cell.folder
         if (folder / RESULT).is_file():
             yield Outcome(cell=cell, folder=folder, result=KeptResult.read(folder / RESULT).result)
+
+
+def _with_temperature_of_today(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """Yield each outcome, and after one with held out texts the same with the temperature that amix fits to them now.
+
+    The runs are older than the blurred targets of `fit_temperature`.
+    """
+    for outcome in outcomes:
+        yield outcome
+        held_out = load_dev_predictions(outcome.folder) if outcome.cell.method == HELD_OUT else None
+        if held_out is not None:
+            cell = replace(outcome.cell, method=f"{HELD_OUT}, blurred")
+            yield replace(
+                outcome, cell=cell, result=replace(outcome.result, temperature=held_out.temperature())
+            )
 
 
 def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:

@@ -18,8 +18,8 @@ from amix.train.run.result import TrainResult
 from amix.train.run.train import train
 from amix.train.score.ensemble import mean_of, temperature_of
 from amix.train.score.evaluate import Predictions
-from amix.train.score.metrics import log_softmax, nll
-from amix.train.score.temperature import fit_temperature
+from amix.train.score.metrics import log_softmax
+from amix.train.score.temperature import fit_temperature, targets
 
 FAST: dict[str, Any] = {"lr": 5e-3, "batch_size": 8, "epochs": 1, "device": "cpu", "samples": 24, "p": 0.5}
 
@@ -57,7 +57,8 @@ def test_the_temperature_of_an_ensemble_divides_the_logits_of_each_model() -> No
     assert best is not None
 
     def at(temperature: float) -> float:
-        return nll(mean_of(members, temperature).logits_NC, members[0].truth)
+        log_prob_NC = log_softmax(mean_of(members, temperature).logits_NC)
+        return -float((targets(members[0].truth, log_prob_NC.shape[1]) * log_prob_NC).sum())
 
     assert all(at(best) <= at(best * factor) for factor in (0.9, 0.99, 1.01, 1.1))
     assert temperature_of(members[:1]) == fit_temperature(members[0].logits_NC, members[0].truth)
