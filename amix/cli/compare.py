@@ -1,6 +1,5 @@
 """`amix compare`: methods side by side, over seeds and numbers of training texts, with intervals."""
 
-import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -194,11 +193,12 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
     from amix.study.compare.summary import summarise
     from amix.study.compare.tables import markdown, write_summary
     from amix.study.report.reports import report
+    from amix.study.shards import have_class_weights
 
     failure = None
     cells = list(grid.cells())
     notes: dict[str, dict[str, None]] = {}  # the methods that each is about
-    weights = {shards: _class_weights(shards) for shards in {cell.train for cell in cells}}
+    weights = {shards: have_class_weights(shards) for shards in {cell.train for cell in cells}}
     for cell in cells:
         note = note_before(cell.config.p, cell.config.epochs, class_weights=weights[cell.train])
         if note is not None:
@@ -231,12 +231,3 @@ def _compare(grid: "Grid", out: Path, jobs: int | None, keep_models: bool, as_js
         raise failure
     if not as_json:
         open_page(out / "report.html")
-
-
-def _class_weights(shards: str) -> bool:
-    from amix.engine.base.errors import AmixError
-    from amix.study.shards import read_manifest
-
-    with contextlib.suppress(AmixError):  # the comparison says of all caches at once what is wrong with them
-        return read_manifest(shards).class_weights
-    return False

@@ -165,12 +165,12 @@ def command(
         *([Place("--dev", existing(dev), ["cache"])] if isinstance(judge, str) else []),
         *(Place("--eval", folder, ["cache"]) for _, folder in named),
     )
-    from amix.study.shards import read_manifest
+    from amix.study.shards import have_class_weights
 
     is_first = not int(os.environ.get("RANK", "0"))  # of several processes only the first one speaks
     if is_first:
         p = config.settled(has_dev=judge is not None).p
-        before = note_before(p, config.epochs, class_weights=read_manifest(shards).class_weights)
+        before = note_before(p, config.epochs, class_weights=have_class_weights(shards))
         if before is not None:
             notice(before)
 
