@@ -30,7 +30,6 @@ PRIMARY: Mapping[tuple[str, str], Sequence[str]] = {
     ("attentionmix learnt", "none"): ("accuracy", "nll"),
     ("attentionmix learnt", "none held-out"): ("accuracy", "nll"),
     ("none student", "none"): ("accuracy", "nll"),
-    ("ssmix relevance 0.1", "attentionmix"): ("accuracy", "nll"),
 }
 # Elsewhere these were seen before the hypothesis was written down.
 ONLY_IN = {("attentionmix learnt", "none held-out"): "03-fifty"}

@@ -64,7 +64,7 @@ CACHES: tuple[Cache, ...] = (
     Cache(name="trec/test-few-45", source="trec6/test.jsonl", shares={"4": 0.25, "5": 0.25}),
     Cache(name="mr/clean-dev", source="mr/validation.jsonl", rows=(0, 100)),
     Cache(name="trec/clean-dev", source="trec6/train.jsonl", rows=(_TREC, _TREC + 100)),
-    # For students; the texts of a run are among them.
+    # For students; some of the labelled texts of a run are among them.
     Cache(name="mr/unlabelled", source="mr/train.jsonl", rows=(0, 2_500), labels=False),
     Cache(name="trec/unlabelled", source="trec6/train.jsonl", rows=(0, 2_500), labels=False),
     Cache(name="imdb/train", source=_IMDB.format("train"), held_out=False, max_length=256, workers=4),
