@@ -105,14 +105,11 @@ def _pairs(methods: list[str]) -> Iterator[tuple[str, str]]:
     if f"{PLAIN} student" in methods and f"{MIX} student" in methods:
         yield f"{MIX} student", f"{PLAIN} student"
     for method in methods:
-        if method != MIX and f"{method} random" in methods:
-            yield method, f"{method} random"
         if method != PLAIN and f"{method} grouped" in methods:
             yield f"{method} grouped", method
-        # Candidates are compared with what they would replace; their grid holds nothing out.
+        # Where nothing is held out, the ways of mixing are compared with each other.
         if MIX in methods and HELD_OUT not in methods and method not in (MIX, PLAIN, CONTROL):
-            if not method.endswith(" random"):
-                yield method, MIX
+            yield method, MIX
 
 
 def _run(outcome: Outcome, name: str) -> Run:
